@@ -1,0 +1,54 @@
+# The front door. `make help` lists what is behind it.
+# Each target does its own set-up; all of them may be called on a machine where only Rust is installed.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+.DEFAULT_GOAL := build
+.PHONY: all build demo test check install uninstall bench soak setup clean help
+# The scripts share one target directory and one package manager: -j is for cargo, not for us.
+.NOTPARALLEL:
+
+all: build
+
+build:   ## release binaries, static, in target/release
+	tools/build
+
+demo:    ## a container from nothing, each command shown
+	tools/setup
+	tools/build
+	tools/demo
+
+test:    ## everything that proves the project: unit tests, conformance, engines (root for all of it)
+	tools/setup
+	tools/build
+	tools/test
+
+check:   ## formatting, lints, dependency rules, the other architecture
+	tools/setup
+	tools/check
+
+install: ## binaries, man pages and completions under $(DESTDIR)$(PREFIX)
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tools/install
+
+uninstall: ## what install put there
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tools/install --remove
+
+bench:   ## times and memory beside the floor and the installed peers (root, a quiet machine)
+	tools/setup
+	tools/build
+	tools/bench
+
+soak:    ## long loops that look for leaks and races (root; an hour)
+	tools/setup
+	tools/build
+	tools/soak
+
+setup:   ## the packages that demo, test and bench need; removes nothing, starts nothing
+	tools/setup
+
+clean:
+	cargo clean
+
+help:    ## this list
+	@sed -n 's/^\([a-z]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -1,0 +1,436 @@
+//! The played host's engines: started once for all cases, stopped at the end.
+//!
+//! May not: use an engine that was not installed from the distribution's packages, or wait for one without a bound.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::command::{self, Outcome, USUAL};
+use crate::leaks;
+
+/// How the base image is called in every engine.
+pub const IMAGE: &str = "debian:bookworm";
+
+const START: Duration = Duration::from_secs(60);
+
+/// Which of the two runtimes is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Subject,
+    Reference,
+}
+
+impl Role {
+    /// What Docker knows the runtime by when a container is to get every capability that root has here.
+    pub fn privileged_name(self) -> &'static str {
+        match self {
+            Role::Subject if is_lesser_root() => "subject-lesser",
+            Role::Reference if is_lesser_root() => "reference-lesser",
+            _ => self.name(),
+        }
+    }
+
+    /// What Docker knows the runtime by, and the directory that holds it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Subject => "subject",
+            Role::Reference => "reference",
+        }
+    }
+}
+
+/// Everything a case can use.
+pub struct Lab {
+    pub dir: PathBuf,
+    pub subject: PathBuf,
+    pub reference: Option<PathBuf>,
+    /// The engines that run, or why one does not.
+    pub docker: Result<Daemon, String>,
+    pub containerd: Result<Daemon, String>,
+    pub podman: Result<PathBuf, String>,
+}
+
+impl Lab {
+    /// Starts the engines and gives them the base image.
+    pub fn enter(dir: &Path) -> Result<Lab, String> {
+        let subject = only_file(&dir.join("subject")).ok_or("the runtime is missing")?;
+        let reference = only_file(&dir.join("reference"));
+        let mut lab = Lab {
+            dir: dir.to_owned(),
+            docker: start_docker(dir, &subject, reference.as_deref()),
+            containerd: start_containerd(dir),
+            podman: packaged("podman")
+                .and_then(|_| installed("conmon"))
+                .and_then(|_| installed("podman")),
+            subject,
+            reference,
+        };
+        lab.unpack_image()?;
+        if lab.docker.is_ok() {
+            lab.docker_must(&["import", &lab.image_tar()?, IMAGE])?;
+        }
+        if lab.podman.is_ok() {
+            lab.prepare_podman()?;
+        }
+        lab.tell_versions();
+        Ok(lab)
+    }
+
+    fn image_tar(&self) -> Result<String, String> {
+        std::fs::read_to_string(self.dir.join("image")).map_err(|e| format!("the image's name: {e}"))
+    }
+
+    /// The image as a directory, for those who take one.
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir.join("rootfs")
+    }
+
+    fn unpack_image(&self) -> Result<(), String> {
+        let rootfs = self.rootfs();
+        std::fs::create_dir_all(&rootfs).map_err(|e| format!("{}: {e}", rootfs.display()))?;
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(&rootfs).arg("-xf").arg(self.image_tar()?);
+        command::run(&mut tar, "", USUAL)?.ok().map(|_| ())
+    }
+
+    fn prepare_podman(&mut self) -> Result<(), String> {
+        // Without CAP_SYS_RESOURCE the engine's default limits, above the hard ones, cannot be set.
+        let text = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+        std::fs::write(self.dir.join("containers.conf"), text).map_err(|e| e.to_string())?;
+        let import = self.podman(Role::Subject, &["import", &self.image_tar()?, IMAGE], "", USUAL);
+        if let Err(why) = import.and_then(Outcome::ok) {
+            self.podman = Err(format!("podman cannot import the image: {why}"));
+        }
+        Ok(())
+    }
+
+    fn tell_versions(&self) {
+        let first_line = |program: &Path| {
+            let outcome = command::run(Command::new(program).arg("--version"), "", USUAL);
+            let text = outcome.map(|o| o.stdout + &o.stderr).unwrap_or_else(|e| e);
+            println!(
+                "using {}: {}",
+                program.display(),
+                text.lines().next().unwrap_or_default()
+            );
+        };
+        first_line(&self.subject);
+        self.reference.iter().for_each(|path| first_line(path));
+        // Another client may come first on PATH; the one of the package is called by its full name.
+        for program in ["docker", "dockerd", "containerd", "podman", "conmon"] {
+            let (on_path, ours) = (find_program(program), installed(program).ok());
+            ours.iter().for_each(|path| first_line(path));
+            if on_path != ours {
+                on_path.iter().for_each(|path| {
+                    print!("not ");
+                    first_line(path);
+                });
+            }
+        }
+    }
+
+    pub fn runtime(&self, role: Role) -> &Path {
+        match (role, &self.reference) {
+            (Role::Reference, Some(reference)) => reference,
+            _ => &self.subject,
+        }
+    }
+
+    pub fn docker(&self, arguments: &[&str]) -> Result<Outcome, String> {
+        command::run(docker_client().args(arguments), "", USUAL)
+    }
+
+    pub fn docker_must(&self, arguments: &[&str]) -> Result<String, String> {
+        self.docker(arguments)?
+            .ok()
+            .map_err(|e| format!("docker {}: {e}", arguments.join(" ")))
+    }
+
+    pub fn podman(
+        &self,
+        role: Role,
+        arguments: &[&str],
+        stdin: &str,
+        deadline: Duration,
+    ) -> Result<Outcome, String> {
+        command::run(self.podman_command(role).args(arguments), stdin, deadline)
+    }
+
+    /// podman with a storage of its own and the runtime of this role.
+    pub fn podman_command(&self, role: Role) -> Command {
+        let mut podman = Command::new(self.podman.as_deref().unwrap_or(Path::new("podman")));
+        podman.env("CONTAINERS_CONF", self.dir.join("containers.conf"));
+        podman
+            .arg("--root")
+            .arg(self.dir.join("podman"))
+            .args(["--runroot", "/run/podman-test"]);
+        podman.args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
+        podman.arg("--runtime").arg(self.runtime(role));
+        podman
+    }
+
+    pub fn ctr(&self, arguments: &[&str]) -> Result<Outcome, String> {
+        command::run(ctr_client().args(arguments), "", USUAL)
+    }
+
+    /// Removes every container of every engine.
+    pub fn remove_containers(&self) -> Result<(), String> {
+        if self.docker.is_ok() {
+            let ids = self.docker_must(&["ps", "-aq"])?;
+            let mut remove = vec!["rm", "--force", "--volumes"];
+            remove.extend(ids.split_whitespace());
+            if remove.len() > 3 {
+                self.docker_must(&remove)?;
+            }
+        }
+        if self.podman.is_ok() {
+            let ids = self.podman(Role::Subject, &["ps", "-aq"], "", USUAL)?.ok()?;
+            if !ids.is_empty() {
+                self.podman(
+                    Role::Subject,
+                    &["rm", "--all", "--force", "--time", "0"],
+                    "",
+                    USUAL,
+                )?
+                .ok()?;
+            }
+        }
+        if self.containerd.is_ok() {
+            for id in self
+                .ctr(&["containers", "list", "--quiet"])?
+                .ok()?
+                .split_whitespace()
+            {
+                self.ctr(&["tasks", "delete", "--force", id])?;
+                self.ctr(&["containers", "delete", id])?.ok()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last lines of each engine's log, for a report.
+    pub fn log_tails(&self, needle: &str) -> String {
+        let mut text = String::new();
+        for daemon in [&self.docker, &self.containerd].into_iter().flatten() {
+            if daemon.name.contains(needle) {
+                text += &daemon.log_tail();
+            }
+        }
+        text
+    }
+
+    /// Stops the engines. Whatever then still runs beside this program and PID 1 was leaked by one of them.
+    pub fn shut_down(self) -> Result<(), String> {
+        self.remove_containers()?;
+        for daemon in [self.docker, self.containerd].into_iter().flatten() {
+            daemon.stop()?;
+        }
+        leaks::nobody_else_runs()
+    }
+}
+
+/// An engine that runs in the background.
+pub struct Daemon {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(
+        name: &'static str,
+        command: &mut Command,
+        log: PathBuf,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<Daemon, String> {
+        let file = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let again = file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
+        let child = child.map_err(|e| format!("{command:?}: {e}"))?;
+        let mut daemon = Daemon { name, child, log };
+        let mut gone = None;
+        command::until(&format!("{name} answers"), START, || {
+            gone = daemon.child.try_wait().ok().flatten();
+            gone.is_some() || ready()
+        })
+        .map_err(|e| format!("{e}\n{}", daemon.log_tail()))?;
+        match gone {
+            Some(status) => Err(format!("{name} ended: {status}\n{}", daemon.log_tail())),
+            None => Ok(daemon),
+        }
+    }
+
+    /// What it complained about last; if about nothing, its last lines.
+    fn log_tail(&self) -> String {
+        const LINES: usize = 4;
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let complains = |line: &&str| line.contains("level=error") || line.contains("level=fatal");
+        let mut lines: Vec<&str> = text.lines().filter(complains).collect();
+        if lines.is_empty() {
+            lines = text.lines().collect();
+        }
+        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        let short = tail.iter().map(|line| line.chars().take(400).collect::<String>());
+        format!(
+            "log of {}:\n  {}\n",
+            self.name,
+            short.collect::<Vec<_>>().join("\n  ")
+        )
+    }
+
+    fn stop(mut self) -> Result<(), String> {
+        let pid = self.child.id().to_string();
+        command::run(Command::new("kill").args(["-TERM", &pid]), "", USUAL)?.ok()?;
+        let ended = command::until(&format!("the end of {}", self.name), START, || {
+            self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
+        ended.map_err(|e| format!("{e}\n{}", self.log_tail()))
+    }
+}
+
+fn docker_client() -> Command {
+    let mut docker = Command::new("/usr/bin/docker");
+    docker
+        .env("DOCKER_HOST", "unix:///run/docker.sock")
+        .env_remove("DOCKER_CONTEXT");
+    docker
+}
+
+/// The client as a person would type it.
+pub const DOCKER_TYPED: &str = "/usr/bin/docker --host unix:///run/docker.sock";
+pub const CTR_TYPED: &str = "ctr --address /run/ctr/containerd.sock";
+
+fn ctr_client() -> Command {
+    let mut ctr = Command::new("ctr");
+    ctr.args(["--address", "/run/ctr/containerd.sock"]);
+    ctr
+}
+
+fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>) -> Result<Daemon, String> {
+    let program = packaged("dockerd").and_then(|_| installed("dockerd"))?;
+    installed("docker")?;
+    // dockerd raises a limit below /proc/sys/kernel, which is the machine's; only what lies below net/ is this host's
+    // own. A namespace for it alone, because a masked /proc forbids a new one to containers with a user namespace.
+    let script = "mount --bind /proc/sys/kernel /proc/sys/kernel
+        mount -o remount,bind,ro /proc/sys/kernel
+        exec \"$@\"";
+    let mut dockerd = Command::new("unshare");
+    dockerd
+        .args(["--mount", "--propagation", "slave", "sh", "-ec", script, "sh"])
+        .arg(program);
+    dockerd
+        .arg("--data-root")
+        .arg(dir.join("docker"))
+        .args(["--exec-root", "/run/docker"]);
+    dockerd.args([
+        "--pidfile",
+        "/run/docker.pid",
+        "--host",
+        "unix:///run/docker.sock",
+    ]);
+    for (role, path) in [(Role::Subject, Some(subject)), (Role::Reference, reference)] {
+        let Some(path) = path else { continue };
+        dockerd
+            .arg("--add-runtime")
+            .arg(format!("{}={}", role.name(), path.display()));
+        let lesser = lesser(dir, role, path)?;
+        dockerd
+            .arg("--add-runtime")
+            .arg(format!("{}-lesser={}", role.name(), lesser.display()));
+    }
+    // What names no runtime, a build for one, has to use the one that is judged.
+    dockerd.args(["--default-runtime", "subject"]);
+    // Its own containerd, not one that might run on the machine: /run is empty here.
+    Daemon::start("dockerd", &mut dockerd, dir.join("dockerd.log"), || {
+        command::run(docker_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
+    })
+}
+
+fn start_containerd(dir: &Path) -> Result<Daemon, String> {
+    let program = packaged("containerd").and_then(|_| installed("containerd"))?;
+    installed("ctr")?;
+    let text = format!(
+        "version = 2\nroot = \"{0}/containerd\"\nstate = \"/run/ctr/state\"\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"/run/ctr/containerd.sock\"\n",
+        dir.display()
+    );
+    let config = dir.join("containerd.toml");
+    std::fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
+    let mut containerd = Command::new(program);
+    containerd.arg("--config").arg(&config);
+    Daemon::start("containerd", &mut containerd, dir.join("containerd.log"), || {
+        command::run(ctr_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
+    })
+}
+
+/// The runtime behind a script that takes CAP_SYS_RESOURCE out of what it is asked for.
+///
+/// `docker run --privileged` asks for every capability there is, also where root itself does not have all of them.
+fn lesser(dir: &Path, role: Role, runtime: &Path) -> Result<PathBuf, String> {
+    let script = format!(
+        r#"#!/bin/sh
+last=
+for word; do
+    case $last in --bundle) file=$word/config.json ;; --process) file=$word ;; *) file= ;; esac
+    [ -z "$file" ] || sed -i 's/"CAP_SYS_RESOURCE",//g' "$file"
+    last=$word
+done
+exec {} "$@"
+"#,
+        runtime.display()
+    );
+    let dir = dir.join(format!("{}-lesser", role.name()));
+    let file = dir.join(runtime.file_name().unwrap_or_default());
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    std::fs::write(&file, script).map_err(|e| format!("{}: {e}", file.display()))?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&file, executable).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(file)
+}
+
+/// Whether root lacks a capability here that a privileged container asks for.
+fn is_lesser_root() -> bool {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let mask = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & CAP_SYS_RESOURCE == 0)
+}
+
+/// Refuses engines of other packagers: the cases know what the distributions ship.
+fn packaged(engine: &str) -> Result<(), String> {
+    for other in ["docker-ce", "containerd.io", "podman-docker"] {
+        if Path::new("/usr/share/doc").join(other).exists() && (engine != "podman") {
+            return Err(format!("{engine} belongs to {other}, not to the distribution"));
+        }
+    }
+    Ok(())
+}
+
+/// A program of a package: where packages put it, whatever PATH says.
+fn installed(program: &str) -> Result<PathBuf, String> {
+    let dirs = ["/usr/bin", "/usr/sbin", "/usr/libexec/podman", "/bin", "/sbin"];
+    let found = dirs
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists());
+    found.ok_or(format!("{program} is not installed"))
+}
+
+/// The first program of this name on PATH, or where administrators' programs are.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    path.split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .find(|file| file.is_file())
+}
+
+fn only_file(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .next()
+        .map(|entry| entry.path())
+}

@@ -1,0 +1,137 @@
+//! `engines`: drives a runtime through the real container engines and compares it with runc in the same engine.
+//!
+//! May not: link any code of the runtime, touch the machine's firewall, sysctls, `/etc` or services, or leave
+//! anything behind. The engines run in namespaces that play a host of their own.
+//!
+//! The program has two lives. Outside it prepares a base image, a directory and a cgroup, and starts itself again in
+//! new namespaces; inside it is that host's only user: it starts the engines and runs the cases. What stays of the
+//! inside when it ends is nothing, because its PID namespace ends with it.
+
+mod base;
+mod case;
+mod command;
+mod containerd;
+mod docker;
+mod host;
+mod lab;
+mod leaks;
+mod limits;
+mod nested;
+mod podman;
+mod soak;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: engines --runtime PATH [options]
+  --runtime PATH    the runtime to judge
+  --reference PATH  the runtime to compare it with (default: runc of PATH)
+  --alone           compare with nothing
+  --filter TEXT     only cases whose name contains TEXT; may be given again
+  --list            print the names of the cases
+  --cache DIR       where the base image is kept (default .cache/engines)
+  --soak            instead of the cases: long loops that look for leaks
+Needs root, and the engines as packages. One line for each case, and a last line with the sums.";
+
+/// What the user asked for.
+#[derive(Default)]
+struct Arguments {
+    runtime: Option<PathBuf>,
+    reference: Option<PathBuf>,
+    alone: bool,
+    filters: Vec<String>,
+    list: bool,
+    cache: Option<PathBuf>,
+    soak: bool,
+    /// Set by the program itself when it starts its second life.
+    inside: Option<PathBuf>,
+}
+
+fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--runtime" => arguments.runtime = Some(value()?.into()),
+            "--reference" => arguments.reference = Some(value()?.into()),
+            "--alone" => arguments.alone = true,
+            "--filter" => arguments.filters.push(value()?),
+            "--list" => arguments.list = true,
+            "--cache" => arguments.cache = Some(value()?.into()),
+            "--soak" => arguments.soak = true,
+            "--inside" => arguments.inside = Some(value()?.into()),
+            _ => return Err(format!("unknown argument {word}")),
+        }
+    }
+    if arguments.runtime.is_none() && !arguments.list && arguments.inside.is_none() {
+        return Err("--runtime is missing".into());
+    }
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse_arguments(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("engines: {problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let verdict = if arguments.list {
+        for case in case::all() {
+            println!("{}", case.name);
+        }
+        Ok(ExitCode::SUCCESS)
+    } else if let Some(dir) = &arguments.inside {
+        inside(&arguments, dir)
+    } else {
+        outside(&arguments)
+    };
+    verdict.unwrap_or_else(|problem| {
+        eprintln!("engines: {problem}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The first life: everything that belongs to the real machine.
+fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
+    let runtime = arguments.runtime.as_deref().ok_or("--runtime is missing")?;
+    let reference = match &arguments.reference {
+        _ if arguments.alone => None,
+        Some(path) => Some(path.clone()),
+        None => lab::find_program("runc"),
+    };
+    let cache = arguments.cache.clone().unwrap_or_else(|| ".cache/engines".into());
+    let image = base::image(&cache)?;
+    host::sweep_leftovers();
+    let machine = host::Machine::prepare(runtime, reference.as_deref(), &image)?;
+    let mut words: Vec<String> = arguments
+        .filters
+        .iter()
+        .flat_map(|f| ["--filter".into(), f.clone()])
+        .collect();
+    if arguments.soak {
+        words.push("--soak".into());
+    }
+    machine.live(&words)
+}
+
+/// The second life: the played host's.
+fn inside(arguments: &Arguments, dir: &std::path::Path) -> Result<ExitCode, String> {
+    let lab = lab::Lab::enter(dir)?;
+    if arguments.soak {
+        return soak::run(&lab);
+    }
+    let sums = case::run_all(&lab, &arguments.filters);
+    lab.shut_down()?;
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sums.passed, sums.failed, sums.skipped
+    );
+    Ok(if sums.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,657 @@
+//! Operations and states: create, start, kill, delete, pause. What a config means stands elsewhere.
+
+use serde_json::json;
+
+use crate::case::{Case, Cond, Fault, Level, Need, Step};
+use crate::kernel;
+use crate::world::{Call, Ended, Trouble, World, require};
+
+const RUNNING: Step = Step::Wait(Cond::Status("running"), 5);
+const STOPPED: Step = Step::Wait(Cond::Status("stopped"), 10);
+
+fn id_refused(w: &mut World, id: &str) -> Ended {
+    w.setup.store()?;
+    let bundle = w.bundle();
+    let out = w.refuse(&["create", "--bundle", &bundle, id])?;
+    w.is(!out.stderr.trim().is_empty(), "no message");
+    let left = std::fs::read_dir(w.root())?.count();
+    w.eq(&format!("entries in the state root after id {id:?}"), left, 0);
+    Ok(())
+}
+
+fn freezer_state(w: &mut World) -> Result<String, crate::world::Trouble> {
+    match w.setup.place.cgroups {
+        crate::host::CgroupMode::V2 => w.cgroup_file("", "cgroup.freeze"),
+        _ => w.cgroup_file("freezer", "freezer.state"),
+    }
+}
+
+/// The cases of this area.
+pub const CASES: &[Case] = &[
+    Case {
+        id: "lifecycle.create-start-delete",
+        clause: "runtime.md#lifecycle",
+        config: |s| s.args(&["report"]),
+        steps: &[
+            Step::Create,
+            Step::Wait(Cond::Status("created"), 5),
+            Step::Start,
+            STOPPED,
+            Step::Delete,
+        ],
+        expect: |w| w.report().map(drop),
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.payload-waits-for-start",
+        clause: "runtime.md#create: the user's program must not run before start",
+        steps: &[Step::Create],
+        expect: |w| {
+            let said = w.said();
+            w.is(
+                said.is_empty(),
+                format!("the program ran before start and wrote {said}"),
+            );
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.config-is-read-at-create",
+        clause: "runtime.md#create: later changes of config.json have no effect",
+        config: |s| s.args(&["echo", "first"]),
+        steps: &[
+            Step::Create,
+            Step::Do(|w| {
+                w.setup.args(&["echo", "second"]);
+                Ok(w.setup.store()?)
+            }),
+            Step::Start,
+            Step::Wait(Cond::Said("first"), 5),
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.bundle-may-vanish-after-start",
+        clause: "reference: after create config.json is not needed",
+        config: |s| s.args(&["sleep"]),
+        steps: &[
+            Step::Create,
+            Step::Do(|w| Ok(std::fs::remove_file(w.setup.place.bundle().join("config.json"))?)),
+            Step::Start,
+            RUNNING,
+            Step::Kill("KILL"),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.same-id-twice",
+        clause: "runtime.md#create: an id that is in use is an error",
+        steps: &[
+            Step::Create,
+            Step::Do(|w| {
+                let out = w.launch("create", &[])?;
+                w.is(!out.ok(), "the second create succeeded");
+                w.mentions(&out, &["exist"]);
+                let status = w.status()?;
+                w.eq("status of the first", status, "created");
+                Ok(())
+            }),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.id-may-be-used-again",
+        clause: "runtime.md#delete: then the id may be used again",
+        config: |s| s.args(&["echo", "x"]),
+        steps: &[Step::Run, Step::Run],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.bad-ids",
+        clause: "reference: ids are letters, digits, _ + - and dot, but neither . nor ..",
+        steps: &[Step::Do(|w| {
+            for id in ["", ".", "..", "a/b", "../x", "a b", "a\nb", "\u{e4}"] {
+                id_refused(w, id)?;
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.start-twice",
+        clause: "runtime.md#start: on a container that is not created it is an error",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Fails(&Step::Start, &["running"]),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.start-stopped",
+        clause: "runtime.md#start: on a container that is not created it is an error",
+        config: |s| s.args(&["exit", "0"]),
+        steps: &[
+            Step::Create,
+            Step::Start,
+            STOPPED,
+            Step::Fails(&Step::Start, &["stopped"]),
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.unknown-id",
+        clause: "reference: every command on an unknown id fails and says \"does not exist\"",
+        steps: &[Step::Do(|w| {
+            for args in [
+                &["state", "ghost"][..],
+                &["start", "ghost"],
+                &["kill", "ghost", "TERM"],
+                &["delete", "ghost"],
+                &["pause", "ghost"],
+                &["resume", "ghost"],
+                &["ps", "ghost"],
+                &["exec", "ghost", "true"],
+                &["update", "--pids-limit", "7", "ghost"],
+            ] {
+                let out = w.refuse(args)?;
+                w.mentions(&out, &["does not exist"]);
+                let code = if args[0] == "exec" { 255 } else { 1 };
+                w.eq(&format!("exit status of {}", args[0]), out.code, code);
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.kill",
+        clause: "runtime.md#kill",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Kill("KILL"),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.kill-spellings",
+        clause: "reference: 15, TERM, SIGTERM and term name one signal; without one it is TERM",
+        config: |s| {
+            s.args(&[
+                "trap", "1", "10", "12", "15", "--", "await", "20", "--", "await", "20", "--", "await", "20",
+                "--", "await", "20", "--", "sleep",
+            ]);
+        },
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("trap"), 5),
+            Step::Kill("10"),
+            Step::Wait(Cond::Said("\"value\":10"), 5),
+            Step::Kill("USR2"),
+            Step::Wait(Cond::Said("\"value\":12"), 5),
+            Step::Kill("SIGHUP"),
+            Step::Wait(Cond::Said("\"value\":1}"), 5),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                w.succeed(&["kill", &id]).map(drop)
+            }),
+            Step::Wait(Cond::Said("\"value\":15"), 5),
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.kill-unknown-signal",
+        clause: "runtime.md#kill",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Fails(&Step::Kill("FANTASY"), &["FANTASY"]),
+            Step::Wait(Cond::Status("running"), 1),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.kill-created",
+        clause: "runtime.md#kill: a created container may be killed",
+        steps: &[Step::Create, Step::Kill("KILL"), STOPPED, Step::Delete],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.kill-stopped",
+        clause: "runtime.md#kill: on a stopped container it is an error; containerd reads \"container not running\"",
+        config: |s| s.args(&["exit", "0"]),
+        steps: &[
+            Step::Create,
+            Step::Start,
+            STOPPED,
+            Step::Fails(&Step::Kill("KILL"), &["container not running"]),
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.kill-all",
+        clause: "reference: kill --all reaches every process of a container without pid namespace",
+        config: |s| {
+            s.drop_namespace("pid");
+            s.args(&["daemon", "--", "fork", "2", "--", "sleep"]);
+        },
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("fork"), 5),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                w.succeed(&["kill", "--all", &id, "KILL"]).map(drop)
+            }),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.kill-without-pid-namespace-reaches-all",
+        clause: "reference: SIGKILL on a container without pid namespace goes to every member of its cgroup",
+        level: Level::Should,
+        config: |s| {
+            s.drop_namespace("pid");
+            s.args(&["daemon", "--", "fork", "2", "--", "sleep"]);
+        },
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("fork"), 5),
+            Step::Kill("KILL"),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.delete-clears-orphans",
+        clause: "runtime.md#delete: the resources of create are released, whoever uses them",
+        config: |s| {
+            s.drop_namespace("pid");
+            s.args(&["daemon", "--", "exit", "0"]);
+        },
+        steps: &[Step::Create, Step::Start, STOPPED, Step::DeleteForce],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.run-clears-orphans",
+        clause: "reference: run leaves no process of a container without pid namespace behind",
+        level: Level::Should,
+        config: |s| {
+            s.drop_namespace("pid");
+            s.args(&["daemon", "--", "exit", "0"]);
+        },
+        steps: &[Step::Run],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.delete-running",
+        clause: "runtime.md#delete: a container that is not stopped is not deleted",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Fails(&Step::Delete, &["not stopped"]),
+            Step::Wait(Cond::Status("running"), 1),
+        ],
+        expect: |_| Ok(()),
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.delete-created",
+        clause: "reference: delete of a created container kills its init",
+        steps: &[Step::Create, Step::Delete],
+        expect: |w| {
+            let left = std::fs::read_dir(w.root())?.count();
+            w.eq("entries in the state root", left, 0);
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.delete-force-running",
+        clause: "reference: delete --force kills",
+        steps: &[Step::Create, Step::Start, RUNNING, Step::DeleteForce],
+        expect: |w| {
+            let left = std::fs::read_dir(w.root())?.count();
+            w.eq("entries in the state root", left, 0);
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.delete-force-paused",
+        clause: "reference: delete --force also of a paused container",
+        steps: &[Step::Create, Step::Start, RUNNING, Step::Pause, Step::DeleteForce],
+        expect: |w| {
+            let left = std::fs::read_dir(w.root())?.count();
+            w.eq("entries in the state root", left, 0);
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.delete-force-unknown",
+        clause: "reference: delete --force of an unknown id succeeds",
+        steps: &[Step::DeleteForce],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.delete-force-with-daemons",
+        clause: "reference: delete --force leaves no process, whatever it ignores",
+        config: |s| {
+            s.drop_namespace("pid");
+            s.args(&["daemon", "--", "fork", "5", "--", "trap", "15", "--", "sleep"]);
+        },
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("trap"), 5),
+            Step::DeleteForce,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.pause-and-resume",
+        clause: "reference: pause freezes, state says paused, resume thaws",
+        steps: &[Step::Create, Step::Start, RUNNING, Step::Pause],
+        expect: |w| {
+            let status = w.status()?;
+            w.eq("status", status, "paused");
+            let frozen = freezer_state(w)?;
+            w.is(
+                frozen == "1" || frozen == "FROZEN",
+                format!("the freezer says {frozen}"),
+            );
+            let id = w.id.clone();
+            w.succeed(&["resume", &id])?;
+            let status = w.status()?;
+            w.eq("status", status, "running");
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.pause-twice-and-resume-running",
+        clause: "reference: pausing a paused and resuming a running container are errors",
+        level: Level::Should,
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Fails(&Step::Resume, &["not paused"]),
+            Step::Pause,
+            Step::Fails(&Step::Pause, &["not running"]),
+            Step::Resume,
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.init-killed-behind-the-back",
+        clause: "runtime.md#state: stopped when the process has ended",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Inject(Fault::KillInit),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.created-init-killed",
+        clause: "safety: start of a container whose init was killed fails instead of waiting",
+        steps: &[
+            Step::Create,
+            Step::Inject(Fault::KillInit),
+            STOPPED,
+            Step::Fails(&Step::Start, &[]),
+            Step::Delete,
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.stopped-has-no-pid",
+        clause: "reference: state of a stopped container has pid 0",
+        config: |s| s.args(&["exit", "0"]),
+        steps: &[Step::Create, Step::Start, STOPPED],
+        expect: |w| {
+            let state = w.state()?;
+            w.eq("pid", state.get("pid").unwrap_or(&json!(0)), 0);
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.run-forwards-signals",
+        clause: "reference: run in the foreground forwards signals and answers with the program's status",
+        config: |s| {
+            s.args(&[
+                "trap", "15", "10", "--", "await", "20", "--", "await", "20", "--", "exit", "9",
+            ])
+        },
+        steps: &[Step::Do(|w| {
+            let call = w.launching("run", &[])?;
+            let running = w.spawn(call)?;
+            w.wait(Cond::Said("trap"), 10)?;
+            running.signal(libc::SIGUSR1)?;
+            w.wait(Cond::Said("\"value\":10"), 10)?;
+            running.signal(libc::SIGTERM)?;
+            let out = running.wait()?;
+            w.eq("exit status", out.code, 9);
+            w.contains("the program", &out.stdout, &["\"value\":15"]);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.run-detached",
+        clause: "reference: run --detach returns and leaves the container running",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::RunWith(&["--detach"]), RUNNING],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.run-keep",
+        clause: "reference: run --keep leaves a stopped container",
+        level: Level::Should,
+        config: |s| s.args(&["exit", "3"]),
+        steps: &[Step::Exits(&Step::RunWith(&["--keep"]), 3), STOPPED, Step::Delete],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.state-root-is-private",
+        clause: "safety: others may not write the state",
+        steps: &[Step::Create],
+        expect: |w| {
+            use std::os::unix::fs::MetadataExt;
+            let mode = std::fs::metadata(w.root().join(&w.id))?.mode();
+            w.is(
+                mode & 0o022 == 0,
+                format!("the state directory has mode {:o}", mode & 0o7777),
+            );
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.pid-reuse-is-noticed",
+        clause: "safety: a process that has got the pid of a dead init is not the container",
+        config: |s| s.args(&["sleep"]),
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Do(|w| {
+                let pid = w.pid()?;
+                kernel::kill(pid, libc::SIGKILL)?;
+                w.wait(Cond::Status("stopped"), 10)?;
+                w.until(10, "the init to be reaped", |w| {
+                    w.reap_orphans();
+                    (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+                })?;
+                if let Err(e) = kernel::make_impostor(pid) {
+                    return Err(Trouble::Skip(format!(
+                        "no process can be made with pid {pid}: {e}"
+                    )));
+                }
+                w.reap = false;
+                let status = w.status()?;
+                w.eq("status beside the impostor", status, "stopped");
+                let id = w.id.clone();
+                let out = w.call(Call::new(&["kill", &id, "KILL"]))?;
+                w.is(!out.ok(), "kill succeeded");
+                let out = w.call(Call::new(&["delete", "--force", &id]))?;
+                require(&out)?;
+                let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                w.is(
+                    state.contains(") S "),
+                    format!("the impostor was killed: {state}"),
+                );
+                w.reap = true;
+                Ok(kernel::kill(pid, libc::SIGKILL)?)
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.cgroup-is-gone-after-delete",
+        clause: "runtime.md#delete",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Do(|w| {
+                let controller = if w.setup.place.cgroups == crate::host::CgroupMode::V2 {
+                    ""
+                } else {
+                    "memory"
+                };
+                let dir = w.cgroup(controller)?;
+                let id = w.id.clone();
+                w.succeed(&["delete", "--force", &id])?;
+                w.is(!dir.exists(), format!("{} is still there", dir.display()));
+                Ok(())
+            }),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.two-hundred-cycles",
+        clause: "safety: create, start, kill and delete 200 times leave nothing behind",
+        config: |s| s.args(&["sleep"]),
+        deadline: 240,
+        steps: &[Step::Do(|w| {
+            for _ in 0..200 {
+                let out = w.launch("create", &[])?;
+                require(&out)?;
+                let id = w.id.clone();
+                w.succeed(&["start", &id])?;
+                w.succeed(&["kill", &id, "KILL"])?;
+                w.wait(Cond::Status("stopped"), 10)?;
+                w.succeed(&["delete", &id])?;
+                w.transcript.clear();
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.fifty-at-once",
+        clause: "safety: 50 containers at once do not get into each other's way",
+        config: |s| s.args(&["report", "--", "sleep"]),
+        deadline: 120,
+        steps: &[Step::Do(|w| {
+            let base = w.id.clone();
+            let path = w.setup.place.cgroups_path();
+            let bundle = w.bundle();
+            let root = w.setup.place.rootfs();
+            w.setup.set("/root/path", json!(root));
+            let ids: Vec<String> = (0..50).map(|i| format!("{base}-{i}")).collect();
+            let mut running = Vec::new();
+            for id in &ids {
+                let own = std::path::Path::new(&bundle).join(id);
+                std::fs::create_dir_all(&own)?;
+                w.setup.set("/linux/cgroupsPath", json!(format!("{path}-{id}")));
+                std::fs::write(own.join("config.json"), w.setup.config.to_string())?;
+                let text = own.to_string_lossy().into_owned();
+                running.push(w.spawn(Call::new(&["run", "--detach", "--bundle", &text, id]).seconds(60))?);
+            }
+            for r in running {
+                require(&r.wait()?)?;
+            }
+            let list = w.succeed(&["list", "-q"])?;
+            let count = list.stdout.lines().filter(|l| l.starts_with(&base)).count();
+            w.eq("containers in the list", count, 50);
+            let mut deleting = Vec::new();
+            for id in &ids {
+                deleting.push(w.spawn(Call::new(&["delete", "--force", id]).seconds(60))?);
+            }
+            for r in deleting {
+                require(&r.wait()?)?;
+            }
+            let left = std::fs::read_dir(w.root())?.count();
+            w.eq("entries in the state root", left, 0);
+            Ok(())
+        })],
+        needs: &[Need::Root],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.one-id-many-creates",
+        clause: "safety: of several creates of one id at once exactly one succeeds, and it works",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::Do(|w| {
+            let mut running = Vec::new();
+            for _ in 0..8 {
+                let call = w.launching("create", &[])?;
+                running.push(w.spawn(call)?);
+            }
+            let mut good = 0;
+            for r in running {
+                good += i32::from(r.wait()?.ok());
+            }
+            w.eq("creates that succeeded", good, 1);
+            let id = w.id.clone();
+            w.succeed(&["start", &id])?;
+            let status = w.status()?;
+            w.eq("status", status, "running");
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.init-reaped-while-delete-waits",
+        clause: "safety: delete --force ends although nobody reaps the init",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Do(|w| {
+                // The init is our child and stays a zombie during the whole delete, as under a busy shim.
+                let id = w.id.clone();
+                w.reap = false;
+                let out = w.succeed(&["delete", "--force", &id])?;
+                w.is(
+                    out.took.as_secs() < 10,
+                    format!("it took {} ms", out.took.as_millis()),
+                );
+                while let Ok(Some(_)) = kernel::reap_any() {}
+                Ok(())
+            }),
+        ],
+        ..Case::SLEEP
+    },
+];

@@ -1,0 +1,151 @@
+//! Rootless: the runtime started by an ordinary user. The harness itself is root and lends the user a bundle.
+
+use serde_json::json;
+
+use crate::case::{Case, Need, Step};
+use crate::config::Setup;
+use crate::world::{Call, Ended, World, require};
+
+/// An id without subordinate ids and without any privilege.
+const USER: u32 = 54_321;
+
+fn bundle(s: &mut Setup) {
+    s.user_namespace(USER);
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
+    s.set("/linux/uidMappings", map.clone());
+    s.set("/linux/gidMappings", map);
+    s.unset("/linux/resources");
+    s.unset("/linux/cgroupsPath");
+    // devpts with a gid that is not mapped would fail; mqueue and sysfs are the namespace's own.
+    s.args(&["report"]);
+}
+
+/// Gives the case's directories to the user, and a copy of the runtime that it can reach.
+fn lend(w: &mut World) -> Ended {
+    let dir = w.setup.place.dir.clone();
+    for part in ["", "bundle", "state", "tmp", "out", "outside"] {
+        std::os::unix::fs::chown(dir.join(part), Some(USER), Some(USER))?;
+    }
+    let copy = dir.join(w.runtime.file_name().unwrap_or_default());
+    std::fs::copy(&w.runtime, &copy)?;
+    w.runtime = copy;
+    Ok(())
+}
+
+fn as_user(call: Call) -> Call {
+    call.user(USER).dir(std::path::Path::new("/"))
+}
+
+/// The cases of this area.
+pub const CASES: &[Case] = &[
+    Case {
+        id: "rootless.run",
+        clause: "reference: an ordinary user without subordinate ids runs a bundle",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: bundle,
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let call = as_user(w.launching("run", &[])?);
+                let out = w.call(call)?;
+                require(&out)?;
+                w.fact("/uid", [0, 0, 0])?;
+                w.fact("/setgroups", "deny")
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.lifecycle",
+        clause: "reference: create, start, exec, state, kill and delete without root",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.args(&["report", "--", "sleep"]);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let call = as_user(w.launching("create", &[])?);
+                require(&w.call(call)?)?;
+                require(&w.call(as_user(Call::new(&["start", &id])))?)?;
+                w.wait(crate::case::Cond::Said("report"), 10)?;
+                let out = w.call(as_user(Call::new(&["exec", &id, "/probe", "report"])))?;
+                let report = out.report()?;
+                w.eq("uid in exec", &report["uid"], [0, 0, 0]);
+                let out = w.call(as_user(Call::new(&["state", &id])))?;
+                w.contains("state", &out.stdout, &["running"]);
+                require(&w.call(as_user(Call::new(&["kill", &id, "KILL"])))?)?;
+                require(&w.call(as_user(Call::new(&["delete", "--force", &id])))?)
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.spec-bundle",
+        clause: "reference: the bundle of spec --rootless runs",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: bundle,
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let dir = w.bundle();
+                let out = w.call(as_user(Call::new(&["spec", "--rootless", "--bundle", &dir])))?;
+                require(&out)?;
+                let text = std::fs::read_to_string(w.setup.place.bundle().join("config.json"))?;
+                w.setup.config = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+                w.setup.config["process"]["terminal"] = json!(false);
+                w.setup.args(&["report"]);
+                let call = as_user(w.launching("run", &[])?);
+                let out = w.call(call)?;
+                require(&out)?;
+                w.fact("/uid", [0, 0, 0])
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.limits-need-permission",
+        clause: "reference: a limit that an ordinary user may not set is a clear error, not ignored",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            let path = s.place.cgroups_path();
+            s.set("/linux/cgroupsPath", json!(path));
+            s.set("/linux/resources", json!({"memory": {"limit": 67_108_864}}));
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let call = as_user(w.launching("run", &[])?);
+                let out = w.call(call)?;
+                w.is(!out.ok(), "the limit was ignored");
+                w.mentions(&out, &["cgroup"]);
+                w.nothing_made();
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.additional-gids-are-refused",
+        clause: "reference: additionalGids without mapping are refused",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.set("/process/user/additionalGids", json!([5]));
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let call = as_user(w.launching("run", &[])?);
+                let out = w.call(call)?;
+                w.is(!out.ok(), "it ran");
+                w.nothing_made();
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
+];

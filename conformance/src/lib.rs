@@ -1,0 +1,22 @@
+//! Judges any OCI runtime from the outside. Depends on no other crate of this workspace and on no runtime's inside: a
+//! runtime is a program with a command line, and what it did shows in the container, in /proc and in cgroupfs.
+//!
+//! * [`case`] says what a case is; [`cases`] holds them, one module for each area.
+//! * [`world`] is what a case acts on: a bundle, a state root, the runtime's command line, and the facts found.
+//! * [`worker`] runs one case in a process of its own; [`scheduler`] runs many of those.
+//! * [`leak`] looks at what is left afterwards.
+//! * [`expectation`] holds the known deviations of each runtime; [`format`](mod@format) prints.
+
+pub mod case;
+pub mod cases;
+pub mod config;
+pub mod denial;
+pub mod expectation;
+pub mod format;
+pub mod host;
+pub mod kernel;
+pub mod leak;
+pub mod payload;
+pub mod scheduler;
+pub mod worker;
+pub mod world;

@@ -1,0 +1,546 @@
+//! `create`: everything up to the gate.
+//!
+//! May not: leave anything behind when it fails, whatever it had made.
+
+use super::{boot_id, probe_identity};
+use crate::cgroup::rdt;
+use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
+use crate::cli::Invocation;
+use crate::cli::args::{self, CgroupDriver, Rootless};
+use crate::console::{self, Attendance};
+use crate::error::{Doing, Error, Result};
+use crate::facts::HostFacts;
+use crate::gate::Gate;
+use crate::hooks::{HookState, Phase, run_hooks};
+use crate::idmap;
+use crate::init::{Child, Init, Role};
+use crate::launch::{self, Answers, Process, Until};
+use crate::namespaces::{Ns, NsSource};
+use crate::plan::{self, Keyring, Options, Plan};
+use crate::process::Terminal;
+use crate::process::credentials::Groups;
+use crate::rootfs::{self, Pivot};
+use crate::state::{Lock, Record, StateDir, StateRoot, VERSION};
+use crate::steps::{self, Parking, Step};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `create`.
+pub fn create(invocation: &Invocation, args: &args::Create) -> Result<()> {
+    make(invocation, args, Parking::ForStart, Attendance::Detached).map(drop)
+}
+
+/// A container that was made, and what a foreground `run` goes on with.
+#[derive(Debug)]
+pub struct Made {
+    /// Its directory.
+    pub dir: StateDir,
+    /// As it was last saved.
+    pub record: Record,
+    /// Held until the caller lets go.
+    pub lock: Lock,
+    /// Its init.
+    pub process: Process,
+    /// The terminal of a foreground container.
+    pub master: Option<OwnedFd>,
+}
+
+/// Makes the container: up to the gate, or up to the exec of its program.
+pub fn make(
+    invocation: &Invocation,
+    args: &args::Create,
+    parking: Parking,
+    attendance: Attendance,
+) -> Result<Made> {
+    if invocation.global.cgroup_driver == CgroupDriver::Systemd {
+        return Err(Error::new(
+            "systemd cgroup flag passed, but systemd support for managing cgroups is not available \
+             (configure the cgroupfs driver)",
+        ));
+    }
+    let paths = Paths::of(args)?;
+    let mut planned = Planned::load(&paths.bundle, |bundle| options(args, bundle))?;
+    match invocation.global.rootless {
+        Rootless::Auto => {}
+        said => planned.plan.cgroup.rootless = said == Rootless::Yes,
+    }
+    for warning in &planned.plan.warnings {
+        invocation.log.warn(warning);
+    }
+    let terminal = planned.plan.process.terminal != Terminal::No;
+    console::check(terminal, args.console_socket.as_deref(), attendance)?;
+    let (dir, lock) = StateRoot::new(&invocation.global.root).reserve(&args.id)?;
+    let building = Building {
+        invocation,
+        planned: &planned,
+        plan: &planned.plan,
+        facts: &planned.facts,
+        paths: &paths,
+        dir: &dir,
+        parking,
+    };
+    match building.build(&planned.json) {
+        Ok(Built {
+            process,
+            master,
+            record,
+        }) => Ok(Made {
+            record,
+            dir,
+            lock,
+            process,
+            master,
+        }),
+        Err(e) => Err(e.and_also(dir.remove())),
+    }
+}
+
+/// A bundle's plan on this host.
+#[derive(Debug)]
+pub struct Planned {
+    /// What would be done.
+    pub plan: Plan,
+    /// About the host.
+    pub facts: HostFacts,
+    /// config.json as it is.
+    pub json: Vec<u8>,
+    layout: cgroup::Layout,
+    own: cgroup::OwnCgroups,
+}
+
+impl Planned {
+    /// Reads the bundle and the host; nothing is changed.
+    pub fn load(bundle: &Path, options: impl FnOnce(&Path) -> Result<Options>) -> Result<Planned> {
+        let (json, config) = plan::load_config(bundle)?;
+        let own = cgroup::OwnCgroups::probe()?;
+        let layout = cgroup::probe_layout(&own)?;
+        let facts = HostFacts {
+            cgroup_mode: layout.mode(),
+            ..HostFacts::probe()?
+        };
+        let wants_rdt = config.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some());
+        let rdt = if wants_rdt { rdt::probe_rdt()? } else { None };
+        let plan = Plan::build(&config, options(bundle)?, &facts, &layout, &own, rdt.as_ref())?;
+        Ok(Planned {
+            plan,
+            facts,
+            json,
+            layout,
+            own,
+        })
+    }
+}
+
+/// The caller's paths, absolute before the working directory changes.
+struct Paths {
+    bundle: PathBuf,
+    pid_file: Option<PathBuf>,
+    console_socket: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
+}
+
+impl Paths {
+    fn of(args: &args::Create) -> Result<Paths> {
+        let here = sys::fs::getcwd_raw()?;
+        let absolute = |p: &Option<PathBuf>| p.as_ref().map(|p| here.join(p));
+        let bundle = absolute(&args.bundle).unwrap_or_else(|| here.clone());
+        // Hooks and relative paths of the configuration are seen from the bundle.
+        sys::fs::chdir(&bundle)?;
+        Ok(Paths {
+            bundle: sys::fs::getcwd_raw()?,
+            pid_file: absolute(&args.pid_file),
+            console_socket: absolute(&args.console_socket),
+            pidfd_socket: absolute(&args.pidfd_socket),
+        })
+    }
+}
+
+fn options(args: &args::Create, bundle: &Path) -> Result<Options> {
+    let listen_fds = listen_fds()?;
+    let preserve_fds = args.preserve_fds.saturating_add(listen_fds);
+    check_preserved(preserve_fds)?;
+    Ok(Options {
+        id: args.id.as_str().to_string(),
+        bundle: bundle.to_path_buf(),
+        pivot: if args.no_pivot {
+            Pivot::MoveMount
+        } else {
+            Pivot::PivotRoot
+        },
+        keyring: if args.no_new_keyring {
+            Keyring::Inherited
+        } else {
+            Keyring::New
+        },
+        preserve_fds,
+        listen_fds,
+    })
+}
+
+/// sd_listen_fds(3): descriptors from 3 on that belong to the program.
+pub fn listen_fds() -> Result<u32> {
+    match std::env::var("LISTEN_FDS") {
+        Ok(text) if !text.is_empty() => text
+            .parse()
+            .map_err(|_| Error::new(format!("unable to convert LISTEN_FDS={text:?} to a number"))),
+        _ => Ok(0),
+    }
+}
+
+/// Every preserved descriptor must have been given to us: an exec closes close-on-exec descriptors, so what carries
+/// the flag is ours.
+pub fn check_preserved(count: u32) -> Result<()> {
+    const MOST: u32 = 1 << 20;
+    if count > MOST {
+        return Err(Error::new(format!("--preserve-fds {count} is more than {MOST}")));
+    }
+    for number in 3..3 + count as i32 {
+        if !sys::fs::is_inherited(number) {
+            return Err(Error::new(format!(
+                "please check that preserved-fd {number} (of {count}) is present"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What is at hand while a container is built.
+struct Building<'a> {
+    invocation: &'a Invocation,
+    planned: &'a Planned,
+    plan: &'a Plan,
+    facts: &'a HostFacts,
+    paths: &'a Paths,
+    dir: &'a StateDir,
+    parking: Parking,
+}
+
+impl Building<'_> {
+    fn build(&self, json: &[u8]) -> Result<Built> {
+        let plan = self.plan;
+        let prepared = Prepared {
+            sources: rootfs::open_sources(&plan.rootfs)?,
+            console_socket: console::connect(self.paths.console_socket.as_deref())?,
+            joined: open_joined(plan)?,
+        };
+        plan.sysctl.check_joined_network(&plan.namespaces)?;
+        cgroup::refuse_used(&plan.cgroup.paths)?;
+        // Recorded before anything exists that a kill -9 could leave behind.
+        let mut record = self.record()?;
+        self.dir.save_config(json)?;
+        self.dir.save_record(&record)?;
+        let cgroup = cgroup::create(&plan.cgroup)?;
+        record.cgroup = cgroup.paths().clone();
+        let rdt = record.rdt.clone();
+        plan.rdt
+            .as_ref()
+            .map_or(Ok(()), rdt::RdtPlan::create)
+            .and_then(|()| cgroup.apply_limits(&plan.cgroup, Limits::Early))
+            .and_then(|()| self.start_init(&cgroup, record, prepared))
+            .map_err(|e| {
+                let groups = rdt.map_or(Ok(()), |r| r.destroy());
+                e.and_also(cgroup.kill_all())
+                    .and_also(cgroup.destroy())
+                    .and_also(groups)
+            })
+    }
+
+    fn record(&self) -> Result<Record> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Record {
+            version: VERSION,
+            id: self.plan.options.id.clone(),
+            oci_version: self.plan.oci_version.clone(),
+            init: None,
+            boot_id: boot_id()?,
+            bundle: self.plan.options.bundle.clone(),
+            rootfs: self.plan.rootfs.path.as_path().to_path_buf(),
+            created: now.as_nanos() as u64,
+            owner: self.facts.euid,
+            annotations: self.plan.annotations.clone(),
+            cgroup: self.plan.cgroup.paths.clone(),
+            rdt: self.plan.rdt.as_ref().map(rdt::RdtPlan::record),
+            namespaces: self.plan.namespaces.clone(),
+            keyring: self.plan.options.keyring,
+            has_post_hooks: !self.plan.hooks.poststart.is_empty() || !self.plan.hooks.poststop.is_empty(),
+        })
+    }
+
+    fn start_init(&self, cgroup: &Cgroup, record: Record, prepared: Prepared) -> Result<Built> {
+        let plan = self.plan;
+        let (gate, until) = match self.parking {
+            Parking::ForStart => (Some(Gate::make(self.dir)?), Until::Parked),
+            Parking::Never => (None, Until::Executed),
+        };
+        if !has_atomic_device_rules(cgroup) {
+            cgroup.apply_devices(&plan.cgroup)?;
+        }
+        let steps = steps::init_steps(plan, self.parking);
+        let v2 = cgroup.dir_fd()?;
+        let entrances = open_entrances(&steps, cgroup)?;
+        let bundle = plan.options.bundle.to_string_lossy();
+        let make_child = |wire| Child {
+            wire,
+            process: &plan.process,
+            role: Role::Init(Box::new(self.init(
+                cgroup,
+                gate,
+                prepared.joined,
+                prepared.sources,
+                &bundle,
+            ))),
+            entrances,
+            facts: self.facts,
+            groups: plan
+                .id_maps
+                .as_ref()
+                .map_or(Groups::Set, |m| m.groups(self.facts)),
+            keyring: keyring_name(&plan.options.id),
+            keyring_searchable: plan.namespaces.owns(Ns::User),
+            preserve_fds: plan.options.preserve_fds,
+            listen_fds: plan.options.listen_fds,
+            console_socket: prepared.console_socket,
+        };
+        let log = &self.invocation.log;
+        log.debug(|| {
+            format!(
+                "nsexec container setup: {:?} fork, {} steps",
+                plan.forks,
+                steps.len()
+            )
+        });
+        let mut parent = Parent {
+            building: self,
+            cgroup,
+            record,
+            master: None,
+            limited: false,
+        };
+        let flags = steps::clone_flags(plan);
+        let into = v2.as_ref().map(|d| d.as_fd());
+        launch::launch(&steps, make_child, flags, into, &mut parent, until)
+            .map(|process| Built {
+                process,
+                master: parent.master,
+                record: parent.record,
+            })
+            .map_err(|e| e.doing("unable to start container process"))
+    }
+
+    fn init<'p>(
+        &'p self,
+        cgroup: &Cgroup,
+        gate: Option<Gate>,
+        joined: Vec<(Ns, OwnedFd)>,
+        sources: rootfs::Sources,
+        bundle: &'p str,
+    ) -> Init<'p> {
+        let plan = self.plan;
+        Init {
+            state: self.hook_state(bundle, 0),
+            hooks: &plan.hooks,
+            joined,
+            rootfs: &plan.rootfs,
+            sources,
+            cgroup_mounts: cgroup.mount_facts(&self.planned.layout, &self.planned.own),
+            sysctl: &plan.sysctl,
+            time_offsets: &plan.time_offsets,
+            hostname: plan.hostname.as_deref(),
+            domainname: plan.domainname.as_deref(),
+            gate,
+        }
+    }
+
+    fn hook_state<'p>(&'p self, bundle: &'p str, pid: i32) -> HookState<'p> {
+        HookState {
+            oci_version: &self.plan.oci_version,
+            id: &self.plan.options.id,
+            status: "creating",
+            pid,
+            bundle,
+            annotations: &self.plan.annotations,
+        }
+    }
+}
+
+/// The name of a container's session keyring.
+pub fn keyring_name(id: &str) -> CString {
+    // An id holds no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
+}
+
+/// What came of it.
+struct Built {
+    process: Process,
+    master: Option<OwnedFd>,
+    record: Record,
+}
+
+/// What the parent opened for the child.
+struct Prepared {
+    sources: rootfs::Sources,
+    console_socket: Option<OwnedFd>,
+    joined: Vec<(Ns, OwnedFd)>,
+}
+
+/// Opens the doors of the cgroups that the steps enter.
+fn open_entrances(steps: &[Step], cgroup: &Cgroup) -> Result<Vec<(Share, cgroup::Entrance)>> {
+    [Share::All, Share::AllButMemory, Share::Memory]
+        .into_iter()
+        .filter(|share| steps.contains(&Step::EnterCgroup(*share)))
+        .map(|share| Ok((share, cgroup.entrance(share)?)))
+        .collect()
+}
+
+/// Opens the namespaces to join, and makes sure that each is of its kind.
+fn open_joined(plan: &Plan) -> Result<Vec<(Ns, OwnedFd)>> {
+    plan.namespaces
+        .joined()
+        .map(|(ns, path)| {
+            let fd = sys::fs::open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0)
+                .doing(|| format!("the {} namespace", ns.word()))?;
+            match sys::process::namespace_kind(fd.as_fd()) {
+                Ok(kind) if kind == ns.flag() => Ok((ns, fd)),
+                _ => Err(Error::new(format!(
+                    "{} is not a {} namespace",
+                    path.display(),
+                    ns.word()
+                ))),
+            }
+        })
+        .collect()
+}
+
+/// The parent's answers.
+struct Parent<'a> {
+    building: &'a Building<'a>,
+    cgroup: &'a Cgroup,
+    record: Record,
+    master: Option<OwnedFd>,
+    limited: bool,
+}
+
+impl Parent<'_> {
+    /// Memory and pids last: they would count our own set-up against the container.
+    fn apply_late_limits(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.limited, true) {
+            self.cgroup
+                .apply_limits(&self.building.plan.cgroup, Limits::Late)?;
+        }
+        Ok(())
+    }
+}
+
+impl Answers for Parent<'_> {
+    fn beside(&mut self, _: &Process) -> Result<()> {
+        match has_atomic_device_rules(self.cgroup) {
+            true => self.cgroup.apply_devices(&self.building.plan.cgroup),
+            false => Ok(()),
+        }
+    }
+
+    fn setup(&mut self, process: &Process) -> Result<()> {
+        let plan = self.building.plan;
+        if let Some(uid) = plan.cgroup_owner() {
+            self.cgroup.delegate(uid)?;
+        }
+        if let Some(maps) = &plan.id_maps {
+            idmap::apply_id_maps(maps, process.pid, self.building.facts)?;
+        }
+        if *plan.namespaces.source(Ns::User) != NsSource::Host {
+            launch::apply_rlimits(process.pid, &plan.process.rlimits)?;
+        }
+        Ok(())
+    }
+
+    fn hooks(&mut self, process: &Process) -> Result<()> {
+        self.apply_late_limits()?;
+        let plan = self.building.plan;
+        let bundle = plan.options.bundle.to_string_lossy();
+        let json = self.building.hook_state(&bundle, process.pid).to_json()?;
+        for phase in [Phase::Prestart, Phase::CreateRuntime] {
+            run_hooks(phase.of(&plan.hooks), phase, &json, &[])?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, process: &Process) -> Result<()> {
+        let log = &self.building.invocation.log;
+        log.debug(|| format!("child process in init(): pid {}", process.pid));
+        self.apply_late_limits()?;
+        let identity = probe_identity(process.pid)?;
+        if let Some(rdt) = &self.record.rdt {
+            rdt.join(process.pid)?;
+        }
+        self.record.init = Some(identity.ok_or_else(|| Error::new("container init died during its setup"))?);
+        self.building.dir.save_record(&self.record)?;
+        if let Some(path) = &self.building.paths.pidfd_socket {
+            send_pidfd(path, process)?;
+        }
+        if let Some(path) = &self.building.paths.pid_file {
+            write_pid_file(path, process.pid)?;
+        }
+        log.debug(|| "init: closing the pipe to signal completion".to_string());
+        Ok(())
+    }
+
+    fn console(&mut self, master: OwnedFd) -> Result<()> {
+        // Before the program runs: it would take a later change for a resize.
+        console::prepare_master(master.as_fd())?;
+        self.master = Some(master);
+        Ok(())
+    }
+
+    fn warning(&mut self, text: String) {
+        self.building.invocation.log.warn(&text);
+    }
+
+    fn epitaph(&self) -> Option<String> {
+        is_oom_killed(self.cgroup).then(|| {
+            "it was killed for lack of memory: the container's memory limit is too low for its init"
+                .to_string()
+        })
+    }
+}
+
+/// v2 rules are one program that is in force or not, so they can be loaded while the child works. v1 rules are written one
+/// by one, beginning with "deny all": a child that made its nodes in between would be refused.
+fn has_atomic_device_rules(cgroup: &Cgroup) -> bool {
+    !matches!(cgroup.paths(), cgroup::CgroupPaths::Legacy { .. })
+}
+
+/// Whether the kernel has killed for memory in this cgroup; a cgroup that cannot be read tells nothing.
+pub fn is_oom_killed(cgroup: &Cgroup) -> bool {
+    cgroup.oom_kills().is_ok_and(|n| n > 0)
+}
+
+/// Sends the process's pidfd to whoever asked for it.
+pub fn send_pidfd(path: &Path, process: &Process) -> Result<()> {
+    let socket = sys::socket::connect(path, sys::socket::Kind::Stream)
+        .doing(|| format!("unable to connect to the pidfd socket {}", path.display()))?;
+    sys::socket::send(socket.as_fd(), b"standard", &[process.pidfd.as_fd()]).doing(|| "send the pidfd")?;
+    Ok(())
+}
+
+/// Decimal, no newline; written beside and renamed, so that a reader never sees half a number.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::new(format!("{} is not a file name", path.display())));
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    let temporary = path.with_file_name(hidden);
+    let write = || -> Result<()> {
+        let fd = sys::fs::open(&temporary, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o666)?;
+        crate::state::write_all(fd.as_fd(), pid.to_string().as_bytes())?;
+        Ok(sys::fs::renameat(
+            sys::fs::cwd(),
+            &temporary,
+            sys::fs::cwd(),
+            path,
+        )?)
+    };
+    write().doing(|| "write the pid file")
+}

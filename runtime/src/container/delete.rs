@@ -1,0 +1,73 @@
+//! `delete`: nothing of the container stays.
+//!
+//! May not: give up half-way: what is gone already is no error, and the state directory goes last.
+
+use super::{Container, kill};
+use crate::cli::Invocation;
+use crate::cli::args;
+use crate::error::{Error, Kind, Result};
+use crate::hooks::Phase;
+use crate::state::Status;
+
+/// `delete`.
+pub fn delete(invocation: &Invocation, args: &args::Delete) -> Result<()> {
+    let mut container = match Container::find(&invocation.global.root, &args.id) {
+        Err(e) if e.kind() == Kind::NotFound && args.force => return Ok(()),
+        // A damaged record must not make a container immortal.
+        Err(e) if args.force && e.kind() != Kind::NotFound => return remove_damaged(invocation, args, e),
+        other => other?,
+    };
+    let status = container.status()?;
+    match status {
+        Status::Stopped | Status::Created => {}
+        _ if args.force => {}
+        other => return Err(not_stopped(args, other)),
+    }
+    if status != Status::Stopped {
+        kill::kill_everything(&container)?;
+    }
+    // A create under way ends with its init and lets go of the lock.
+    let _lock = match container.dir.lock() {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
+    };
+    container.record = container.dir.load_record()?;
+    destroy(&container)?;
+    // The spec: warn and go on.
+    if let Err(e) = container.run_post_hooks(Phase::Poststop) {
+        invocation.log.warn(&e.to_string());
+    }
+    container.dir.remove()
+}
+
+/// Kills what is left in the cgroup, and removes it.
+pub fn destroy(container: &Container) -> Result<()> {
+    let cgroup = container.cgroup()?;
+    if !cgroup.remove_if_empty()? {
+        cgroup.kill_all()?;
+        cgroup.destroy()?;
+    }
+    match container.record.as_ref().and_then(|r| r.rdt.as_ref()) {
+        Some(rdt) => rdt.destroy(),
+        None => Ok(()),
+    }
+}
+
+fn not_stopped(args: &args::Delete, status: Status) -> Error {
+    let text = format!(
+        "cannot delete container {} that is not stopped: {}",
+        args.id,
+        status.word()
+    );
+    Error::of(Kind::WrongState, text)
+}
+
+fn remove_damaged(invocation: &Invocation, args: &args::Delete, cause: Error) -> Result<()> {
+    invocation.log.warn(&format!(
+        "removing container {} with a damaged record: {cause}",
+        args.id.as_str()
+    ));
+    crate::state::StateRoot::new(&invocation.global.root)
+        .find(&args.id)?
+        .remove()
+}

@@ -1,0 +1,350 @@
+//! `exec`: one more process in a running container.
+//!
+//! May not: read the host's mount table or seal by copying more than once: probes run it every few seconds on every
+//! node.
+
+use super::create::{check_preserved, is_oom_killed, keyring_name, listen_fds, send_pidfd, write_pid_file};
+use super::{Container, probe_identity};
+use crate::cgroup::rdt::RdtRecord;
+use crate::cgroup::{Born, Cgroup, ExecCgroup, Rights, Share};
+use crate::cli::Invocation;
+use crate::cli::args;
+use crate::config::{self, Config, Process as ProcessConfig};
+use crate::console::{self, Attendance};
+use crate::error::{Doing, Error, Kind, Result};
+use crate::facts::HostFacts;
+use crate::init::{Child, Role};
+use crate::launch::{self, Answers, Process, Until};
+use crate::namespaces::{Namespaces, Ns};
+use crate::plan::Keyring;
+use crate::problems::Problems;
+use crate::process::capabilities::parse_capability;
+use crate::process::credentials::Groups;
+use crate::process::{self, ProcessPlan, Terminal};
+use crate::procfs::Procfs;
+use crate::seccomp;
+use crate::state::Status;
+use crate::steps;
+use crate::supervise;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// `exec`: the exit code of the process, or 0 when it is detached.
+pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
+    let container = Container::find(&invocation.global.root, &args.id)?;
+    let record = container.record()?;
+    match container.status()? {
+        Status::Stopped | Status::Creating => {
+            return Err(Error::of(Kind::WrongState, "cannot exec in a stopped container"));
+        }
+        Status::Paused if !args.ignore_paused => {
+            return Err(Error::of(
+                Kind::WrongState,
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        _ => {}
+    }
+    let init = container
+        .init()?
+        .ok_or_else(|| Error::of(Kind::WrongState, "cannot exec in a stopped container"))?;
+    let config = container.config()?;
+    let facts = HostFacts::probe()?;
+    let plan = plan_exec(&config, args, &facts)?;
+    let attendance = if args.detach {
+        Attendance::Detached
+    } else {
+        Attendance::Foreground
+    };
+    console::check(
+        plan.terminal != Terminal::No,
+        args.console_socket.as_deref(),
+        attendance,
+    )?;
+    let listen_fds = listen_fds()?;
+    let preserve_fds = args.preserve_fds.saturating_add(listen_fds);
+    check_preserved(preserve_fds)?;
+    let signals = match attendance {
+        Attendance::Foreground => Some(sys::wait::block_and_watch_signals()?),
+        Attendance::Detached => None,
+    };
+    let rights = if facts.is_rootless() {
+        Rights::Rootless
+    } else {
+        Rights::Full
+    };
+    let home = container.cgroup()?;
+    let cgroup = home.plan_exec(&args.cgroup, record.init.map_or(0, |i| i.pid), rights)?;
+    let groups = probe_groups(record.namespaces.owns(Ns::User), record.init.map_or(0, |i| i.pid))?;
+    if groups == Groups::Denied && !plan.user.groups.is_empty() {
+        return Err(Error::of(
+            Kind::Config,
+            "cannot set any additional groups in a rootless container",
+        ));
+    }
+    let entering = Entering {
+        plan: &plan,
+        facts: &facts,
+        namespaces: &record.namespaces,
+        groups,
+        keyring: record.keyring,
+        home: &home,
+        rdt: record.rdt.as_ref(),
+        cgroup: &cgroup,
+        preserve_fds,
+        listen_fds,
+    };
+    let console_socket = console::connect(args.console_socket.as_deref())?;
+    let (process, master) = entering.start(invocation, args, init, console_socket)?;
+    match signals {
+        Some(signals) => Ok(supervise::supervise(&process, signals, master)?.shell_code()),
+        None => Ok(0),
+    }
+}
+
+/// What is at hand while a process enters.
+struct Entering<'a> {
+    plan: &'a ProcessPlan,
+    facts: &'a HostFacts,
+    namespaces: &'a Namespaces,
+    groups: Groups,
+    keyring: Keyring,
+    home: &'a Cgroup,
+    rdt: Option<&'a RdtRecord>,
+    cgroup: &'a ExecCgroup,
+    preserve_fds: u32,
+    listen_fds: u32,
+}
+
+impl Entering<'_> {
+    fn start(
+        &self,
+        invocation: &Invocation,
+        args: &args::Exec,
+        init: OwnedFd,
+        console_socket: Option<OwnedFd>,
+    ) -> Result<(Process, Option<OwnedFd>)> {
+        let steps = steps::exec_steps(self.plan, self.namespaces, self.keyring);
+        let entrances = vec![(Share::All, self.cgroup.v1_entrance()?)];
+        let v2 = self.cgroup.dir_fds()?;
+        let flags = Ns::ALL
+            .into_iter()
+            .filter(|n| self.namespaces.owns(*n))
+            .map(Ns::flag)
+            .sum();
+        let make_child = |wire| Child {
+            wire,
+            process: self.plan,
+            role: Role::Exec(init, flags),
+            entrances,
+            facts: self.facts,
+            groups: self.groups,
+            keyring: keyring_name(args.id.as_str()),
+            keyring_searchable: self.namespaces.owns(Ns::User),
+            preserve_fds: self.preserve_fds,
+            listen_fds: self.listen_fds,
+            console_socket,
+        };
+        let log = &invocation.log;
+        log.debug(|| format!("nsexec container setup: {} steps", steps.len()));
+        let mut parent = Parent {
+            invocation,
+            args,
+            plan: self.plan,
+            home: self.home,
+            rdt: self.rdt,
+            cgroup: self.cgroup,
+            master: None,
+        };
+        let process = launch::launch(
+            &steps,
+            make_child,
+            0,
+            v2.first().map(AsFd::as_fd),
+            &mut parent,
+            Until::Executed,
+        )
+        .doing(|| "unable to start container process")?;
+        Ok((process, parent.master))
+    }
+}
+
+/// Whether setgroups(2) is allowed in the container's user namespace.
+fn probe_groups(own_user_namespace: bool, init: i32) -> Result<Groups> {
+    if !own_user_namespace {
+        return Ok(Groups::Set);
+    }
+    match Procfs::host()?.read(&format!("{init}/setgroups"))?.trim() {
+        "deny" => Ok(Groups::Denied),
+        _ => Ok(Groups::Set),
+    }
+}
+
+/// The parent's answers.
+struct Parent<'a> {
+    invocation: &'a Invocation,
+    args: &'a args::Exec,
+    plan: &'a ProcessPlan,
+    home: &'a Cgroup,
+    rdt: Option<&'a RdtRecord>,
+    cgroup: &'a ExecCgroup,
+    master: Option<OwnedFd>,
+}
+
+impl Answers for Parent<'_> {
+    fn beside(&mut self, _: &Process) -> Result<()> {
+        Ok(())
+    }
+
+    fn setup(&mut self, process: &Process) -> Result<()> {
+        launch::apply_rlimits(process.pid, &self.plan.rlimits)
+    }
+
+    fn hooks(&mut self, _: &Process) -> Result<()> {
+        Ok(())
+    }
+
+    fn ready(&mut self, process: &Process) -> Result<()> {
+        let born = if process.in_cgroup {
+            Born::InCgroup
+        } else {
+            Born::Outside
+        };
+        self.cgroup
+            .join_v2(process.pid, born)
+            .doing(|| format!("error adding pid {} to cgroups", process.pid))?;
+        if let Some(rdt) = self.rdt {
+            rdt.join_exec(process.pid)?;
+        }
+        if probe_identity(process.pid)?.is_none() {
+            return Err(Error::new("the process died during its setup"));
+        }
+        let log = &self.invocation.log;
+        log.debug(|| format!("child process in init(): pid {}", process.pid));
+        if let Some(path) = &self.args.pidfd_socket {
+            send_pidfd(path, process)?;
+        }
+        if let Some(path) = &self.args.pid_file {
+            write_pid_file(path, process.pid)?;
+        }
+        log.debug(|| "setns_init: about to exec".to_string());
+        Ok(())
+    }
+
+    fn console(&mut self, master: OwnedFd) -> Result<()> {
+        // Before the program runs: it would take a later change for a resize.
+        console::prepare_master(master.as_fd())?;
+        self.master = Some(master);
+        Ok(())
+    }
+
+    fn warning(&mut self, text: String) {
+        self.invocation.log.warn(&text);
+    }
+
+    fn epitaph(&self) -> Option<String> {
+        is_oom_killed(self.home).then(|| "the container ran out of memory".to_string())
+    }
+}
+
+/// The process to run: a process.json, or the container's own with the flags over it.
+fn plan_exec(config: &Config, args: &args::Exec, facts: &HostFacts) -> Result<ProcessPlan> {
+    let mut problems = Problems::default();
+    let default_linux = config::Linux::default();
+    let linux = config.linux.as_ref().unwrap_or(&default_linux);
+    let process = match &args.process {
+        Some(path) => load_process(path)?,
+        None => with_flags(config.process.clone().unwrap_or_default(), args, &mut problems),
+    };
+    let place = if args.process.is_some() { "" } else { "/process" };
+    let mut plan = process::plan_process(&process, linux, place, facts, &mut problems);
+    plan.seccomp = linux
+        .seccomp
+        .as_ref()
+        .and_then(|s| seccomp::plan_seccomp(s, seccomp::Arch::native(), &mut problems));
+    problems.into_result()?;
+    Ok(plan)
+}
+
+fn load_process(path: &Path) -> Result<ProcessConfig> {
+    const LARGEST: usize = 16 << 20;
+    let fd = sys::fs::open(path, libc::O_RDONLY | libc::O_NOCTTY, 0)?;
+    let json = sys::fs::read_all(fd.as_fd(), LARGEST)?;
+    config::parse(&json)
+        .or_else(|p| p.into_result().and(Err(Error::new("unreadable"))))
+        .doing(|| path.display().to_string())
+}
+
+fn with_flags(mut p: ProcessConfig, args: &args::Exec, problems: &mut Problems) -> ProcessConfig {
+    p.args = args.args.clone();
+    p.terminal = args.tty;
+    // The size is that of the terminal we are called from, not the container's first one.
+    p.console_size = None;
+    if let Some(cwd) = &args.cwd {
+        p.cwd = cwd.clone();
+    }
+    if let Some(label) = &args.process_label {
+        p.selinux_label = label.clone();
+    }
+    if let Some(profile) = &args.apparmor {
+        p.apparmor_profile = profile.clone();
+    }
+    if let Some(on) = args.no_new_privs {
+        p.no_new_privileges = on;
+    }
+    if let Some(user) = args.user {
+        p.user.uid = user.uid;
+        p.user.gid = user.gid.unwrap_or(p.user.gid);
+    }
+    p.user.additional_gids.extend(&args.additional_gids);
+    p.env.extend(args.env.iter().cloned());
+    add_capabilities(&mut p, &args.caps, problems);
+    p
+}
+
+/// Bounding, permitted, effective; ambient only where inheritable already: an exec must not make the inheritable set
+/// non-empty (CVE-2022-29162).
+fn add_capabilities(p: &mut ProcessConfig, caps: &[String], problems: &mut Problems) {
+    if caps.is_empty() {
+        return;
+    }
+    let sets = p.capabilities.get_or_insert_default();
+    for cap in caps {
+        if parse_capability(cap).is_none() {
+            problems.add("--cap", format!("unknown capability {cap:?}"));
+        }
+        for set in [&mut sets.bounding, &mut sets.permitted, &mut sets.effective] {
+            set.push(cap.clone());
+        }
+        if sets.inheritable.contains(cap) {
+            sets.ambient.push(cap.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_capabilities_are_not_inheritable() {
+        let mut problems = Problems::default();
+        let capabilities = Some(config::Capabilities {
+            inheritable: vec!["CAP_KILL".into()],
+            ..Default::default()
+        });
+        let mut p = ProcessConfig {
+            capabilities,
+            ..Default::default()
+        };
+        add_capabilities(
+            &mut p,
+            &["CAP_CHOWN".into(), "CAP_KILL".into(), "CAP_X".into()],
+            &mut problems,
+        );
+        let sets = p.capabilities.unwrap();
+        assert_eq!(sets.inheritable, ["CAP_KILL"]);
+        assert_eq!(sets.ambient, ["CAP_KILL"]);
+        assert_eq!(problems.iter().count(), 1);
+    }
+}

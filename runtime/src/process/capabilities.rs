@@ -1,0 +1,121 @@
+//! Capability names and the five sets.
+//!
+//! Pure. Unknown names are dropped, as the spec says; [`CapabilityPlan::unknown`] lists them for a warning.
+
+use crate::config;
+use serde::Serialize;
+
+/// capabilities(7), in the kernel's numbering.
+pub const NAMES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// The number of a capability by its name.
+pub fn parse_capability(name: &str) -> Option<u8> {
+    NAMES.iter().position(|n| *n == name).map(|n| n as u8)
+}
+
+/// The name of a capability by its number.
+pub fn name(number: u8) -> &'static str {
+    NAMES.get(number as usize).copied().unwrap_or("CAP_UNKNOWN")
+}
+
+/// The five sets as bit masks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CapabilityPlan {
+    /// What may ever be regained by execve.
+    pub bounding: u64,
+    /// In force.
+    pub effective: u64,
+    /// The limit of effective.
+    pub permitted: u64,
+    /// Kept over execve with file bits.
+    pub inheritable: u64,
+    /// Kept over execve without file bits.
+    pub ambient: u64,
+    /// Names that the kernel or we do not know, for a warning.
+    pub unknown: Vec<String>,
+}
+
+/// Reads the sets. Capabilities above `last` are not known to this kernel and are dropped like unknown names.
+pub fn plan_capabilities(c: &config::Capabilities, last: u8) -> CapabilityPlan {
+    let mut unknown = Vec::new();
+    let mut mask = |names: &[String]| {
+        let mut bits = 0u64;
+        for name in names {
+            match parse_capability(name) {
+                Some(n) if n <= last => bits |= 1 << n,
+                _ if unknown.contains(name) => {}
+                _ => unknown.push(name.clone()),
+            }
+        }
+        bits
+    };
+    CapabilityPlan {
+        bounding: mask(&c.bounding),
+        effective: mask(&c.effective),
+        permitted: mask(&c.permitted),
+        inheritable: mask(&c.inheritable),
+        ambient: mask(&c.ambient),
+        unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_dropped_once() {
+        let names = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let c = config::Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_NOPE", "CAP_CHECKPOINT_RESTORE"]),
+            effective: names(&["CAP_NOPE", "cap_chown"]),
+            ..Default::default()
+        };
+        let p = plan_capabilities(&c, 39);
+        assert_eq!(p.bounding, 1);
+        assert_eq!(p.effective, 0);
+        assert_eq!(p.unknown, ["CAP_NOPE", "CAP_CHECKPOINT_RESTORE", "cap_chown"]);
+    }
+}

@@ -1,0 +1,280 @@
+//! The one protocol between the runtime (parent) and the process it makes (child): typed messages on a
+//! SOCK_SEQPACKET pair. End of file means that the other side is dead.
+//!
+//! ```text
+//! child                                    parent
+//!   Stage{pid}      (only with two forks)    the init's pid as the parent sees it
+//!   Ask(Setup)    -> id maps, cgroup, limits -> Go
+//!   Ask(Hooks)    -> prestart, createRuntime -> Go
+//!   Console + fd                             terminal master for a foreground run or exec
+//!   Busy(what)                               a hook without deadline runs in the child
+//!   Ask(Ready)    -> state recorded          -> Go      (create: the child parks; run: it goes on)
+//!   Warning(text)                            a best effort that missed
+//!   Failed{..}                               last words
+//!   (close by exec)                          the user's program runs
+//! ```
+//!
+//! May not: block without a deadline on the parent's side.
+
+use crate::error::{Error, Result};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use sys::socket;
+
+/// What the child asks the parent to do before it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Write the id maps, join the cgroup, set limits.
+    Setup,
+    /// Run the hooks that belong into the runtime's namespaces.
+    Hooks,
+    /// Record that the container is made; afterwards the child lives on without the parent.
+    Ready,
+}
+
+/// A message of the child.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The second fork made this process, in the parent's pid namespace.
+    Stage(i32),
+    /// See [`Request`]; the child waits for [`Answer::Go`].
+    Ask(Request),
+    /// A terminal master comes along.
+    Console,
+    /// A hook runs in the child; the parent waits without deadline until the next message.
+    Busy(String),
+    /// Something that is not enforced here, for the user to read.
+    Warning(String),
+    /// The child gave up.
+    Failed {
+        /// Name of the step.
+        step: String,
+        /// errno of the system call, or 0.
+        errno: i32,
+        /// The chain of phrases.
+        text: String,
+    },
+}
+
+/// A message of the parent. No answer (end of file) means: give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Go,
+}
+
+/// One end of the pair.
+#[derive(Debug)]
+pub struct Wire(OwnedFd);
+
+/// A message is at most this long; longer texts are cut.
+const LONGEST: usize = 16 << 10;
+
+impl Wire {
+    /// (parent's end, child's end).
+    pub fn pair() -> Result<(Wire, Wire)> {
+        let (a, b) = socket::seqpacket_pair()?;
+        Ok((Wire(a), Wire(b)))
+    }
+
+    /// For poll(2).
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Child: sends a report, with a descriptor for [`Report::Console`].
+    pub fn report(&self, report: &Report, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let bytes = encode(report);
+        match fd {
+            Some(fd) => socket::send(self.fd(), &bytes, &[fd])?,
+            // write(2) and read(2) rather than sendmsg(2): without no_new_privs the user's seccomp filter is loaded
+            // already, and a strict one knows only what an ordinary program needs.
+            None => sys::fs::write(self.fd(), &bytes)?,
+        };
+        Ok(())
+    }
+
+    /// Child: sends a request and waits for the answer. A dead parent is an error: a container that nobody
+    /// recorded must not go on.
+    pub fn ask(&self, request: Request) -> Result<()> {
+        self.report(&Report::Ask(request), None)?;
+        self.wait_go()
+    }
+
+    /// Waits for [`Answer::Go`]; end of file is an error.
+    pub fn wait_go(&self) -> Result<()> {
+        let mut byte = [0u8; 1];
+        match sys::fs::read(self.fd(), &mut byte)? {
+            1 => Ok(()),
+            _ => Err(Error::new("the runtime died")),
+        }
+    }
+
+    /// Parent: answers a request.
+    pub fn answer(&self, Answer::Go: Answer) -> Result<()> {
+        socket::send(self.fd(), &[1], &[])?;
+        Ok(())
+    }
+
+    /// Parent: the next report; `None` when the child's end is closed.
+    pub fn next(&self) -> Result<Option<(Report, Vec<OwnedFd>)>> {
+        let mut buf = vec![0u8; LONGEST];
+        match socket::receive(self.fd(), &mut buf) {
+            Ok((0, _)) => Ok(None),
+            Ok((n, fds)) => Ok(Some((decode(&buf[..n])?, fds))),
+            Err(e) if e.is(libc::ECONNRESET) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+fn encode(report: &Report) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16);
+    let put = |out: &mut Vec<u8>, text: &str| {
+        let cut = floor_char(text, LONGEST / 2 - 64);
+        out.extend_from_slice(&(cut.len() as u32).to_le_bytes());
+        out.extend_from_slice(cut.as_bytes());
+    };
+    match report {
+        Report::Stage(pid) => {
+            out.push(b'S');
+            out.extend_from_slice(&pid.to_le_bytes());
+        }
+        Report::Ask(request) => out.extend_from_slice(&[b'A', *request as u8]),
+        Report::Console => out.push(b'C'),
+        Report::Busy(what) => {
+            out.push(b'B');
+            put(&mut out, what);
+        }
+        Report::Warning(text) => {
+            out.push(b'W');
+            put(&mut out, text);
+        }
+        Report::Failed { step, errno, text } => {
+            out.push(b'F');
+            out.extend_from_slice(&errno.to_le_bytes());
+            put(&mut out, step);
+            put(&mut out, text);
+        }
+    }
+    out
+}
+
+/// The longest prefix of at most `max` bytes that ends at a character.
+fn floor_char(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Reads the fields of a message; every length is checked (CVE-2021-43784 was a length that overflowed).
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
+        if self.0.len() < n {
+            return Err(Error::new("a message of the container's init is cut short"));
+        }
+        let (head, tail) = self.0.split_at(n);
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    fn number(&mut self) -> Result<i32> {
+        let b = self.bytes(4)?;
+        Ok(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let len = self.number()?;
+        let bytes = self.bytes(usize::try_from(len).unwrap_or(usize::MAX))?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Report> {
+    let mut f = Fields(bytes);
+    Ok(match f.byte()? {
+        b'S' => Report::Stage(f.number()?),
+        b'A' => Report::Ask(match f.byte()? {
+            0 => Request::Setup,
+            1 => Request::Hooks,
+            2 => Request::Ready,
+            n => return Err(Error::new(format!("unknown request {n} of the container's init"))),
+        }),
+        b'C' => Report::Console,
+        b'B' => Report::Busy(f.text()?),
+        b'W' => Report::Warning(f.text()?),
+        b'F' => {
+            let errno = f.number()?;
+            Report::Failed {
+                errno,
+                step: f.text()?,
+                text: f.text()?,
+            }
+        }
+        n => return Err(Error::new(format!("unknown message {n} of the container's init"))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_report_survives_the_wire() {
+        for report in [
+            Report::Stage(42),
+            Report::Ask(Request::Setup),
+            Report::Ask(Request::Hooks),
+            Report::Ask(Request::Ready),
+            Report::Console,
+            Report::Busy("hook".into()),
+            Report::Warning("w".into()),
+            Report::Failed {
+                step: "pivot".into(),
+                errno: 22,
+                text: "öäü".into(),
+            },
+        ] {
+            assert_eq!(decode(&encode(&report)).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let long = "ö".repeat(LONGEST);
+        let Report::Busy(text) = decode(&encode(&Report::Busy(long))).unwrap() else {
+            panic!()
+        };
+        assert!(text.len() < LONGEST && text.chars().all(|c| c == 'ö'));
+    }
+
+    #[test]
+    fn cut_messages_are_errors() {
+        let whole = encode(&Report::Failed {
+            step: "a".into(),
+            errno: 1,
+            text: "b".into(),
+        });
+        for n in 0..whole.len() {
+            assert!(decode(&whole[..n]).is_err());
+        }
+        assert!(decode(&[b'F', 0, 0, 0, 0, 255, 255, 255, 255, 1]).is_err());
+    }
+
+    #[test]
+    fn a_dead_peer_is_end_of_file_here_and_an_error_there() {
+        let (parent, child) = Wire::pair().unwrap();
+        drop(child);
+        assert!(parent.next().unwrap().is_none());
+        let (parent, child) = Wire::pair().unwrap();
+        drop(parent);
+        assert!(child.wait_go().is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! Typed Linux system calls.
+//!
+//! May not: decide anything, log, allocate where the kernel did not ask for it, know what a container is.
+//! It is the only crate of the workspace with `unsafe`; every wrapper captures its arguments where they
+//! are known, so that an [`Error`] reads like a line of strace.
+
+#![allow(unsafe_code)]
+
+pub mod alloc;
+pub mod bpf;
+pub mod cred;
+pub mod errno;
+pub mod fs;
+pub mod memory;
+pub mod mount;
+pub mod net;
+pub mod process;
+pub mod sched;
+pub mod seccomp;
+pub mod socket;
+pub mod tty;
+pub mod wait;
+pub mod watch;
+
+pub use errno::{Errno, Error, Result};

@@ -1,0 +1,19 @@
+//! Memory policy of the calling process.
+//!
+//! May not: know names; callers translate them.
+
+use crate::errno::{Result, check};
+
+/// set_mempolicy(2): `mode` is MPOL_* with MPOL_F_* or'ed in; bit n of word n/64 is node n.
+pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
+    // The kernel reads maxnode - 1 bits.
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    let mask = if nodes.is_empty() {
+        std::ptr::null()
+    } else {
+        nodes.as_ptr()
+    };
+    // SAFETY: pointer to `bits` readable bits, or null with zero.
+    let r = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
+    check(r, "set_mempolicy", || "").map(drop)
+}
