@@ -53,7 +53,11 @@ pub fn human_line(v: &Verdict, verbose: bool) -> String {
     if v.finding.outcome == Outcome::Skip {
         return format!("skip {}: {}\n", v.case.id, v.finding.why.join("; "));
     }
-    let mut text = format!("{:<16}{} ({} ms)\n", word(v), v.case.id, v.finding.millis);
+    let again = match v.tries {
+        1 => String::new(),
+        n => format!(", try {n}"),
+    };
+    let mut text = format!("{:<16}{} ({} ms{again})\n", word(v), v.case.id, v.finding.millis);
     let bad = !v.as_expected();
     if bad || verbose {
         for why in &v.finding.why {
@@ -132,6 +136,7 @@ pub fn json(subject: &Subject, all: &[Verdict]) -> Value {
             json!({
                 "id": v.case.id, "clause": v.case.clause, "level": v.case.level, "outcome": v.finding.outcome,
                 "expected": v.as_expected(), "known": v.known.as_ref().map(|k| &k.reason), "why": v.finding.why, "millis": v.finding.millis,
+                "tries": v.tries,
             })
         })
         .collect();
@@ -255,6 +260,7 @@ mod tests {
                 reason: k.to_owned(),
                 always: true,
             }),
+            tries: 1,
         }
     }
 

@@ -33,6 +33,7 @@ options of run and matrix:
   --cgroups VIEW      host (default); v1: a hybrid machine without its v2 tree; v2: one v2 tree (core files only where the
                       controllers are bound to v1)
   --ci FILE           fail on every skip whose case id is not in FILE (one id a line, # for remarks)
+  --retries N         try a case that fails up to N times again: for a reference that has races of its own
   --work DIR          where bundles are made (default: a directory below TMPDIR or /var/tmp)
   --keep              keep the directories of failed cases
   --verbose           the commands of every case, not only of failed ones
@@ -57,6 +58,7 @@ struct Options {
     format: Option<Format>,
     list: bool,
     jobs: Option<usize>,
+    retries: u32,
     expect: Option<PathBuf>,
     ci: Option<PathBuf>,
     view: CgroupView,
@@ -129,6 +131,10 @@ fn parse(args: &[&str]) -> Result<Options, String> {
             "--cgroups" => {
                 let v = value()?;
                 o.view = CgroupView::parse(&v).ok_or_else(|| format!("unknown cgroup view {v:?}"))?;
+            }
+            "--retries" => {
+                let v = value()?;
+                o.retries = v.parse().map_err(|_| format!("--retries {v:?} is no number"))?;
             }
             "--expect" => o.expect = Some(value()?.into()),
             "--ci" => o.ci = Some(value()?.into()),
@@ -238,6 +244,7 @@ fn judge(o: &Options, subject: &Subject, each: impl FnMut(&Verdict)) -> Result<V
         jobs,
         work: &work,
         keep: o.keep,
+        retries: o.retries,
     };
     let verdicts = scheduler::run(&plan, &known, each).map_err(|e| format!("the harness failed: {e}"));
     if !o.keep {

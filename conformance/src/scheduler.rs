@@ -1,5 +1,6 @@
 //! Runs cases, several at once, each in a worker process with a deadline. Judges nothing itself.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -87,6 +88,9 @@ pub struct Plan<'a> {
     pub work: &'a Path,
     /// Whether failed cases' directories stay.
     pub keep: bool,
+    /// How often a case that did not end as expected is tried again: for a reference whose own races are known, not for
+    /// the runtime that is judged.
+    pub retries: u32,
 }
 
 /// One judged case.
@@ -98,6 +102,8 @@ pub struct Verdict {
     pub finding: Finding,
     /// Why a failure was expected, if it was.
     pub known: Option<Known>,
+    /// At which try; the first is 1.
+    pub tries: u32,
 }
 
 impl Verdict {
@@ -118,9 +124,22 @@ impl std::fmt::Debug for Case {
     }
 }
 
-struct Active {
+/// A case in its turn.
+#[derive(Clone, Copy)]
+struct Turn {
     case: &'static Case,
     index: usize,
+    tries: u32,
+}
+
+impl Turn {
+    fn tag(&self) -> String {
+        format!("{}-{}-{}", run_tag(), self.index, self.tries)
+    }
+}
+
+struct Active {
+    turn: Turn,
     child: Child,
     fd: OwnedFd,
     dir: PathBuf,
@@ -137,23 +156,37 @@ pub fn run(
     mut each: impl FnMut(&Verdict),
 ) -> io::Result<Vec<Verdict>> {
     kernel::become_subreaper()?;
-    let mut waiting = plan.cases.iter().copied().enumerate();
+    let mut waiting: VecDeque<Turn> = (plan.cases.iter().enumerate())
+        .map(|(index, case)| Turn {
+            case,
+            index,
+            tries: 1,
+        })
+        .collect();
     let mut active: Vec<Active> = Vec::new();
     let mut done: Vec<Option<Verdict>> = plan.cases.iter().map(|_| None).collect();
     let mut told = 0;
     loop {
         while active.len() < plan.jobs {
-            let Some((index, case)) = waiting.next() else {
+            let Some(turn) = waiting.pop_front() else {
                 break;
             };
-            active.push(start(plan, index, case)?);
+            active.push(start(plan, turn)?);
         }
         if active.is_empty() {
             break;
         }
         for a in take_ended(&mut active)? {
-            let index = a.index;
-            done[index] = Some(conclude(plan, known, a)?);
+            let turn = a.turn;
+            let verdict = conclude(plan, known, a)?;
+            if verdict.as_expected() || turn.tries > plan.retries {
+                done[turn.index] = Some(verdict);
+            } else {
+                waiting.push_front(Turn {
+                    tries: turn.tries + 1,
+                    ..turn
+                });
+            }
         }
         while let Some(Some(v)) = done.get(told) {
             each(v);
@@ -168,8 +201,9 @@ fn run_tag() -> String {
     format!("cf{}", std::process::id())
 }
 
-fn start(plan: &Plan<'_>, index: usize, case: &'static Case) -> io::Result<Active> {
-    let tag = format!("{}-{index}", run_tag());
+fn start(plan: &Plan<'_>, turn: Turn) -> io::Result<Active> {
+    let Turn { case, .. } = turn;
+    let tag = turn.tag();
     let dir = plan.work.join(&tag);
     fs::create_dir_all(&dir)?;
     let child = Command::new("/proc/self/exe")
@@ -183,8 +217,7 @@ fn start(plan: &Plan<'_>, index: usize, case: &'static Case) -> io::Result<Activ
         .spawn()?;
     let fd = kernel::open_pidfd(i32::try_from(child.id()).unwrap_or(-1))?;
     Ok(Active {
-        case,
-        index,
+        turn,
         child,
         fd,
         dir,
@@ -221,14 +254,14 @@ fn conclude(plan: &Plan<'_>, known: &Expectations, mut a: Active) -> io::Result<
     let finding = if overdue {
         Finding::failed(format!(
             "the case had not ended after {} s and was killed",
-            a.case.deadline
+            a.turn.case.deadline
         ))
     } else {
         load_finding(&a.dir)
     };
     let place = Place {
         dir: a.dir.clone(),
-        tag: format!("{}-{}", run_tag(), a.index),
+        tag: a.turn.tag(),
         cgroups: host::probe_cgroup_mode(),
     };
     if overdue {
@@ -237,11 +270,12 @@ fn conclude(plan: &Plan<'_>, known: &Expectations, mut a: Active) -> io::Result<
     if !(plan.keep && finding.outcome == Outcome::Fail) {
         fs::remove_dir_all(&a.dir)?;
     }
-    let known = known.known(a.case.id, plan.view.mode());
+    let known = known.known(a.turn.case.id, plan.view.mode());
     Ok(Verdict {
-        case: a.case,
+        case: a.turn.case,
         finding,
         known,
+        tries: a.turn.tries,
     })
 }
 

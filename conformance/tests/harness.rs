@@ -144,6 +144,39 @@ fn leaks_are_seen() {
     fs::remove_dir_all(dir).unwrap();
 }
 
+/// A reference that loses a race now and then is asked again, but not the runtime that is judged.
+#[test]
+fn a_retry_is_made_and_told() {
+    let Some(runc) = runc() else { return };
+    let dir = scratch("retry");
+    let script = dir.join("racing");
+    let body = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo racing version 1; exit 0; }}\n\
+         mkdir {}/lost 2>/dev/null && {{ echo lost >&2; exit 1; }}\nexec {} \"$@\"\n",
+        dir.display(),
+        runc.display()
+    );
+    fs::write(&script, body).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let judge = |retries: &str| {
+        conformance(&[
+            "run",
+            "--runtime",
+            text(&script),
+            "--retries",
+            retries,
+            "--filter",
+            "process.exit-status",
+        ])
+    };
+    assert_eq!(judge("0").status.code(), Some(1));
+    fs::remove_dir(dir.join("lost")).unwrap();
+    let out = judge("1");
+    assert!(stdout(&out).contains(", try 2)"), "{}", stdout(&out));
+    assert_eq!(out.status.code(), Some(0));
+    fs::remove_dir_all(dir).unwrap();
+}
+
 /// A runtime that hangs is a failed case that says where, and is gone afterwards.
 #[test]
 fn a_hanging_runtime_is_killed_and_named() {
