@@ -42,6 +42,16 @@ fn release_programs_are_static() {
     }
 }
 
+/// Relocating itself would cost a program a page fault for every page of its constants, at each start.
+#[test]
+#[ignore = "reads the release build: RELEASE_DIR=target/release after make build"]
+fn the_runtime_has_a_fixed_address() {
+    const ET_EXEC: u8 = 2;
+    let dir = PathBuf::from(std::env::var_os("RELEASE_DIR").expect("RELEASE_DIR"));
+    let bytes = std::fs::read(dir.join("runb")).expect("runb");
+    assert_eq!(bytes[16..18], [ET_EXEC, 0], "runb is position independent");
+}
+
 /// The reader above sees an interpreter where there is one: this test itself is linked dynamically, or nothing is.
 #[test]
 fn the_reader_tells_dynamic_from_static() {
