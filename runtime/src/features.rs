@@ -31,7 +31,7 @@ const SYSTEMD_DRIVER: bool = false;
 const CHECKPOINT: bool = false;
 const INTEL_RDT: bool = true;
 const MEMORY_POLICY: bool = true;
-const NET_DEVICES: bool = false;
+const NET_DEVICES: bool = true;
 
 const MEMORY_POLICY_MODES: [&str; 7] = [
     "MPOL_BIND",

@@ -11,6 +11,7 @@ use crate::gate::Gate;
 use crate::hooks::{self, HookState, Phase};
 use crate::launch;
 use crate::namespaces::Ns;
+use crate::netdev::Netlink;
 use crate::process::{ProcessPlan, Terminal, capabilities, credentials, lookup};
 use crate::procfs::{LabelKind, Procfs, apply_exec_label};
 use crate::rootfs::{self, CgroupMounts, HostPath, Root, RootPath, RootfsPlan, Sources};
@@ -177,6 +178,7 @@ fn apply(step: Step, c: &mut Child<'_>, p: &mut Progress) -> Result<()> {
         Step::Unshare(flags) => sys::process::unshare(flags).doing(|| "failed to unshare namespaces"),
         Step::TimeOffsets => set_time_offsets(init_of(c)?),
         Step::Fork(flags) => fork_init(c, flags),
+        Step::Ask(Request::Network) => lend_network(c),
         Step::Ask(Request::Ready) => ask_ready(c),
         Step::Ask(request) => c.wire.ask(request),
         Step::BecomeRoot => become_root(),
@@ -609,6 +611,12 @@ fn find_program(c: &Child<'_>, p: &mut Progress) -> Result<()> {
 fn ask_ready(c: &Child<'_>) -> Result<()> {
     sys::process::set_parent_death_signal(0)?;
     c.wire.ask(Request::Ready)
+}
+
+/// The parent stays in its own namespace, so it gets a socket of ours.
+fn lend_network(c: &Child<'_>) -> Result<()> {
+    let inside = Netlink::open()?;
+    c.wire.ask_with(Request::Network, Some(inside.fd()))
 }
 
 fn park(c: &Child<'_>, p: &mut Progress) -> Result<()> {

@@ -50,6 +50,8 @@ pub trait Answers {
     fn beside(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Setup`]: id maps, cgroup, limits.
     fn setup(&mut self, process: &Process) -> Result<()>;
+    /// [`Request::Network`]: `linux.netDevices`, with a netlink socket of the container's namespace.
+    fn network(&mut self, process: &Process, inside: OwnedFd) -> Result<()>;
     /// [`Request::Hooks`]: prestart and createRuntime hooks.
     fn hooks(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Ready`]: record it. After this the child goes on.
@@ -192,6 +194,10 @@ fn serve(
                 answers.beside(&served.process)?;
                 continue;
             }
+            Report::Ask(Request::Network) => match fds.pop() {
+                Some(inside) => answers.network(&served.process, inside)?,
+                None => return Err(Error::new("the container's init lent no netlink socket")),
+            },
             Report::Ask(Request::Hooks) => answers.hooks(&served.process)?,
             Report::Ask(Request::Ready) => {
                 answers.ready(&served.process)?;

@@ -19,6 +19,7 @@ pub mod init;
 pub mod launch;
 pub mod log;
 pub mod namespaces;
+pub mod netdev;
 pub mod plan;
 pub mod problems;
 pub mod process;

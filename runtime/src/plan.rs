@@ -10,6 +10,7 @@ use crate::facts::HostFacts;
 use crate::hooks;
 use crate::idmap::{self, IdMaps};
 use crate::namespaces::{self, Namespaces, Ns, NsSource};
+use crate::netdev::{self, NetDevice};
 use crate::problems::Problems;
 use crate::process::credentials::Groups;
 use crate::process::{self, ProcessPlan};
@@ -81,6 +82,8 @@ pub struct Plan {
     pub rdt: Option<RdtPlan>,
     /// Kernel parameters of its namespaces.
     pub sysctl: SysctlPlan,
+    /// Moved into its network namespace.
+    pub net_devices: Vec<NetDevice>,
     /// sethostname(2)
     pub hostname: Option<String>,
     /// setdomainname(2)
@@ -112,9 +115,6 @@ impl Plan {
         let default_process = config::Process::default();
         if config.process.is_none() {
             p.add("/process", "process property must not be empty");
-        }
-        if !linux.net_devices.is_empty() {
-            p.add("/linux/netDevices", "moving network devices is not supported yet");
         }
         let namespaces = plan_namespaces(linux, facts, p);
         let mut process = process::plan_process(
@@ -151,6 +151,7 @@ impl Plan {
             cgroup: cgroup::plan_cgroup(config, &options.id, layout, own, facts, p),
             rdt: rdt::plan_rdt(linux.intel_rdt.as_ref(), &options.id, rdt, p),
             sysctl: sysctl::plan_sysctl(&linux.sysctl, &namespaces, p),
+            net_devices: netdev::plan_net_devices(&linux.net_devices, &namespaces, facts, p),
             hostname: plan_uts_name(&config.hostname, "/hostname", &namespaces, p),
             domainname: plan_uts_name(&config.domainname, "/domainname", &namespaces, p),
             annotations: config.annotations.clone(),

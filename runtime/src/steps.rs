@@ -129,6 +129,7 @@ pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
     s.extend(ns.is_new(Ns::Cgroup).then_some(Step::Unshare(Ns::Cgroup.flag())));
     s.extend((plan.options.keyring == Keyring::New).then_some(Step::Keyring));
     s.extend(ns.is_new(Ns::Network).then_some(Step::LoopbackUp));
+    s.extend((!plan.net_devices.is_empty()).then_some(Step::Ask(Request::Network)));
     s.extend([Step::Propagation, Step::OpenRoot]);
     s.extend((0..plan.rootfs.mounts.len()).map(Step::Mount));
     s.extend([Step::MakeCwd, Step::Devices]);

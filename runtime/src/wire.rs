@@ -5,6 +5,7 @@
 //! child                                    parent
 //!   Stage{pid}      (only with two forks)    the init's pid as the parent sees it
 //!   Ask(Setup)    -> id maps, cgroup, limits -> Go
+//!   Ask(Network)+fd -> linux.netDevices       -> Go    a netlink socket of the container's namespace
 //!   Ask(Hooks)    -> prestart, createRuntime -> Go
 //!   Console + fd                             terminal master for a foreground run or exec
 //!   Busy(what)                               a hook without deadline runs in the child
@@ -25,6 +26,8 @@ use sys::socket;
 pub enum Request {
     /// Write the id maps, join the cgroup, set limits.
     Setup,
+    /// Move network devices here. A netlink socket comes along that was made in the container's namespace.
+    Network,
     /// Run the hooks that belong into the runtime's namespaces.
     Hooks,
     /// Record that the container is made; afterwards the child lives on without the parent.
@@ -81,7 +84,7 @@ impl Wire {
         self.0.as_fd()
     }
 
-    /// Child: sends a report, with a descriptor for [`Report::Console`].
+    /// Child: sends a report, with a descriptor where one belongs to it.
     pub fn report(&self, report: &Report, fd: Option<BorrowedFd<'_>>) -> Result<()> {
         let bytes = encode(report);
         match fd {
@@ -96,7 +99,12 @@ impl Wire {
     /// Child: sends a request and waits for the answer. A dead parent is an error: a container that nobody
     /// recorded must not go on.
     pub fn ask(&self, request: Request) -> Result<()> {
-        self.report(&Report::Ask(request), None)?;
+        self.ask_with(request, None)
+    }
+
+    /// [`Wire::ask`] with a descriptor for the parent.
+    pub fn ask_with(&self, request: Request, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        self.report(&Report::Ask(request), fd)?;
         self.wait_go()
     }
 
@@ -203,8 +211,9 @@ fn decode(bytes: &[u8]) -> Result<Report> {
         b'S' => Report::Stage(f.number()?),
         b'A' => Report::Ask(match f.byte()? {
             0 => Request::Setup,
-            1 => Request::Hooks,
-            2 => Request::Ready,
+            1 => Request::Network,
+            2 => Request::Hooks,
+            3 => Request::Ready,
             n => return Err(Error::new(format!("unknown request {n} of the container's init"))),
         }),
         b'C' => Report::Console,
@@ -231,6 +240,7 @@ mod tests {
         for report in [
             Report::Stage(42),
             Report::Ask(Request::Setup),
+            Report::Ask(Request::Network),
             Report::Ask(Request::Hooks),
             Report::Ask(Request::Ready),
             Report::Console,

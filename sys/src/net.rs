@@ -1,9 +1,20 @@
-//! Network interfaces, as far as a runtime touches them: bringing up the loopback device.
+//! Network interfaces, as far as a runtime touches them: bringing up the loopback device, and a socket to the kernel's
+//! tables.
 //!
-//! May not: configure anything else; addresses and links belong to the engine.
+//! May not: know the messages of that socket.
 
 use crate::errno::{Result, check};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A NETLINK_ROUTE socket (rtnetlink(7)) of the current network namespace, close-on-exec.
+pub fn route_socket() -> Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let r = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    let raw = check(r as i64, "socket", || "AF_NETLINK")?;
+    // SAFETY: fresh descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw as RawFd) })
+}
 
 /// Sets IFF_UP on `lo` of the current network namespace (netdevice(7)).
 pub fn loopback_up() -> Result<()> {

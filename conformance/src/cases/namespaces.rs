@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Need, Step};
 use crate::kernel::{self, BeforeExec};
-use crate::world::{Ended, Trouble, World};
+use crate::world::{Ended, Trouble, World, require};
 
 fn own(kind: &str) -> Result<String, Trouble> {
     Ok(std::fs::read_link(format!("/proc/self/ns/{kind}"))?
@@ -81,6 +81,25 @@ fn join(w: &mut World, flag: i32, spec: &str, kind: &str) -> Ended {
     let out = w.launch("run", &[])?;
     crate::world::require(&out)?;
     w.fact(&format!("/ns/{kind}"), want)
+}
+
+/// A veth pair `judged0`, `judged1` with addresses, in a network of the case's own: the machine's is left alone.
+fn host_device() -> Ended {
+    kernel::unshare(libc::CLONE_NEWNET)?;
+    let commands = [
+        "link add judged0 type veth peer name judged1",
+        "address add 192.0.2.7/24 dev judged0",
+        "address add 2001:db8::7/64 dev judged0 nodad",
+        "link set judged1 up",
+        "link set judged0 up",
+    ];
+    for command in commands {
+        let made = Command::new("ip").args(command.split(' ')).status()?;
+        if !made.success() {
+            return Err(Trouble::Skip(format!("`ip {command}` fails here")));
+        }
+    }
+    Ok(())
 }
 
 /// The cases of this area.
@@ -278,27 +297,54 @@ pub const CASES: &[Case] = &[
     },
     Case {
         id: "namespaces.network-device",
-        clause: "config-linux.md#network-devices netDevices (1.3): moved in and renamed",
+        clause: "config-linux.md#network-devices netDevices (1.3): moved in, renamed, up, with its lasting addresses",
         needs: &[Need::Root, Need::Program("ip")],
-        config: |s| s.set("/linux/netDevices", json!({"judged0": {"name": "inside0"}})),
+        config: |s| {
+            s.set("/linux/netDevices", json!({"judged0": {"name": "inside0"}}));
+            s.args(&[
+                "report",
+                "--",
+                "read",
+                "/proc/net/fib_trie",
+                "--",
+                "read",
+                "/proc/net/if_inet6",
+            ]);
+        },
         steps: &[Step::Do(|w| {
-            // A network of the case's own: the machine's is left alone.
-            kernel::unshare(libc::CLONE_NEWNET)?;
-            let made = Command::new("ip")
-                .args([
-                    "link", "add", "judged0", "type", "veth", "peer", "name", "judged1",
-                ])
-                .status()?;
-            if !made.success() {
-                return Err(Trouble::Skip("no veth devices here".into()));
-            }
-            let out = w.launch("run", &[])?;
-            crate::world::require(&out)?;
+            host_device()?;
+            require(&w.launch("run", &[])?)?;
             let report = w.report()?;
             let has = report["netdev"]
                 .as_array()
                 .is_some_and(|l| l.iter().filter_map(Value::as_str).any(|x| x.contains("inside0:")));
             w.is(has, format!("no inside0 in {}", report["netdev"]));
+            // In the local table only while the device is up.
+            let v4 = w.did(&["read", "/proc/net/fib_trie"])?["value"].to_string();
+            w.contains("the routes", &v4, &["192.0.2.7", "192.0.2.0/24"]);
+            let v6 = w.did(&["read", "/proc/net/if_inet6"])?["value"].to_string();
+            w.contains("the IPv6 addresses", &v6, &["20010db8000000000000000000000007"]);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "namespaces.network-device-refused",
+        clause: "config-linux.md#network-devices netDevices (1.3): names are checked before anything is moved",
+        needs: &[Need::Root, Need::Program("ip")],
+        config: |s| {
+            s.set(
+                "/linux/netDevices",
+                json!({"judged0": {}, "judged1": {"name": "a/b"}}),
+            );
+        },
+        steps: &[Step::Do(|w| {
+            host_device()?;
+            let out = w.launch("create", &[])?;
+            w.is(!out.ok(), "a device was named a/b");
+            w.mentions(&out, &["invalid network device name", "a/b"]);
+            let left = std::fs::read_to_string("/proc/self/net/dev")?;
+            w.contains("the devices of the host", &left, &["judged0:", "judged1:"]);
             Ok(())
         })],
         ..Case::IDLE

@@ -16,6 +16,7 @@ use crate::idmap;
 use crate::init::{Child, Init, Role};
 use crate::launch::{self, Answers, Process, Until};
 use crate::namespaces::{Ns, NsSource};
+use crate::netdev::{self, Netlink};
 use crate::plan::{self, Keyring, Options, Plan};
 use crate::process::Terminal;
 use crate::process::credentials::Groups;
@@ -453,6 +454,11 @@ impl Answers for Parent<'_> {
             launch::apply_rlimits(process.pid, &plan.process.rlimits)?;
         }
         Ok(())
+    }
+
+    fn network(&mut self, process: &Process, inside: OwnedFd) -> Result<()> {
+        let devices = &self.building.plan.net_devices;
+        netdev::apply_net_devices(devices, process.pid, &Netlink::of(inside))
     }
 
     fn hooks(&mut self, process: &Process) -> Result<()> {

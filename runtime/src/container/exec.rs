@@ -200,6 +200,10 @@ impl Answers for Parent<'_> {
         launch::apply_rlimits(process.pid, &self.plan.rlimits)
     }
 
+    fn network(&mut self, _: &Process, _: OwnedFd) -> Result<()> {
+        Ok(())
+    }
+
     fn hooks(&mut self, _: &Process) -> Result<()> {
         Ok(())
     }
