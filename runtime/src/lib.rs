@@ -20,6 +20,7 @@ pub mod launch;
 pub mod log;
 pub mod namespaces;
 pub mod netdev;
+pub mod notify;
 pub mod plan;
 pub mod problems;
 pub mod process;

@@ -35,6 +35,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// The value of LISTEN_FDS in the runtime's environment.
     pub listen_fds: u32,
+    /// The container's state directory, where a host waits for its READY ([`crate::notify`]).
+    pub notify_dir: Option<PathBuf>,
 }
 
 /// Whether the container gets a session keyring of its own.

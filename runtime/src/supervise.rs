@@ -6,14 +6,21 @@
 use crate::console::{self, RawTerminal};
 use crate::error::Result;
 use crate::launch::Process;
+use crate::notify;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use sys::fs;
 use sys::process::{Block, Exit};
 use sys::wait::{self, Deadline, Interest};
 
-/// Waits for the process; returns how it ended.
-pub fn supervise(process: &Process, signals: OwnedFd, master: Option<OwnedFd>) -> Result<Exit> {
+/// Waits for the process; returns how it ended. `notify` is where its READY comes, for a host that waits for it: we are the
+/// process that the host shall watch, because we stay.
+pub fn supervise(
+    process: &Process,
+    signals: OwnedFd,
+    master: Option<OwnedFd>,
+    mut notify: Option<notify::Relay>,
+) -> Result<Exit> {
     let raw = match &master {
         Some(_) => RawTerminal::enter()?,
         None => None,
@@ -27,6 +34,7 @@ pub fn supervise(process: &Process, signals: OwnedFd, master: Option<OwnedFd>) -
             (signals.as_fd(), Interest::Read),
         ];
         fds.extend(watched.iter().map(|w| relay.interest(*w)));
+        fds.extend(notify.iter().map(|n| (n.fd(), Interest::Read)));
         let ready = wait::poll(&fds, Deadline::NEVER)?;
         drop(fds);
         if ready[1].any() {
@@ -37,6 +45,9 @@ pub fn supervise(process: &Process, signals: OwnedFd, master: Option<OwnedFd>) -
                 relay.pump(*what);
             }
         }
+        let told = ready.get(2 + watched.len()).is_some_and(|r| r.any());
+        // A host that cannot be told is not the container's fault.
+        notify.take_if(|n| told && n.pass_on(sys::process::pid()).unwrap_or(true));
         if ready[0].any() {
             exit = reap(process)?;
         }

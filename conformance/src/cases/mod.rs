@@ -12,6 +12,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod process;
 mod rootless;
 mod seccomp;
@@ -23,7 +24,7 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 17] = [
+    let areas: [&'static [Case]; 18] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
@@ -36,6 +37,7 @@ pub fn all() -> Vec<&'static Case> {
         update::CASES,
         terminal::CASES,
         cli::CASES,
+        notify::CASES,
         errors::CASES,
         lifecycle::CASES,
         rootless::CASES,

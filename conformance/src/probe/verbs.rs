@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -144,6 +145,7 @@ pub fn run(verb: &str, args: &[String], held: &mut Held, all: &[String]) {
             let mut s = String::new();
             io(std::io::stdin().read_to_string(&mut s)).map(|_| s.into())
         }
+        "notify" => notify(a(0)),
         "exec" => Err(errno(&Command::new(a(0)).args(&args[1.min(args.len())..]).exec())),
         _ => Err(-2),
     };
@@ -154,6 +156,14 @@ pub fn run(verb: &str, args: &[String], held: &mut Held, all: &[String]) {
         Ok(v) => say(&obj([("did", shown.into()), ("errno", 0.into()), ("value", v)])),
         Err(e) => say(&obj([("did", shown.into()), ("errno", e.into())])),
     }
+}
+
+/// sd_notify(3), with whatever message.
+fn notify(message: &str) -> Done {
+    const ENOENT: i32 = 2;
+    let path = std::env::var("NOTIFY_SOCKET").map_err(|_| ENOENT)?;
+    let socket = io(UnixDatagram::unbound())?;
+    io(socket.send_to(message.as_bytes(), path)).map(|_| J::Null)
 }
 
 /// From now on lines are appended to this file; the verbs of hooks use it, whose stdout is the runtime's.

@@ -101,6 +101,7 @@ fn load(bundle: Option<&Path>) -> Result<Planned> {
             keyring: Keyring::New,
             preserve_fds: 0,
             listen_fds: 0,
+            notify_dir: None,
         })
     })
 }

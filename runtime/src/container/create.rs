@@ -17,6 +17,7 @@ use crate::init::{Child, Init, Role};
 use crate::launch::{self, Answers, Process, Until};
 use crate::namespaces::{Ns, NsSource};
 use crate::netdev::{self, Netlink};
+use crate::notify::{self, Host, Relay};
 use crate::plan::{self, Keyring, Options, Plan};
 use crate::process::Terminal;
 use crate::process::credentials::Groups;
@@ -46,6 +47,8 @@ pub struct Made {
     pub process: Process,
     /// The terminal of a foreground container.
     pub master: Option<OwnedFd>,
+    /// Where the host waits for the container's READY.
+    pub relay: Option<Relay>,
 }
 
 /// Makes the container: up to the gate, or up to the exec of its program.
@@ -62,7 +65,8 @@ pub fn make(
         ));
     }
     let paths = Paths::of(args)?;
-    let mut planned = Planned::load(&paths.bundle, |bundle| options(args, bundle))?;
+    let notify_dir = Host::of_environment().map(|_| invocation.global.root.join(args.id.as_str()));
+    let mut planned = Planned::load(&paths.bundle, |bundle| options(args, bundle, notify_dir))?;
     match invocation.global.rootless {
         Rootless::Auto => {}
         said => planned.plan.cgroup.rootless = said == Rootless::Yes,
@@ -83,16 +87,13 @@ pub fn make(
         parking,
     };
     match building.build(&planned.json) {
-        Ok(Built {
-            process,
-            master,
-            record,
-        }) => Ok(Made {
-            record,
+        Ok(built) => Ok(Made {
+            record: built.record,
             dir,
             lock,
-            process,
-            master,
+            process: built.process,
+            master: built.master,
+            relay: built.relay,
         }),
         Err(e) => Err(e.and_also(dir.remove())),
     }
@@ -114,7 +115,11 @@ pub struct Planned {
 impl Planned {
     /// Reads the bundle and the host; nothing is changed.
     pub fn load(bundle: &Path, options: impl FnOnce(&Path) -> Result<Options>) -> Result<Planned> {
-        let (json, config) = plan::load_config(bundle)?;
+        let (json, mut config) = plan::load_config(bundle)?;
+        let options = options(bundle)?;
+        if let Some(dir) = &options.notify_dir {
+            notify::add_to_config(&mut config, dir);
+        }
         let own = cgroup::OwnCgroups::probe()?;
         let layout = cgroup::probe_layout(&own)?;
         let facts = HostFacts {
@@ -123,7 +128,7 @@ impl Planned {
         };
         let wants_rdt = config.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some());
         let rdt = if wants_rdt { rdt::probe_rdt()? } else { None };
-        let plan = Plan::build(&config, options(bundle)?, &facts, &layout, &own, rdt.as_ref())?;
+        let plan = Plan::build(&config, options, &facts, &layout, &own, rdt.as_ref())?;
         Ok(Planned {
             plan,
             facts,
@@ -158,7 +163,7 @@ impl Paths {
     }
 }
 
-fn options(args: &args::Create, bundle: &Path) -> Result<Options> {
+fn options(args: &args::Create, bundle: &Path, notify_dir: Option<PathBuf>) -> Result<Options> {
     let listen_fds = listen_fds()?;
     let preserve_fds = args.preserve_fds.saturating_add(listen_fds);
     check_preserved(preserve_fds)?;
@@ -177,6 +182,7 @@ fn options(args: &args::Create, bundle: &Path) -> Result<Options> {
         },
         preserve_fds,
         listen_fds,
+        notify_dir,
     })
 }
 
@@ -221,6 +227,7 @@ struct Building<'a> {
 impl Building<'_> {
     fn build(&self, json: &[u8]) -> Result<Built> {
         let plan = self.plan;
+        let relay = self.prepare_notify()?;
         let prepared = Prepared {
             sources: rootfs::open_sources(&plan.rootfs)?,
             console_socket: console::connect(self.paths.console_socket.as_deref())?,
@@ -240,12 +247,24 @@ impl Building<'_> {
             .map_or(Ok(()), rdt::RdtPlan::create)
             .and_then(|()| cgroup.apply_limits(&plan.cgroup, Limits::Early))
             .and_then(|()| self.start_init(&cgroup, record, prepared))
+            .map(|built| Built { relay, ..built })
             .map_err(|e| {
                 let groups = rdt.map_or(Ok(()), |r| r.destroy());
                 e.and_also(cgroup.kill_all())
                     .and_also(cgroup.destroy())
                     .and_also(groups)
             })
+    }
+
+    /// A program that runs at once must find the socket there; otherwise `start` binds it.
+    fn prepare_notify(&self) -> Result<Option<Relay>> {
+        if self.plan.options.notify_dir.is_some() {
+            notify::make_dir(self.dir)?;
+        }
+        match self.parking {
+            Parking::Never => Relay::open(self.dir),
+            Parking::ForStart => Ok(None),
+        }
     }
 
     fn record(&self) -> Result<Record> {
@@ -326,6 +345,7 @@ impl Building<'_> {
                 process,
                 master: parent.master,
                 record: parent.record,
+                relay: None,
             })
             .map_err(|e| e.doing("unable to start container process"))
     }
@@ -377,6 +397,7 @@ struct Built {
     process: Process,
     master: Option<OwnedFd>,
     record: Record,
+    relay: Option<Relay>,
 }
 
 /// What the parent opened for the child.

@@ -97,7 +97,7 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     let console_socket = console::connect(args.console_socket.as_deref())?;
     let (process, master) = entering.start(invocation, args, init, console_socket)?;
     match signals {
-        Some(signals) => Ok(supervise::supervise(&process, signals, master)?.shell_code()),
+        Some(signals) => Ok(supervise::supervise(&process, signals, master, None)?.shell_code()),
         None => Ok(0),
     }
 }

@@ -20,7 +20,8 @@ pub fn run(invocation: &Invocation, args: &args::Run) -> Result<i32> {
             record: Some(made.record),
         };
         drop(made.lock);
-        return start::after_start(&container).map(|()| 0);
+        start::after_start(&container)?;
+        return start::await_ready(&container, made.relay).map(|()| 0);
     }
     // Blocked before the fork, so that none is lost; the child unblocks them.
     let signals = sys::wait::block_and_watch_signals()?;
@@ -34,7 +35,7 @@ pub fn run(invocation: &Invocation, args: &args::Run) -> Result<i32> {
     };
     drop(made.lock);
     let lived = start::after_start(&container)
-        .and_then(|()| supervise::supervise(&made.process, signals, made.master));
+        .and_then(|()| supervise::supervise(&made.process, signals, made.master, made.relay));
     if args.keep {
         return lived.map(|exit| exit.shell_code());
     }

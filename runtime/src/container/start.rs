@@ -1,6 +1,7 @@
 //! `start`: lets the init through its gate.
 //!
-//! May not: wait for the user's program; only for the hooks in front of it, and for as long as the init lives.
+//! May not: wait for the user's program, unless the host waits for its READY; only for the hooks in front of it, and for as
+//! long as the init lives.
 
 use super::Container;
 use crate::cli::Invocation;
@@ -8,7 +9,9 @@ use crate::cli::args::ContainerId;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::gate::Opener;
 use crate::hooks::Phase;
+use crate::notify::Relay;
 use crate::state::Status;
+use std::os::fd::AsFd;
 
 /// `start`.
 pub fn start(invocation: &Invocation, id: &ContainerId) -> Result<()> {
@@ -24,10 +27,20 @@ pub fn start(invocation: &Invocation, id: &ContainerId) -> Result<()> {
     let Some(gate) = Opener::find(&container.dir)? else {
         return Err(wrong("cannot start a container that has stopped"));
     };
+    let relay = Relay::open(&container.dir)?;
     // Hooks may ask for the state, or kill and delete: they must not find the lock held.
     drop(lock);
     gate.open(&container.dir)?;
-    after_start(&container)
+    after_start(&container)?;
+    await_ready(&container, relay)
+}
+
+/// Where the host waits for it, until the container is ready or gone.
+pub fn await_ready(container: &Container, relay: Option<Relay>) -> Result<()> {
+    match (relay, container.init()?, container.record()?.init) {
+        (Some(relay), Some(init), Some(identity)) => relay.wait(init.as_fd(), identity.pid),
+        _ => Ok(()),
+    }
 }
 
 /// The poststart hooks. One that fails ends the container, says runtime-spec 1.3.
