@@ -415,7 +415,17 @@ fn run_hooks(c: &Child<'_>, p: &Progress, phase: Phase) -> Result<()> {
     {
         sys::fs::fchdir(root.as_fd())?;
     }
-    hooks::run_hooks(list, phase, &state.to_json()?, &p.env)
+    hooks::run_hooks(list, phase, &state.to_json()?, hook_env(phase, &p.env))
+}
+
+/// What a hook gets that names no environment. Only a hook of the container may see the container's: a createContainer
+/// hook is a program of the host with all rights of the runtime, and stands in the image's directory, so the image's
+/// LD_PRELOAD=./x would make it the image's program (CVE-2025-23266).
+fn hook_env(phase: Phase, containers: &[String]) -> &[String] {
+    match phase {
+        Phase::StartContainer => containers,
+        _ => &[],
+    }
 }
 
 /// A pair of the container's own devpts; the slave is opened by TIOCGPTPEER, never by its path (CVE-2025-52565).

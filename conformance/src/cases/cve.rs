@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::hooks::{probe_hook, report_of};
 use crate::case::{Case, Cond, Level, Need, Step};
 use crate::config::Setup;
 use crate::kernel::{self, BeforeExec};
@@ -664,6 +665,24 @@ pub const CASES: &[Case] = &[
             victim_stays_as_it_is(w, &victim)
         })],
         ..Case::IDLE
+    },
+    Case {
+        id: "cve.2025-23266",
+        clause: "CVE-2025-23266: a createContainer hook is a program of the host; the image's LD_PRELOAD is not for it",
+        config: |s| {
+            s.set("/process/env/-", json!("LD_PRELOAD=./evil.so"));
+            probe_hook(s, "createContainer", "c", &["report"]);
+        },
+        steps: &[Step::Run],
+        expect: |w| {
+            let env = report_of(w, "c")?["raw_env"].to_string();
+            w.is(
+                !env.contains("LD_PRELOAD"),
+                format!("the environment of the hook is {env}"),
+            );
+            Ok(())
+        },
+        ..Case::RUN
     },
     Case {
         id: "cve.2026-30892",
