@@ -155,10 +155,15 @@ unsafe impl GlobalAlloc for Small {
         if layout.align() > 4096 {
             return std::ptr::null_mut();
         }
-        match class(&layout) {
-            Some(log) => self.with(|s| s.take(log)) as *mut u8,
-            None => map(page_up(layout.size())) as *mut u8,
+        let block = match class(&layout) {
+            Some(log) => self.with(|s| s.take(log)),
+            None => map(page_up(layout.size())),
+        };
+        if block == 0 {
+            // What follows null is abort(3), which a forked process must not come to.
+            crate::process::end_if_forked(b"out of memory\n");
         }
+        block as *mut u8
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -6,6 +6,7 @@
 use crate::errno::{Errno, Error, Result, check, check_restart};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// clone3(2): put the child into the cgroup of this directory (kernel 5.7).
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -52,6 +53,38 @@ pub enum Forked {
 ///
 /// The program must be single-threaded.
 pub fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    let forked = fork_either_way(flags, cgroup)?;
+    if matches!(forked, Forked::Child) {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    Ok(forked)
+}
+
+/// True in every process that [`fork`] has made.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Ends this process if [`fork`] has made it, with some last words on stderr, as a shell would report abort(3).
+///
+/// abort(3) itself would signal the thread id that libc remembers, which is our maker's: it would end the runtime, or in
+/// another pid namespace whoever has that number there.
+pub fn end_if_forked(words: &[u8]) {
+    if FORKED.load(Ordering::Relaxed) {
+        // Whether anybody reads stderr is not ours to know.
+        let _ = crate::fs::write(crate::fs::inherited(2), words);
+        exit_now(128 + libc::SIGABRT);
+    }
+}
+
+/// From now on a panic in a process made by [`fork`] ends that process and no other ([`end_if_forked`]).
+pub fn contain_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        end_if_forked(b"");
+    }));
+}
+
+fn fork_either_way(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let mut pidfd: RawFd = -1;
     // A sibling gets the exit signal of the caller; a non-zero one is EINVAL with CLONE_PARENT.
     let exit_signal = if flags & CLONE_PARENT != 0 {
