@@ -255,6 +255,8 @@ fn root_of(p: &mut Progress) -> Result<&mut Root> {
 
 /// A runtime that dies before the container is recorded takes the child with it. Its death before prctl shows as
 /// end of file on the wire at the next request.
+///
+/// Nothing re-executes, so the child still has the runtime's command line, which everybody in the container may read.
 fn detach(c: &Child<'_>) -> Result<()> {
     sys::wait::reset_signals()?;
     sys::process::set_parent_death_signal(libc::SIGKILL)?;
@@ -263,6 +265,7 @@ fn detach(c: &Child<'_>) -> Result<()> {
     } else {
         c"runb:[exec]"
     };
+    sys::process::hide_arguments(title).doing(|| "hide the command line")?;
     Ok(sys::process::set_name(title)?)
 }
 

@@ -13,7 +13,7 @@ use crate::wire::Request;
 /// One effect of the child. Each either completes or names itself in the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Die with the runtime until the container is recorded; defaults for signals.
+    /// Die with the runtime until the container is recorded; defaults for signals; a command line of its own.
     Detach,
     /// /proc/self/oom_score_adj, while we are still dumpable.
     OomScoreAdj,

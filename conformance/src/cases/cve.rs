@@ -837,6 +837,27 @@ pub const CASES: &[Case] = &[
         },
         ..Case::RUN
     },
+    Case {
+        id: "cve.command-line",
+        clause: "safety: the caller's command line (paths of the host, `exec --env` of others) is not for the container",
+        config: |s| s.args(&["exit", "0"]),
+        steps: &[
+            Step::Create,
+            Step::Do(|w| {
+                let path = "/proc/1/cmdline";
+                let out = w.exec(&[], &["/probe", "read", path])?;
+                require(&out)?;
+                let shown = out.stdout.clone();
+                let bundle = w.bundle();
+                w.is(
+                    shown.contains(path) && !shown.contains(&bundle),
+                    format!("the container sees {}", shown.trim()),
+                );
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
 ];
 
 fn find_named(at: &Path, name: &str, depth: u32) -> Vec<PathBuf> {
