@@ -324,6 +324,8 @@ pub enum BeforeExec {
     Unshare(c_int),
     /// Has this soft and hard limit.
     Limit(u32, u64, u64),
+    /// Has this umask.
+    Umask(u32),
     /// Runs below this filter, from [`denying`].
     Filter(Denial),
 }
@@ -373,6 +375,7 @@ fn prepare_child(what: &BeforeExec) -> Result<()> {
                 };
                 check(libc::setrlimit(*resource as _, &raw const limit))?
             }
+            BeforeExec::Umask(mask) => libc::umask(*mask as _).cast_signed(),
             BeforeExec::Filter(program) => load_filter(program).map(|()| 0)?,
         };
     }

@@ -34,7 +34,7 @@ impl Gate {
     /// Makes the FIFOs; the child inherits them.
     pub fn make(dir: &StateDir) -> Result<Gate> {
         let open = |name: &str| {
-            fs::mkfifoat(dir.fd(), Path::new(name), 0o622)?;
+            fs::mkfifoat(dir.fd(), Path::new(name), 0o600)?;
             fs::openat(dir.fd(), Path::new(name), libc::O_RDWR | libc::O_NOFOLLOW, 0)
         };
         fs::mkdirat(dir.fd(), Path::new(RESULT_DIR), 0o700)?;

@@ -257,6 +257,8 @@ fn root_of(p: &mut Progress) -> Result<&mut Root> {
 
 /// A runtime that dies before the container is recorded takes the child with it. Its death before prctl shows as
 /// end of file on the wire at the next request.
+///
+/// Nothing re-executes, so the child still has the runtime's command line, which everybody in the container may read.
 fn detach(c: &Child<'_>) -> Result<()> {
     sys::wait::reset_signals()?;
     sys::process::set_parent_death_signal(libc::SIGKILL)?;
@@ -265,6 +267,7 @@ fn detach(c: &Child<'_>) -> Result<()> {
     } else {
         c"runb:[exec]"
     };
+    sys::process::hide_arguments(title).doing(|| "hide the command line")?;
     Ok(sys::process::set_name(title)?)
 }
 
@@ -417,7 +420,17 @@ fn run_hooks(c: &Child<'_>, p: &Progress, phase: Phase) -> Result<()> {
     {
         sys::fs::fchdir(root.as_fd())?;
     }
-    hooks::run_hooks(list, phase, &state.to_json()?, &p.env)
+    hooks::run_hooks(list, phase, &state.to_json()?, hook_env(phase, &p.env))
+}
+
+/// What a hook gets that names no environment. Only a hook of the container may see the container's: a createContainer
+/// hook is a program of the host with all rights of the runtime, and stands in the image's directory, so the image's
+/// LD_PRELOAD=./x would make it the image's program (CVE-2025-23266).
+fn hook_env(phase: Phase, containers: &[String]) -> &[String] {
+    match phase {
+        Phase::StartContainer => containers,
+        _ => &[],
+    }
 }
 
 /// A pair of the container's own devpts; the slave is opened by TIOCGPTPEER, never by its path (CVE-2025-52565).

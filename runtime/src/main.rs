@@ -4,5 +4,6 @@
 static ALLOCATOR: sys::alloc::Small = sys::alloc::Small::new();
 
 fn main() -> ! {
+    sys::process::contain_panics();
     std::process::exit(runtime::cli::run(std::env::args_os()))
 }

@@ -1,10 +1,11 @@
 //! The eight namespaces: which are made, which are joined, which are the host's.
 //!
-//! Pure: no syscalls. Making and joining happens in the steps of the child.
+//! Pure but for [`is_of_process`]. Making and joining happens in the steps of the child.
 
 use crate::config;
 use crate::problems::Problems;
 use serde::{Deserialize, Serialize};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// A kind of namespace (namespaces(7)), in the order in which they are joined: the user namespace first of all
@@ -147,6 +148,14 @@ impl Namespaces {
     pub fn joined(&self) -> impl Iterator<Item = (Ns, &Path)> {
         Ns::ALL.into_iter().filter_map(|n| self.path(n).map(|p| (n, p)))
     }
+}
+
+/// Whether the opened namespace is that of a process: its pid, or `self`.
+pub fn is_of_process(namespace: BorrowedFd<'_>, ns: Ns, pid: &str) -> sys::Result<bool> {
+    let path = format!("/proc/{pid}/ns/{}", ns.proc_name());
+    let theirs = sys::fs::fstatat(sys::fs::cwd(), Path::new(&path), 0)?;
+    let this = sys::fs::fstat(namespace)?;
+    Ok((this.dev, this.ino) == (theirs.dev, theirs.ino))
 }
 
 /// Reads `linux.namespaces`.

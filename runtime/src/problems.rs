@@ -3,10 +3,11 @@
 //! May not: stop at the first entry. Whoever mends a config.json wants the list.
 
 use crate::error::{Error, Kind};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// JSON pointer (RFC 6901) into config.json, or a path or flag when it is not about the JSON.
     pub place: String,
@@ -18,6 +19,8 @@ pub struct Problem {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     found: Vec<Problem>,
+    /// The same, to find one among thousands.
+    known: BTreeSet<Problem>,
 }
 
 impl Problems {
@@ -27,7 +30,7 @@ impl Problems {
             place: place.into(),
             text: text.to_string(),
         };
-        if !self.found.contains(&problem) {
+        if self.known.insert(problem.clone()) {
             self.found.push(problem);
         }
     }

@@ -4,12 +4,12 @@
 //! namespace of that kind.
 
 use crate::error::{Doing, Error, Kind, Result};
-use crate::namespaces::{Namespaces, Ns};
+use crate::namespaces::{self, Namespaces, Ns};
 use crate::problems::Problems;
 use crate::procfs::Procfs;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
 /// The sysctls to write, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -110,22 +110,19 @@ impl SysctlPlan {
         self.entries.is_empty()
     }
 
-    /// Refuses `net.*` when the network namespace that is joined by path is the runtime's own. In the parent, before
-    /// anything is created.
-    pub fn check_joined_network(&self, ns: &Namespaces) -> Result<()> {
+    /// Refuses `net.*` when the network namespace that is joined is the runtime's own. In the parent, before anything is
+    /// created. By the descriptor that will be joined: its path may be a process's, which can change its namespace.
+    pub fn check_joined_network(&self, joined: Option<BorrowedFd<'_>>) -> Result<()> {
         let Some(net) = self.entries.iter().find(|s| s.name.starts_with("net.")) else {
             return Ok(());
         };
-        let Some(path) = ns.path(Ns::Network) else {
-            return Ok(());
-        };
-        let joined = sys::fs::fstatat(sys::fs::cwd(), path, 0)?;
-        let own = sys::fs::fstatat(sys::fs::cwd(), Path::new("/proc/self/ns/net"), 0)?;
-        if (joined.dev, joined.ino) != (own.dev, own.ino) {
-            return Ok(());
+        match joined {
+            Some(fd) if namespaces::is_of_process(fd, Ns::Network, "self")? => {
+                let text = format!("sysctl {:?} not allowed in host network namespace", net.name);
+                Err(Error::of(Kind::Config, text))
+            }
+            _ => Ok(()),
         }
-        let text = format!("sysctl {:?} not allowed in host network namespace", net.name);
-        Err(Error::of(Kind::Config, text))
     }
 }
 

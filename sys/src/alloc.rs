@@ -22,10 +22,13 @@ const CHUNK: usize = 1 << 20;
 #[repr(align(4096))]
 struct Arena(UnsafeCell<[u8; ARENA]>);
 
-// SAFETY: only reached through pointers that the allocator hands out, each block to one owner.
+// SAFETY: it belongs to the one allocator that took it, and is only reached through pointers that this hands out, each
+// block to one owner.
 unsafe impl Sync for Arena {}
 
 static FIRST: Arena = Arena(UnsafeCell::new([0; ARENA]));
+/// The arena is for one allocator: the first that needs it. Others begin with a chunk.
+static FIRST_TAKEN: AtomicBool = AtomicBool::new(false);
 
 struct State {
     /// Head of the list of free blocks per class; a free block holds the address of the next one.
@@ -125,9 +128,10 @@ impl State {
             self.next = at + size;
             return at;
         }
-        let (start, len) = match self.end {
-            0 => (FIRST.0.get() as usize, ARENA),
-            _ => (map(CHUNK), CHUNK),
+        let (start, len) = if self.end == 0 && !FIRST_TAKEN.swap(true, Ordering::Relaxed) {
+            (FIRST.0.get() as usize, ARENA)
+        } else {
+            (map(CHUNK), CHUNK)
         };
         if start == 0 {
             return 0;
@@ -151,10 +155,15 @@ unsafe impl GlobalAlloc for Small {
         if layout.align() > 4096 {
             return std::ptr::null_mut();
         }
-        match class(&layout) {
-            Some(log) => self.with(|s| s.take(log)) as *mut u8,
-            None => map(page_up(layout.size())) as *mut u8,
+        let block = match class(&layout) {
+            Some(log) => self.with(|s| s.take(log)),
+            None => map(page_up(layout.size())),
+        };
+        if block == 0 {
+            // What follows null is abort(3), which a forked process must not come to.
+            crate::process::end_if_forked(b"out of memory\n");
         }
+        block as *mut u8
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -222,6 +231,17 @@ mod tests {
             unsafe { a.dealloc(a.alloc(layout), layout) };
         }
         assert_eq!(a.with(|s| s.next), used, "freed blocks are used again");
+    }
+
+    #[test]
+    fn two_allocators_share_nothing() {
+        let layout = Layout::from_size_align(64, 8).unwrap();
+        let allocators = [Small::new(), Small::new(), Small::new()];
+        // SAFETY: the size is not zero; nothing is read, and the arena is never given back.
+        let blocks = allocators.each_ref().map(|a| unsafe { a.alloc(layout) } as usize);
+        for (n, one) in blocks.iter().enumerate() {
+            assert!(blocks[n + 1..].iter().all(|other| one.abs_diff(*other) >= 64));
+        }
     }
 
     #[test]

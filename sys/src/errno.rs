@@ -122,19 +122,24 @@ pub(crate) fn check<W: Into<Box<str>>>(
     Err(Error::new(call, what(), errno))
 }
 
+/// So many interruptions in a row are none: a seccomp filter answers EINTR.
+const INTERRUPTIONS: u32 = 10_000;
+
 /// As [`check`], again while a signal interrupts.
 pub(crate) fn check_restart<W: Into<Box<str>>>(
     mut f: impl FnMut() -> i64,
     call: &'static str,
     what: impl FnOnce() -> W,
 ) -> Result<i64> {
+    let mut interruptions = 0;
     loop {
         let ret = f();
         if ret >= 0 {
             return Ok(ret);
         }
         let errno = Errno::last();
-        if errno.0 != libc::EINTR {
+        interruptions += 1;
+        if errno.0 != libc::EINTR || interruptions > INTERRUPTIONS {
             return Err(Error::new(call, what(), errno));
         }
     }

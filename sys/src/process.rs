@@ -5,7 +5,9 @@
 
 use crate::errno::{Errno, Error, Result, check, check_restart};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// clone3(2): put the child into the cgroup of this directory (kernel 5.7).
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -52,6 +54,38 @@ pub enum Forked {
 ///
 /// The program must be single-threaded.
 pub fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    let forked = fork_either_way(flags, cgroup)?;
+    if matches!(forked, Forked::Child) {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    Ok(forked)
+}
+
+/// True in every process that [`fork`] has made.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Ends this process if [`fork`] has made it, with some last words on stderr, as a shell would report abort(3).
+///
+/// abort(3) itself would signal the thread id that libc remembers, which is our maker's: it would end the runtime, or in
+/// another pid namespace whoever has that number there.
+pub fn end_if_forked(words: &[u8]) {
+    if FORKED.load(Ordering::Relaxed) {
+        // Whether anybody reads stderr is not ours to know.
+        let _ = crate::fs::write(crate::fs::inherited(2), words);
+        exit_now(128 + libc::SIGABRT);
+    }
+}
+
+/// From now on a panic in a process made by [`fork`] ends that process and no other ([`end_if_forked`]).
+pub fn contain_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        end_if_forked(b"");
+    }));
+}
+
+fn fork_either_way(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let mut pidfd: RawFd = -1;
     // A sibling gets the exit signal of the caller; a non-zero one is EINVAL with CLONE_PARENT.
     let exit_signal = if flags & CLONE_PARENT != 0 {
@@ -116,7 +150,27 @@ pub fn exit_now(code: i32) -> ! {
     loop {
         // SAFETY: does not return.
         unsafe { libc::syscall(libc::SYS_exit_group, code) };
+        die();
     }
+}
+
+/// SIGILL, which comes without a system call: a seccomp filter can answer exit_group(2) with an errno.
+fn die() {
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+    // SAFETY: raises an exception and touches nothing.
+    unsafe {
+        std::arch::asm!("ud2", options(nomem, nostack))
+    };
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("udf #0", options(nomem, nostack))
+    };
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("unimp", options(nomem, nostack))
+    };
 }
 
 /// pidfd_open(2).
@@ -375,6 +429,37 @@ pub fn set_name(name: &CStr) -> Result<()> {
     prctl(libc::PR_SET_NAME, "PR_SET_NAME", name.as_ptr() as u64, 0).map(drop)
 }
 
+/// Overwrites the command line and the environment that /proc shows of this process; the command line becomes `title`.
+///
+/// For a forked process that enters a container: its maker's arguments (paths of the host, values of variables) are
+/// anybody's to read there. The program's own view of them ends as well, so nothing may ask for its arguments or
+/// variables afterwards. The host's /proc must still be in place, as it says where they are.
+pub fn hide_arguments(title: &CStr) -> Result<()> {
+    let stat = crate::fs::open(Path::new("/proc/self/stat"), libc::O_RDONLY, 0)?;
+    let text = crate::fs::read_all(stat.as_fd(), 4096)?;
+    let [arguments, environment] = parse_argument_areas(&String::from_utf8_lossy(&text))
+        .ok_or_else(|| Error::new("read", "/proc/self/stat", Errno(libc::EINVAL)))?;
+    for area in [&arguments, &environment] {
+        // SAFETY: the kernel put these strings on our stack at the exec, above every frame, and nobody else is told of
+        // changes; we are the only thread.
+        unsafe { std::ptr::write_bytes(area.start as *mut u8, 0, area.len()) };
+    }
+    // The kernel takes a last byte that is not NUL for a command line that goes on in the environment.
+    let shown = &title.to_bytes()[..title.to_bytes().len().min(arguments.len().saturating_sub(1))];
+    // SAFETY: as above, and no longer than the area.
+    unsafe { std::ptr::copy_nonoverlapping(shown.as_ptr(), arguments.start as *mut u8, shown.len()) };
+    Ok(())
+}
+
+/// arg_start to env_end of proc_pid_stat(5), fields 48 to 51. The name may hold anything, so fields count from its end.
+fn parse_argument_areas(stat: &str) -> Option<[std::ops::Range<usize>; 2]> {
+    let tail = &stat[stat.rfind(')')? + 1..];
+    let mut fields = tail.split_ascii_whitespace().skip(45).map(|f| f.parse().ok());
+    let mut next = || fields.next().flatten().filter(|at| *at != 0);
+    let areas = [next()?..next()?, next()?..next()?];
+    areas.iter().all(|a| a.start <= a.end).then_some(areas)
+}
+
 /// personality(2).
 pub fn personality(persona: u64) -> Result<()> {
     // SAFETY: no pointers.
@@ -480,5 +565,42 @@ fn spawned(s: &Spawn<'_>) -> Error {
     match prepare() {
         Ok(()) => execve(s.path, s.args, s.env),
         Err(e) => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_areas_of_arguments_are_found() {
+        let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
+        let stat = format!("1 (a) 9 b) S {}", fields.join(" "));
+        assert_eq!(parse_argument_areas(&stat), Some([48..49, 50..51]));
+        assert_eq!(parse_argument_areas("1 (a) S 0"), None);
+    }
+
+    #[test]
+    fn a_forked_process_shows_another_command_line() {
+        let (told, tell) = crate::fs::pipe().unwrap();
+        match fork(0, None).unwrap() {
+            Forked::Child => {
+                let shown = hide_arguments(c"t:[x]").and_then(|()| {
+                    let fd = crate::fs::open(Path::new("/proc/self/cmdline"), libc::O_RDONLY, 0)?;
+                    let mut buf = [0u8; 4096];
+                    let n = crate::fs::read(fd.as_fd(), &mut buf)?;
+                    crate::fs::write(tell.as_fd(), &buf[..n])
+                });
+                exit_now(shown.map_or(1, |_| 0))
+            }
+            Forked::Parent { pid, .. } => {
+                drop(tell);
+                let mut buf = [0u8; 4096];
+                let n = crate::fs::read(told.as_fd(), &mut buf).unwrap();
+                assert_eq!(wait_pid(pid, Block::Yes).unwrap(), Some(Exit::Code(0)));
+                let shown = std::str::from_utf8(&buf[..n]).unwrap();
+                assert_eq!(shown.trim_end_matches('\0'), "t:[x]");
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::hooks::{probe_hook, report_of};
 use crate::case::{Case, Cond, Level, Need, Step};
 use crate::config::Setup;
 use crate::kernel::{self, BeforeExec};
@@ -666,6 +667,24 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "cve.2025-23266",
+        clause: "CVE-2025-23266: a createContainer hook is a program of the host; the image's LD_PRELOAD is not for it",
+        config: |s| {
+            s.set("/process/env/-", json!("LD_PRELOAD=./evil.so"));
+            probe_hook(s, "createContainer", "c", &["report"]);
+        },
+        steps: &[Step::Run],
+        expect: |w| {
+            let env = report_of(w, "c")?["raw_env"].to_string();
+            w.is(
+                !env.contains("LD_PRELOAD"),
+                format!("the environment of the hook is {env}"),
+            );
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
         id: "cve.2026-30892",
         clause: "CVE-2026-30892: exec --user UID is that user, and a malformed one is nobody",
         steps: &[Step::Create, Step::Start, RUNNING],
@@ -817,6 +836,27 @@ pub const CASES: &[Case] = &[
             Ok(())
         },
         ..Case::RUN
+    },
+    Case {
+        id: "cve.command-line",
+        clause: "safety: the caller's command line (paths of the host, `exec --env` of others) is not for the container",
+        config: |s| s.args(&["exit", "0"]),
+        steps: &[
+            Step::Create,
+            Step::Do(|w| {
+                let path = "/proc/1/cmdline";
+                let out = w.exec(&[], &["/probe", "read", path])?;
+                require(&out)?;
+                let shown = out.stdout.clone();
+                let bundle = w.bundle();
+                w.is(
+                    shown.contains(path) && !shown.contains(&bundle),
+                    format!("the container sees {}", shown.trim()),
+                );
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
     },
 ];
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::case::{Case, Cond, Level, Step};
 use crate::denial;
 use crate::kernel::{self, BeforeExec};
@@ -289,6 +291,35 @@ pub const CASES: &[Case] = &[
             w.is(
                 status == "running" || status == "stopped",
                 format!("status {status}"),
+            );
+            let id = w.id.clone();
+            w.succeed(&["delete", "--force", &id]).map(drop)
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.no-memory-for-the-init",
+        clause: "safety: an init that cannot allocate ends alone; its runtime, or whoever has its number, is not signalled",
+        config: |s| {
+            // Where the numbers of processes mean the same to both.
+            s.drop_namespace("pid");
+            s.args(&["exit", "0"]);
+            s.set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_AS", "soft": 1, "hard": 1}]),
+            );
+            for n in 0..8 {
+                s.set(
+                    "/process/env/-",
+                    json!(format!("LARGE{n}={}", "x".repeat(100_000))),
+                );
+            }
+        },
+        steps: &[Step::Do(|w| {
+            let out = w.launch("run", &["--detach"])?;
+            w.is(
+                out.code < 128,
+                format!("the runtime ended with {}: {}", out.code, out.messages().trim()),
             );
             let id = w.id.clone();
             w.succeed(&["delete", "--force", &id]).map(drop)

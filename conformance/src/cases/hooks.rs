@@ -11,7 +11,7 @@ use crate::world::{Ended, Trouble, World};
 const STOPPED: Step = Step::Wait(Cond::Status("stopped"), 10);
 
 /// The probe as a hook that appends what its verbs find to `outside/FILE`.
-fn probe_hook(s: &mut Setup, kind: &str, file: &str, verbs: &[&str]) {
+pub(super) fn probe_hook(s: &mut Setup, kind: &str, file: &str, verbs: &[&str]) {
     let probe = s.place.rootfs().join("probe");
     let out = s.place.outside().join(file);
     let (probe, out) = if kind == "startContainer" {
@@ -52,7 +52,7 @@ fn echoes(w: &World, file: &str) -> Vec<String> {
         .collect()
 }
 
-fn report_of(w: &World, file: &str) -> Result<Value, Trouble> {
+pub(super) fn report_of(w: &World, file: &str) -> Result<Value, Trouble> {
     lines(w, file)
         .iter()
         .find_map(|l| l.get("report").cloned())
@@ -401,6 +401,23 @@ pub const CASES: &[Case] = &[
                 .collect();
             env.sort_unstable();
             w.eq("environment", env, ["ONE=1", "TWO=b c"]);
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "hooks.start-container-env",
+        clause: "config.md#startContainer: it runs in the container, and as runc has it with the container's environment",
+        config: |s| {
+            with_log(s);
+            s.set("/process/env/-", json!("FROM_THE_IMAGE=1"));
+            probe_hook(s, "startContainer", "s", &["report"]);
+        },
+        steps: &[Step::Run],
+        expect: |w| {
+            let report = report_of(w, "s")?;
+            let env = report["raw_env"].to_string();
+            w.is(env.contains("FROM_THE_IMAGE=1"), format!("environment {env}"));
             Ok(())
         },
         ..Case::RUN

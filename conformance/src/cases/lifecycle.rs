@@ -1,5 +1,7 @@
 //! Operations and states: create, start, kill, delete, pause. What a config means stands elsewhere.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::json;
 
 use crate::case::{Case, Cond, Fault, Level, Need, Step};
@@ -55,6 +57,29 @@ pub const CASES: &[Case] = &[
             Ok(())
         },
         ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.state-is-not-for-others",
+        clause: "safety: whatever the caller's umask, nobody else may write to the state: not even to start the container",
+        level: Level::Should,
+        steps: &[Step::Do(|w| {
+            let call = w.launching("create", &[])?.before(kernel::BeforeExec::Umask(0));
+            require(&w.call(call)?)?;
+            let mut todo = vec![w.root()];
+            while let Some(at) = todo.pop() {
+                let meta = std::fs::symlink_metadata(&at)?;
+                let open = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+                w.is(
+                    !open || meta.is_symlink(),
+                    format!("{} has mode {:o}", at.display(), meta.mode()),
+                );
+                if meta.is_dir() {
+                    todo.extend(std::fs::read_dir(&at)?.flatten().map(|e| e.path()));
+                }
+            }
+            Ok(())
+        })],
+        ..Case::SLEEP
     },
     Case {
         id: "lifecycle.config-is-read-at-create",
@@ -381,6 +406,25 @@ pub const CASES: &[Case] = &[
             w.eq("status", status, "running");
             Ok(())
         },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.pause-created",
+        clause: "reference: a created container that is paused is refused a start, and starts after resume",
+        steps: &[
+            Step::Create,
+            Step::Pause,
+            Step::Wait(Cond::Status("paused"), 5),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.call(Call::new(&["start", &id]).seconds(10))?;
+                w.is(!out.ok(), "a paused container was started");
+                w.succeed(&["resume", &id]).map(drop)
+            }),
+            Step::Wait(Cond::Status("created"), 5),
+            Step::Start,
+            RUNNING,
+        ],
         ..Case::SLEEP
     },
     Case {

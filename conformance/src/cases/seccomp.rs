@@ -164,6 +164,37 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "seccomp.profile-that-refuses-everything",
+        clause: "safety: an init that its own profile keeps even from ending is an error at once, not a hang",
+        config: |s| {
+            s.set("/process/noNewPrivileges", json!(false));
+            profile(s, "SCMP_ACT_ERRNO", json!([]));
+        },
+        steps: &[Step::Do(|w| {
+            let call = w.launching("run", &[])?.seconds(20);
+            let out = w.call(call)?;
+            w.is(!out.ok(), "it ran");
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "seccomp.profile-that-interrupts-everything",
+        clause: "safety: a profile whose errno is EINTR does not make an init repeat its calls for ever",
+        config: |s| {
+            s.set("/process/noNewPrivileges", json!(false));
+            profile(s, "SCMP_ACT_ERRNO", json!([]));
+            s.set("/linux/seccomp/defaultErrnoRet", json!(libc::EINTR));
+        },
+        steps: &[Step::Do(|w| {
+            let call = w.launching("run", &[])?.seconds(20);
+            let out = w.call(call)?;
+            w.is(!out.ok(), "it ran");
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
         id: "seccomp.kill-process",
         clause: "config-linux.md#seccomp SCMP_ACT_KILL_PROCESS",
         config: |s| {

@@ -8,14 +8,14 @@ use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
 use crate::cli::Invocation;
 use crate::cli::args::{self, CgroupDriver, Rootless};
 use crate::console::{self, Attendance};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, Kind, Result};
 use crate::facts::HostFacts;
 use crate::gate::Gate;
 use crate::hooks::{HookState, Phase, run_hooks};
 use crate::idmap;
 use crate::init::{Child, Init, Role};
 use crate::launch::{self, Answers, Process, Until};
-use crate::namespaces::{Ns, NsSource};
+use crate::namespaces::{Ns, NsSource, is_of_process};
 use crate::netdev::{self, Netlink};
 use crate::notify::{self, Host, Relay};
 use crate::plan::{self, Keyring, Options, Plan};
@@ -25,7 +25,7 @@ use crate::rootfs::{self, Pivot};
 use crate::state::{Lock, Record, StateDir, StateRoot, VERSION};
 use crate::steps::{self, Parking, Step};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -149,7 +149,19 @@ struct Paths {
 
 impl Paths {
     fn of(args: &args::Create) -> Result<Paths> {
-        let here = sys::fs::getcwd_raw()?;
+        let given = [
+            &args.bundle,
+            &args.pid_file,
+            &args.console_socket,
+            &args.pidfd_socket,
+        ];
+        let is_relative = given.into_iter().flatten().any(|p| p.is_relative());
+        // A caller whose own directory was removed can still say where everything is.
+        let here = if args.bundle.is_none() || is_relative {
+            sys::fs::getcwd_raw()?
+        } else {
+            PathBuf::from("/")
+        };
         let absolute = |p: &Option<PathBuf>| p.as_ref().map(|p| here.join(p));
         let bundle = absolute(&args.bundle).unwrap_or_else(|| here.clone());
         // Hooks and relative paths of the configuration are seen from the bundle.
@@ -233,7 +245,8 @@ impl Building<'_> {
             console_socket: console::connect(self.paths.console_socket.as_deref())?,
             joined: open_joined(plan)?,
         };
-        plan.sysctl.check_joined_network(&plan.namespaces)?;
+        plan.sysctl.check_joined_network(prepared.joined(Ns::Network))?;
+        refuse_hosts_mounts(prepared.joined(Ns::Mount))?;
         cgroup::refuse_used(&plan.cgroup.paths)?;
         // Recorded before anything exists that a kill -9 could leave behind.
         let mut record = self.record()?;
@@ -407,6 +420,27 @@ struct Prepared {
     joined: Vec<(Ns, OwnedFd)>,
 }
 
+impl Prepared {
+    fn joined(&self, ns: Ns) -> Option<BorrowedFd<'_>> {
+        let (_, fd) = self.joined.iter().find(|(n, _)| *n == ns)?;
+        Some(fd.as_fd())
+    }
+}
+
+/// Whoever joins a mount namespace makes the container's root its `/`. In the runtime's own, or in that of the first
+/// process, which is the host's, all mounts of the host would be gone.
+fn refuse_hosts_mounts(joined: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Some(fd) = joined else { return Ok(()) };
+    let is_hosts = is_of_process(fd, Ns::Mount, "self")?
+        // Not ours to look at: an ordinary user's runtime, which may not join it either.
+        || is_of_process(fd, Ns::Mount, "1").unwrap_or(false);
+    if is_hosts {
+        let text = "the mount namespace to join is the host's: the container's root would become the host's";
+        return Err(Error::of(Kind::Config, text));
+    }
+    Ok(())
+}
+
 /// Opens the doors of the cgroups that the steps enter.
 fn open_entrances(steps: &[Step], cgroup: &Cgroup) -> Result<Vec<(Share, cgroup::Entrance)>> {
     [Share::All, Share::AllButMemory, Share::Memory]
@@ -570,4 +604,18 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
         )?)
     };
     write().doing(|| "write the pid file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_mounts_are_not_joined() {
+        let own = sys::fs::open(Path::new("/proc/self/ns/mnt"), libc::O_RDONLY, 0).unwrap();
+        assert!(refuse_hosts_mounts(Some(own.as_fd())).is_err());
+        let other = sys::fs::open(Path::new("/proc/self/ns/uts"), libc::O_RDONLY, 0).unwrap();
+        assert!(refuse_hosts_mounts(Some(other.as_fd())).is_ok());
+        assert!(refuse_hosts_mounts(None).is_ok());
+    }
 }

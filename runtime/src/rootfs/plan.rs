@@ -9,7 +9,7 @@ use crate::facts::{CgroupMode, HostFacts};
 use crate::namespaces::{Namespaces, Ns};
 use crate::problems::Problems;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 
@@ -495,13 +495,21 @@ impl Context<'_> {
             };
             nodes.extend(plan_device("", &device, problems));
         }
+        let mut places: BTreeMap<RootPath, usize> = nodes
+            .iter()
+            .enumerate()
+            .map(|(n, d)| (d.path.clone(), n))
+            .collect();
         for (n, device) in self.linux.devices.iter().enumerate() {
             let Some(node) = plan_device(&format!("/linux/devices/{n}"), device, problems) else {
                 continue;
             };
-            match nodes.iter_mut().find(|d| d.path == node.path) {
-                Some(old) => *old = node,
-                None => nodes.push(node),
+            match places.get(&node.path) {
+                Some(at) => nodes[*at] = node,
+                None => {
+                    places.insert(node.path.clone(), nodes.len());
+                    nodes.push(node);
+                }
             }
         }
         // ptmx is always a link to the container's own pts; the host's node would lead to the host's terminals.
