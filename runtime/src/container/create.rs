@@ -518,7 +518,7 @@ pub fn is_oom_killed(cgroup: &Cgroup) -> bool {
 
 /// Sends the process's pidfd to whoever asked for it.
 pub fn send_pidfd(path: &Path, process: &Process) -> Result<()> {
-    let socket = sys::socket::connect(path, sys::socket::Kind::Stream)
+    let socket = sys::socket::connect(path, sys::socket::Kind::Stream, console::PATIENCE)
         .doing(|| format!("unable to connect to the pidfd socket {}", path.display()))?;
     sys::socket::send(socket.as_fd(), b"standard", &[process.pidfd.as_fd()]).doing(|| "send the pidfd")?;
     Ok(())
