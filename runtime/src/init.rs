@@ -415,7 +415,11 @@ fn run_hooks(c: &Child<'_>, p: &Progress, phase: Phase) -> Result<()> {
     {
         sys::fs::fchdir(root.as_fd())?;
     }
-    hooks::run_hooks(list, phase, &state.to_json()?, &p.env)
+    // We have the default, which the program is to find: without a pid namespace a hook that closes its stdin would end us.
+    sys::wait::set_ignored(libc::SIGPIPE, true);
+    let done = hooks::run_hooks(list, phase, &state.to_json()?, &p.env);
+    sys::wait::set_ignored(libc::SIGPIPE, false);
+    done
 }
 
 /// A pair of the container's own devpts; the slave is opened by TIOCGPTPEER, never by its path (CVE-2025-52565).
