@@ -97,7 +97,9 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     let console_socket = console::connect(args.console_socket.as_deref())?;
     let (process, master) = entering.start(invocation, args, init, console_socket)?;
     match signals {
-        Some(signals) => Ok(supervise::supervise(&process, signals, master)?.shell_code()),
+        Some(signals) => supervise::supervise(&process, signals, master)
+            .map(|exit| exit.shell_code())
+            .map_err(|e| e.and_also(process.destroy())),
         None => Ok(0),
     }
 }
