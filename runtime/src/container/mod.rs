@@ -9,6 +9,7 @@ pub mod exec;
 pub mod freeze;
 pub mod gc;
 pub mod kill;
+pub mod pid_file;
 pub mod processes;
 pub mod run;
 pub mod show;
