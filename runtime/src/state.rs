@@ -6,7 +6,8 @@
 //!   config.json           the configuration as it was at create: the bundle may change or vanish later
 //!   resources.json        the limits, after an update
 //!   exec.fifo             has a reader while the container is created and waits for `start` (see [`crate::gate`])
-//!   result/exec.fifo           where the init tells `start` why it could not go on
+//!   released.fifo         the same, from the byte of `start` until the user's program runs
+//!   result/exec.fifo      where the init tells `start` why it could not go on
 //! ```
 //!
 //! /run is lost at a reboot, so nothing is fsync'ed; a record carries the boot id, and one of another boot has no

@@ -87,11 +87,11 @@ impl Container {
                 Status::Stopped
             });
         }
-        if gate::is_waited_at(&self.dir) {
-            return Ok(Status::Created);
-        }
+        // A created container can be paused too, and cannot be started then.
         Ok(if self.cgroup()?.is_frozen()? {
             Status::Paused
+        } else if gate::is_waited_at(&self.dir) {
+            Status::Created
         } else {
             Status::Running
         })
