@@ -26,6 +26,8 @@ use crate::procfs::Procfs;
 use crate::state::{Identity, Record, StateDir, StateRoot, Status};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
+use sys::wait::Deadline;
 
 /// An existing container.
 #[derive(Debug)]
@@ -167,10 +169,14 @@ fn is_this_boot(record: &Record) -> Result<bool> {
 
 /// The identity of a live process; `None` when there is none (a zombie counts as none).
 pub fn probe_identity(pid: i32) -> Result<Option<Identity>> {
+    Ok(probe_stat(pid)?
+        .filter(|(state, _)| !matches!(state, 'Z' | 'X'))
+        .map(|(_, start_time)| Identity { pid, start_time }))
+}
+
+fn probe_stat(pid: i32) -> Result<Option<(char, u64)>> {
     match Procfs::host()?.read(&format!("{pid}/stat")) {
-        Ok(text) => Ok(parse_stat(&text)
-            .filter(|(state, _)| !matches!(state, 'Z' | 'X'))
-            .map(|(_, start_time)| Identity { pid, start_time })),
+        Ok(text) => Ok(parse_stat(&text)),
         Err(e) if e.is(libc::ENOENT) || e.is(libc::ESRCH) => Ok(None),
         Err(e) => Err(e),
     }
@@ -184,7 +190,22 @@ fn open_live(identity: Identity) -> Result<Option<OwnedFd>> {
         Err(e) if e.is(libc::ESRCH) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    Ok((probe_identity(identity.pid)? == Some(identity)).then_some(pidfd))
+    match probe_stat(identity.pid)? {
+        // The main thread alone may have ended: only the pidfd knows whether that was the last one.
+        Some(('Z' | 'X', start)) if start == identity.start_time => {
+            Ok((!has_ended(&pidfd)?).then_some(pidfd))
+        }
+        Some((_, start)) if start == identity.start_time => Ok(Some(pidfd)),
+        _ => Ok(None),
+    }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
+    match sys::wait::readable(pidfd.as_fd(), Deadline::after(Duration::ZERO)) {
+        Ok(()) => Ok(true),
+        Err(e) if e.is(libc::ETIMEDOUT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// State and start time of proc_pid_stat(5). The name may hold spaces and parentheses, so fields count from the last `)`.
