@@ -320,21 +320,30 @@ impl StateDir {
 
     /// Reads the record. `None` when the directory holds none: a create was killed before it wrote one.
     pub fn load_record(&self) -> Result<Option<Record>> {
-        let Some(json) = self.load(RECORD)? else {
-            return Ok(None);
-        };
-        let record: Record = serde_json::from_slice(&json).map_err(|e| {
-            Error::new(format!(
-                "the state of container {} is damaged: {e}",
-                self.id.as_str()
-            ))
-        })?;
-        if record.version > VERSION {
-            return Err(Error::new(format!(
+        match self.parse_record()? {
+            Some(record) if record.version > VERSION => Err(Error::new(format!(
                 "container {} was made by a newer version of this program (state version {})",
                 self.id.as_str(),
                 record.version
-            )));
+            ))),
+            other => Ok(other),
+        }
+    }
+
+    /// The record of whatever version, for `delete --force`: what it says of processes and cgroups is better than nothing.
+    pub fn parse_record(&self) -> Result<Option<Record>> {
+        let Some(json) = self.load(RECORD)? else {
+            return Ok(None);
+        };
+        let damaged = |why: String| {
+            Error::new(format!(
+                "the state of container {} is damaged: {why}",
+                self.id.as_str()
+            ))
+        };
+        let record: Record = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if record.id != self.id.as_str() {
+            return Err(damaged(format!("it is that of container {:?}", record.id)));
         }
         Ok(Some(record))
     }
@@ -494,6 +503,7 @@ mod tests {
         let (dir, _lock) = root.reserve(&ContainerId::parse("n".as_ref()).unwrap()).unwrap();
         dir.save_record(&Record {
             version: VERSION + 1,
+            id: "n".into(),
             ..Default::default()
         })
         .unwrap();
