@@ -5,6 +5,7 @@
 use crate::error::{Doing, Error, Result};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 use sys::fs;
 use sys::tty::{self, Attributes};
 
@@ -33,10 +34,13 @@ pub fn check(terminal: bool, socket: Option<&Path>, attendance: Attendance) -> R
     Ok(())
 }
 
+/// How long the caller's sockets may take to accept us: one that nobody serves can be full.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Connects to the caller's console socket, which will get the terminal's master.
 pub fn connect(socket: Option<&Path>) -> Result<Option<OwnedFd>> {
     let Some(path) = socket else { return Ok(None) };
-    let fd = sys::socket::connect(path, sys::socket::Kind::Stream)
+    let fd = sys::socket::connect(path, sys::socket::Kind::Stream, PATIENCE)
         .doing(|| format!("unable to connect to the console socket {}", path.display()))?;
     Ok(Some(fd))
 }

@@ -2,8 +2,9 @@
 //!
 //! The init inherits both, opened for reading and writing, close-on-exec. It reads one byte from `exec.fifo`: that is the
 //! wait. `start` opens `exec.fifo` for writing without blocking: ENXIO means that nobody waits (started, or dead),
-//! so no kill -9 of either side can leave the other one hanging, and `created` cannot outlive the wait. Why the init
-//! could not go on (a hook, execve) it writes to `result/exec.fifo`; its end of file without a word is the exec.
+//! so no kill -9 of either side can leave the other one hanging, and `created` cannot outlive the wait. Under the lock it
+//! then takes the name away (`released.fifo`): a container is started once. Why the init could not go on (a hook, execve)
+//! it writes to `result/exec.fifo`; its end of file without a word is the exec.
 //!
 //! FIFOs rather than a socket: without no_new_privs the user's seccomp filter is in force here, and read(2) and
 //! write(2) are what every profile allows.
@@ -18,6 +19,8 @@ use sys::fs;
 use sys::wait::Deadline;
 
 const FIFO: &str = "exec.fifo";
+/// Its name from the byte of `start` on, while the startContainer hooks run and the container is still `created`.
+const RELEASED: &str = "released.fifo";
 /// In a directory of its own, so that both have the name by which tools know a runtime's gate among the descriptors of an
 /// init that waits.
 const RESULT_DIR: &str = "result";
@@ -71,15 +74,17 @@ pub struct Opener {
     result: OwnedFd,
 }
 
-/// Whether an init waits at the gate.
+/// Whether an init is at the gate: it waits, or was let through and has not become the user's program yet.
 pub fn is_waited_at(dir: &StateDir) -> bool {
-    open_fifo(dir.fd()).is_ok()
+    [FIFO, RELEASED]
+        .iter()
+        .any(|name| open_fifo(dir.fd(), name).is_ok())
 }
 
-fn open_fifo(dir: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+fn open_fifo(dir: BorrowedFd<'_>, name: &str) -> sys::Result<OwnedFd> {
     fs::openat(
         dir,
-        Path::new(FIFO),
+        Path::new(name),
         libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOFOLLOW,
         0,
     )
@@ -93,17 +98,28 @@ impl Opener {
             Err(e) if e.is(libc::ENOENT) => return Ok(None),
             other => other?,
         };
-        match open_fifo(dir.fd()) {
+        match open_fifo(dir.fd(), FIFO) {
             Ok(fifo) => Ok(Some(Opener { fifo, result })),
             Err(e) if e.is(libc::ENXIO) || e.is(libc::ENOENT) => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
 
-    /// Lets the init go on and waits until the user's program runs. startContainer hooks run in between, so there is
-    /// no deadline; the wait ends when the init dies.
-    pub fn open(self, dir: &StateDir) -> Result<()> {
+    /// Lets the init go on, to be called under the container's lock. The byte first: whoever is killed in between has
+    /// started the container, or another `start` can.
+    pub fn release(&self, dir: &StateDir) -> Result<()> {
         fs::write(self.fifo.as_fd(), b"0")?;
+        Ok(fs::renameat(
+            dir.fd(),
+            Path::new(FIFO),
+            dir.fd(),
+            Path::new(RELEASED),
+        )?)
+    }
+
+    /// Waits until the user's program runs. startContainer hooks run in between, so there is no deadline; the wait ends
+    /// when the init dies.
+    pub fn wait(self, dir: &StateDir) -> Result<()> {
         let text = self.read_result()?;
         remove(dir)?;
         if text.is_empty() {
@@ -129,7 +145,12 @@ impl Opener {
 
 /// Takes the gate away after a start.
 pub fn remove(dir: &StateDir) -> Result<()> {
-    for (name, flags) in [(FIFO, 0), (RESULT, 0), (RESULT_DIR, libc::AT_REMOVEDIR)] {
+    for (name, flags) in [
+        (FIFO, 0),
+        (RELEASED, 0),
+        (RESULT, 0),
+        (RESULT_DIR, libc::AT_REMOVEDIR),
+    ] {
         match fs::unlinkat(dir.fd(), Path::new(name), flags) {
             Err(e) if !e.is(libc::ENOENT) => return Err(e.into()),
             _ => {}

@@ -269,10 +269,14 @@ impl Talk<'_> {
         }
     }
 
+    /// Once the hook has exited: all that is there, but no more than is shown. A grandchild may go on for ever.
     fn listen(&mut self, exited: bool) -> Result<()> {
         let mut buf = [0u8; 4096];
         for (slot, text) in &mut self.outputs {
             while let Some(fd) = slot {
+                if exited && text.len() >= MOST_OUTPUT {
+                    break;
+                }
                 let none = Deadline::after(Duration::ZERO);
                 if sys::wait::readable(fd.as_fd(), none).is_err() {
                     break;
@@ -350,6 +354,19 @@ mod tests {
         let big = "x".repeat(1 << 20);
         run_hooks(&[hook("exit 0")], Phase::Prestart, &big, &[]).unwrap();
         run_hooks(&[hook("wc -c >/dev/null")], Phase::Prestart, &big, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_grandchild_that_never_stops_talking_does_not_hang() {
+        let endless = || sys::fs::open(std::path::Path::new("/dev/zero"), libc::O_RDONLY, 0).unwrap();
+        let mut talk = Talk {
+            stdin: None,
+            input: b"",
+            outputs: [(Some(endless()), Vec::new()), (Some(endless()), Vec::new())],
+        };
+        talk.listen(true).unwrap();
+        assert_eq!(talk.outputs[1].1.len(), MOST_OUTPUT);
+        run_hooks(&[hook("yes & yes >&2 &")], Phase::Prestart, "", &[]).unwrap();
     }
 
     #[test]

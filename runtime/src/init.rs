@@ -420,7 +420,11 @@ fn run_hooks(c: &Child<'_>, p: &Progress, phase: Phase) -> Result<()> {
     {
         sys::fs::fchdir(root.as_fd())?;
     }
-    hooks::run_hooks(list, phase, &state.to_json()?, hook_env(phase, &p.env))
+    // We have the default, which the program is to find: without a pid namespace a hook that closes its stdin would end us.
+    sys::wait::set_ignored(libc::SIGPIPE, true);
+    let done = hooks::run_hooks(list, phase, &state.to_json()?, hook_env(phase, &p.env));
+    sys::wait::set_ignored(libc::SIGPIPE, false);
+    done
 }
 
 /// What a hook gets that names no environment. Only a hook of the container may see the container's: a createContainer

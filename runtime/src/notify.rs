@@ -25,7 +25,7 @@ const SOCKET: &str = "notify.sock";
 const INSIDE: &str = "/run/notify";
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// How long systemd may take to say that it has read everything (sd_notify_barrier(3)); older ones never do.
+/// How long systemd may take to read, and to say that it has read everything (sd_notify_barrier(3)); older ones never do.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The caller's socket: a path, or an abstract address that begins with `@`.
@@ -44,7 +44,7 @@ impl Host {
     }
 
     fn connect(&self) -> Result<OwnedFd> {
-        socket::connect(&self.0, socket::Kind::Datagram)
+        socket::connect(&self.0, socket::Kind::Datagram, BARRIER_PATIENCE)
             .doing(|| format!("connect to {VARIABLE} of the environment"))
     }
 }

@@ -7,7 +7,8 @@ use crate::console::{self, RawTerminal};
 use crate::error::Result;
 use crate::launch::Process;
 use crate::notify;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 use sys::fs;
 use sys::process::{Block, Exit};
@@ -111,8 +112,35 @@ enum Watched {
 struct Relay {
     master: Option<OwnedFd>,
     stdin_open: bool,
+    stdout: Stdout,
     to_container: Vec<u8>,
     to_user: Vec<u8>,
+}
+
+/// Our stdout, so that a reader who does not read cannot stop us: poll(2) only promises room for some of a buffer, and a
+/// write of the rest would wait.
+struct Stdout(Option<OwnedFd>);
+
+impl Stdout {
+    /// Opened anew where it can be full: O_NONBLOCK belongs to the open file, and the inherited one is our caller's too.
+    fn open() -> Stdout {
+        let ours = fs::inherited(1);
+        let can_be_full =
+            fs::fstat(ours).is_ok_and(|s| s.file_type() == libc::S_IFIFO || sys::tty::is_terminal(ours));
+        let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let anew = || fs::open(Path::new("/proc/self/fd/1"), flags, 0).ok();
+        // A pipe of somebody else's cannot be opened by us; then small pieces have to do.
+        Stdout(can_be_full.then(anew).flatten())
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_ref().map_or(fs::inherited(1), |fd| fd.as_fd())
+    }
+
+    fn write(&self, data: &[u8]) -> sys::Result<usize> {
+        const PIECE: usize = 4096; // PIPE_BUF: a pipe that poll(2) calls writable has room for it
+        fs::write(self.fd(), &data[..data.len().min(PIECE)])
+    }
 }
 
 impl Relay {
@@ -124,6 +152,7 @@ impl Relay {
         Ok(Relay {
             master,
             stdin_open,
+            stdout: Stdout::open(),
             to_container: Vec::new(),
             to_user: Vec::new(),
         })
@@ -147,22 +176,24 @@ impl Relay {
         out
     }
 
-    fn interest(&self, what: Watched) -> (std::os::fd::BorrowedFd<'_>, Interest) {
+    fn interest(&self, what: Watched) -> (BorrowedFd<'_>, Interest) {
         let master = self.master.as_ref().map_or(fs::inherited(0), |m| m.as_fd());
         match what {
             Watched::Stdin => (fs::inherited(0), Interest::Read),
-            Watched::Stdout => (fs::inherited(1), Interest::Write),
+            Watched::Stdout => (self.stdout.fd(), Interest::Write),
             Watched::Output => (master, Interest::Read),
             Watched::Input => (master, Interest::Write),
         }
     }
 
-    /// Moves one bufferful. Errors end the direction: a terminal whose slave is closed answers EIO.
+    /// Moves one bufferful. Errors end the direction: a terminal whose slave is closed answers EIO. EAGAIN after poll means
+    /// that somebody was faster.
     fn pump(&mut self, what: Watched) {
         let Some(master) = &self.master else { return };
         match what {
             Watched::Stdin => match read_some(fs::inherited(0)) {
-                Some(data) if !data.is_empty() => self.to_container = data,
+                Ok(data) if !data.is_empty() => self.to_container = data,
+                Err(e) if e.is(libc::EAGAIN) => {}
                 _ => self.stdin_open = false,
             },
             Watched::Input => match fs::write(master.as_fd(), &self.to_container) {
@@ -171,37 +202,42 @@ impl Relay {
                 Err(_) => self.to_container.clear(),
             },
             Watched::Output => match read_some(master.as_fd()) {
-                Some(data) if !data.is_empty() => self.to_user = data,
+                Ok(data) if !data.is_empty() => self.to_user = data,
+                Err(e) if e.is(libc::EAGAIN) => {}
                 _ => self.master = None,
             },
-            Watched::Stdout => match fs::write(fs::inherited(1), &self.to_user) {
-                Ok(n) => drop(self.to_user.drain(..n)),
-                Err(e) if e.is(libc::EAGAIN) => {}
-                Err(_) => self.to_user.clear(),
-            },
+            Watched::Stdout => self.flush(),
         }
     }
 
-    /// What the process wrote before it ended is still in the terminal.
+    fn flush(&mut self) {
+        match self.stdout.write(&self.to_user) {
+            Ok(n) => drop(self.to_user.drain(..n)),
+            Err(e) if e.is(libc::EAGAIN) => {}
+            Err(_) => self.to_user.clear(),
+        }
+    }
+
+    /// What the process wrote before it ended is still in the terminal. Others who hold it may go on writing, so no more is
+    /// taken than a terminal can hold; a reader who takes nothing for ten seconds has had enough.
     fn drain(&mut self) {
-        let patience = Deadline::after(Duration::from_secs(10));
-        while let Some(master) = &self.master {
-            if !self.to_user.is_empty() {
-                if wait::poll(&[(fs::inherited(1), Interest::Write)], patience).is_err() {
+        const MOST: usize = 128 << 10;
+        let mut taken = 0;
+        loop {
+            while !self.to_user.is_empty() {
+                let patience = Deadline::after(Duration::from_secs(10));
+                if wait::poll(&[(self.stdout.fd(), Interest::Write)], patience).is_err() {
                     return;
                 }
-                self.pump(Watched::Stdout);
-            } else if wait::readable(master.as_fd(), Deadline::after(Duration::ZERO)).is_ok() {
-                self.pump(Watched::Output);
-            } else {
+                self.flush();
+            }
+            let Some(master) = &self.master else { return };
+            let waiting = wait::readable(master.as_fd(), Deadline::after(Duration::ZERO)).is_ok();
+            if !waiting || taken >= MOST {
                 return;
             }
-        }
-        while !self.to_user.is_empty() {
-            match fs::write(fs::inherited(1), &self.to_user) {
-                Ok(n) => drop(self.to_user.drain(..n)),
-                Err(_) => return,
-            }
+            self.pump(Watched::Output);
+            taken += self.to_user.len();
         }
     }
 
@@ -213,10 +249,44 @@ impl Relay {
     }
 }
 
-/// `None` on an error, empty at the end; EAGAIN cannot happen after poll except by theft, and counts as nothing.
-fn read_some(fd: std::os::fd::BorrowedFd<'_>) -> Option<Vec<u8>> {
+/// Empty at the end.
+fn read_some(fd: BorrowedFd<'_>) -> sys::Result<Vec<u8>> {
     let mut buf = vec![0u8; 8192];
-    let n = fs::read(fd, &mut buf).ok()?;
+    let n = fs::read(fd, &mut buf)?;
     buf.truncate(n);
-    Some(buf)
+    Ok(buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, flags: i32) -> OwnedFd {
+        fs::open(&Path::new("/dev").join(name), flags, 0).unwrap()
+    }
+
+    fn relay(master: OwnedFd, stdout: OwnedFd) -> Relay {
+        Relay {
+            master: Some(master),
+            stdin_open: false,
+            stdout: Stdout(Some(stdout)),
+            to_container: Vec::new(),
+            to_user: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_somebody_goes_on_writing_to_is_left() {
+        relay(device("zero", libc::O_RDONLY), device("null", libc::O_WRONLY)).drain();
+    }
+
+    #[test]
+    fn nothing_that_was_written_is_lost() {
+        let (rd, wr) = fs::pipe().unwrap();
+        let (seen, ours) = fs::pipe().unwrap();
+        crate::state::write_all(wr.as_fd(), &[b'x'; 40_000]).unwrap();
+        relay(rd, ours).drain();
+        assert_eq!(fs::read_all(seen.as_fd(), 1 << 20).unwrap().len(), 40_000);
+        drop(wr);
+    }
 }

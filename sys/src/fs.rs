@@ -158,6 +158,14 @@ pub fn renameat(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path
     check(r as i64, "rename", || show(old)).map(drop)
 }
 
+/// linkat(2).
+pub fn linkat(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path, flags: i32) -> Result<()> {
+    let (o, n) = (c_path(old)?, c_path(new)?);
+    // SAFETY: both strings outlive the call.
+    let r = unsafe { libc::linkat(from.as_raw_fd(), o.as_ptr(), to.as_raw_fd(), n.as_ptr(), flags) };
+    check(r as i64, "link", || show(new)).map(drop)
+}
+
 /// readlinkat(2); an empty `name` reads the link that an `O_PATH|O_NOFOLLOW` descriptor names.
 pub fn readlinkat(dir: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
     let c = c_path(name)?;

@@ -490,6 +490,12 @@ pub fn pid() -> i32 {
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
 }
 
+/// Our parent's pid; 0 when it is outside of our pid namespace.
+pub fn parent_pid() -> i32 {
+    // SAFETY: cannot fail.
+    unsafe { libc::syscall(libc::SYS_getppid) as i32 }
+}
+
 /// (effective uid, effective gid).
 pub fn effective_ids() -> (u32, u32) {
     // SAFETY: cannot fail.
@@ -521,9 +527,10 @@ pub struct Spawn<'a> {
 /// Also the errno of a failed exec: it comes back through a close-on-exec pipe.
 pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
     let (rd, wr) = crate::fs::pipe()?;
+    let us = pid();
     match fork(0, None)? {
         Forked::Child => {
-            let e = spawned(s);
+            let e = spawned(s, us);
             let code = e.errno().0.to_ne_bytes();
             // Nobody is left to tell if even this fails; the parent then sees end of file and the exit code.
             let _ = crate::fs::write(std::os::fd::AsFd::as_fd(&wr), &code);
@@ -547,9 +554,13 @@ pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
     }
 }
 
-fn spawned(s: &Spawn<'_>) -> Error {
+fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
     let prepare = || -> Result<()> {
         set_parent_death_signal(libc::SIGKILL)?;
+        // It may have died before we asked for its signal. 0: it is outside of our pid namespace, and cannot be told apart.
+        if ![parent, 0].contains(&parent_pid()) {
+            exit_now(127);
+        }
         // Copies above 2 first: the wanted descriptors may themselves be 0, 1 or 2 in another order.
         let copies = [
             crate::fs::dup_above(s.stdio[0], 3)?,

@@ -3,9 +3,10 @@
 //! May not: interpret what is sent.
 
 use crate::errno::{Errno, Error, Result, check, check_restart};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The most descriptors that one message may carry here (the kernel's SCM_MAX_FD is 253).
 pub const MAX_FDS: usize = 64;
@@ -68,17 +69,45 @@ fn address(path: &Path) -> Result<(libc::sockaddr_un, libc::socklen_t)> {
     Ok((addr, len as libc::socklen_t))
 }
 
-/// connect(2) to a path of at most 107 bytes. A longer one can be reached as `/proc/self/fd/N/name`.
-pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
+/// connect(2) to a path of at most 107 bytes. A longer one can be reached as `/proc/self/fd/N/name`. A listener whose
+/// queue is full and who accepts nobody makes it wait; so does a send to a reader who does not read.
+///
+/// # Errors
+/// ETIMEDOUT after `patience`; EAGAIN when a later send takes longer.
+pub fn connect(path: &Path, kind: Kind, patience: Duration) -> Result<OwnedFd> {
     let fd = socket(kind)?;
     let (addr, len) = address(path)?;
+    set_send_timeout(fd.as_fd(), patience)?;
     check_restart(
         // SAFETY: `addr` is initialised and `len` is within it.
         || unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) } as i64,
         "connect",
         || path.display().to_string(),
-    )?;
+    )
+    .map_err(|e| match e.errno().0 {
+        libc::EAGAIN => Error::new("connect", path.display().to_string(), Errno(libc::ETIMEDOUT)),
+        _ => e,
+    })?;
     Ok(fd)
+}
+
+/// SO_SNDTIMEO: of connect(2) too.
+fn set_send_timeout(fd: BorrowedFd<'_>, time: Duration) -> Result<()> {
+    let value = libc::timeval {
+        tv_sec: time.as_secs() as _,
+        tv_usec: time.subsec_micros() as _,
+    };
+    // SAFETY: pointer and size of a live timeval.
+    let r = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw const value).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    };
+    check(r as i64, "setsockopt", || "SO_SNDTIMEO").map(drop)
 }
 
 /// bind(2) and listen(2) on a path.
@@ -223,4 +252,26 @@ pub fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<(usize, Vec<OwnedFd
         return Err(Error::new("recvmsg", "truncated message", Errno(libc::EMSGSIZE)));
     }
     Ok((n as usize, fds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_accepts_nobody_does_not_hold_us() {
+        let path = std::env::temp_dir().join(format!("sys-socket-full-{}", std::process::id()));
+        let _listener = listen(&path, Kind::Stream).unwrap();
+        let patience = Duration::from_millis(20);
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect(&path, Kind::Stream, patience) {
+                Ok(fd) => waiting.push(fd),
+                Err(e) => break e,
+            }
+            assert!(waiting.len() < 64, "the queue has no end");
+        };
+        assert!(refused.is(libc::ETIMEDOUT), "{refused}");
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -161,6 +161,12 @@ pub fn next_signal(signalfd: BorrowedFd<'_>) -> Result<Option<i32>> {
     }
 }
 
+/// Ignores a signal, or gives it its default back.
+pub fn set_ignored(signal: i32, on: bool) {
+    // SAFETY: both are valid dispositions; a signal that has none to set (SIGKILL) answers EINVAL and stays as it is.
+    unsafe { libc::signal(signal, if on { libc::SIG_IGN } else { libc::SIG_DFL }) };
+}
+
 /// Unblocks every signal and sets the ignored ones back to the default, as a fresh program expects it. Rust's
 /// start-up ignores SIGPIPE; whatever our caller ignored is reset as well.
 pub fn reset_signals() -> Result<()> {

@@ -41,7 +41,7 @@ pub use exec::{ExecCgroup, Rights};
 pub use freeze::State as FreezerState;
 pub use hierarchy::{Layout, Mounted, OwnCgroups, OwnV1, probe_layout};
 pub use oom::{OomEvent, OomWatch};
-pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem};
+pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem, resolve};
 pub use plan::{CgroupPlan, Phase, Policy, UsageCheck, Write, plan_cgroup, plan_writes};
 pub use update::{UpdatePlan, merge, plan_update};
 
@@ -240,7 +240,7 @@ impl Cgroup {
 
     /// SIGKILL for every process of the container until none is left. `cgroup.kill` (kernel 5.14) does it in one
     /// step and catches forks; what it does not reach (v1, or processes moved out of its directory) is frozen, so that
-    /// it cannot fork nor its pid be used again, killed and thawed.
+    /// it cannot fork, killed and thawed.
     ///
     /// # Errors
     /// After 10 seconds, with the pids that are still there.
@@ -287,22 +287,40 @@ impl Cgroup {
     /// process is thawed.
     fn kill_found(&self) -> Result<()> {
         let frozen = self.is_frozen()? || self.tell_freezer(FreezerState::Frozen).is_ok();
-        let killed = self.everywhere().and_then(|pids| processes::kill(&pids));
-        if !frozen {
-            return killed;
-        }
-        match self.tell_freezer(FreezerState::Thawed) {
-            Err(e) if e.is(libc::ENOENT) || e.is(libc::ENODEV) => killed,
+        let killed = self
+            .everywhere()
+            .and_then(|pids| processes::signal(&pids, libc::SIGKILL, || self.everywhere()));
+        // Also when nobody has frozen the whole: the container may have frozen a part of itself.
+        match self.thaw_tree(frozen) {
             Err(e) => Err(e),
             Ok(()) => killed,
         }
     }
 
-    fn tell_freezer(&self, state: FreezerState) -> Result<()> {
-        match self.freezer()? {
-            (path, Version::V1) => freeze::tell_v1(&path, state),
-            (path, Version::V2) => freeze::tell_v2(&path, state),
+    /// In v1 SIGKILL waits until every freezer cgroup around the process is thawed.
+    fn thaw_tree(&self, frozen: bool) -> Result<()> {
+        let (version, dirs) = match self.freezer() {
+            Ok((path, Version::V1)) => (Version::V1, processes::tree(&path)?),
+            Ok((path, Version::V2)) if frozen => (Version::V2, vec![path]),
+            _ => return Ok(()),
+        };
+        for dir in dirs {
+            match version.tell_freezer(&dir, FreezerState::Thawed) {
+                Err(e) if e.is(libc::ENOENT) || e.is(libc::ENODEV) => {}
+                other => other?,
+            }
         }
+        Ok(())
+    }
+
+    fn tell_freezer(&self, state: FreezerState) -> Result<()> {
+        let (path, version) = self.freezer()?;
+        version.tell_freezer(&path, state)
+    }
+
+    /// A signal for every process of the container, wherever it is.
+    pub fn signal_all(&self, number: i32) -> Result<()> {
+        processes::signal(&self.all_pids()?, number, || self.all_pids())
     }
 
     /// What the container uses: everything of `events --stats` but Intel RDT and network interfaces.
@@ -321,19 +339,17 @@ impl Cgroup {
     }
 
     /// Removes the cgroup when nobody is in it and nothing below it: the common end of a container whose init has
-    /// ended everybody by its own end. False when [`Cgroup::kill_all`] and [`Cgroup::destroy`] are needed.
-    pub fn remove_if_empty(&self) -> Result<bool> {
-        let mut empty = true;
+    /// ended everybody by its own end. False when [`Cgroup::kill_all`] and [`Cgroup::destroy`] are needed, which also
+    /// tell what stands in the way.
+    pub fn remove_if_empty(&self) -> bool {
+        let mut all = true;
         for dir in self.paths.dirs() {
             match sys::fs::unlinkat(sys::fs::cwd(), &dir.path(), libc::AT_REMOVEDIR) {
-                Err(e) if e.is(libc::EBUSY) || e.is(libc::ENOTEMPTY) => empty = false,
-                Err(e) if !e.is(libc::ENOENT) => {
-                    return Err(e).doing(|| "unable to remove the container's cgroup");
-                }
+                Err(e) if !e.is(libc::ENOENT) => all = false,
                 _ => {}
             }
         }
-        Ok(empty)
+        all
     }
 
     /// Removes the cgroup with everything below it. What is gone already is fine.
@@ -359,6 +375,15 @@ impl Cgroup {
 enum Version {
     V1,
     V2,
+}
+
+impl Version {
+    fn tell_freezer(self, path: &Path, state: FreezerState) -> Result<()> {
+        match self {
+            Version::V1 => freeze::tell_v1(path, state),
+            Version::V2 => freeze::tell_v2(path, state),
+        }
+    }
 }
 
 /// Opened by a parent for a child that enters a cgroup by itself.

@@ -6,6 +6,7 @@ use super::file;
 use crate::error::Result;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use sys::process::kill;
 
 /// Processes directly in the cgroup at `path`; a missing one has none. Those of other pid namespaces than ours or its
 /// descendants show as 0 and are left out: a 0 given to kill(2) would mean ourselves.
@@ -76,20 +77,50 @@ fn children(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(out)
 }
 
-/// Sends SIGKILL to each.
-pub fn kill(pids: &[i32]) -> Result<()> {
-    for pid in pids {
-        match sys::process::kill(*pid, libc::SIGKILL) {
-            Err(e) if e.is(libc::ESRCH) => {}
-            other => other?,
+/// Sends a signal to each of `pids` that is still one of what `list` finds when its pidfd is open: a pid can belong to
+/// somebody else by then, and what a pidfd refers to cannot change any more.
+pub fn signal(pids: &[i32], number: i32, list: impl Fn() -> Result<Vec<i32>>) -> Result<()> {
+    // Each takes a descriptor, and a container can have more processes than we may have of those.
+    for some in pids.chunks(256) {
+        let mut held = Vec::with_capacity(some.len());
+        for pid in some {
+            match sys::process::pidfd_open(*pid) {
+                Ok(fd) => held.push((*pid, fd)),
+                Err(e) if e.is(libc::ESRCH) => {}
+                // No process but a thread, as threaded cgroups list them: there is no descriptor to be had for its process.
+                Err(e) if e.is(libc::EINVAL) || e.is(libc::ENOENT) => gone_is_fine(kill(*pid, number))?,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let there = list()?;
+        for (_, fd) in held.iter().filter(|(pid, _)| there.contains(pid)) {
+            gone_is_fine(sys::process::pidfd_send_signal(fd.as_fd(), number))?;
         }
     }
     Ok(())
 }
 
+fn gone_is_fine(result: sys::Result<()>) -> Result<()> {
+    match result {
+        Err(e) if !e.is(libc::ESRCH) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_still_there_is_signalled() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = child.id() as i32;
+        signal(&[pid], libc::SIGKILL, || Ok(vec![pid + 1])).unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        signal(&[pid], libc::SIGKILL, || Ok(vec![pid])).unwrap();
+        assert!(!child.wait().unwrap().success());
+        signal(&[pid], libc::SIGKILL, || Ok(vec![pid])).unwrap();
+    }
 
     #[test]
     fn a_process_that_we_cannot_name_is_not_ourselves() {

@@ -186,6 +186,7 @@ fn merge_throttle(list: &mut Vec<ThrottleDevice>, d: &ThrottleDevice) {
 }
 
 /// What a file held before it was written.
+#[derive(Debug)]
 struct Before {
     path: PathBuf,
     file: String,
@@ -265,8 +266,9 @@ impl Cgroup {
         }
     }
 
-    /// Writes an update. When a write fails, everything before it is put back to what the kernel had.
-    pub fn update(&self, plan: &UpdatePlan) -> Result<()> {
+    /// Writes an update. When a write fails, everything before it is put back to what the kernel had; so it can be
+    /// later, when the update cannot be recorded.
+    pub fn update(&self, plan: &UpdatePlan) -> Result<Undo> {
         if let (Some(check), CgroupPaths::Unified { dir }) = (&plan.usage_check, &self.paths) {
             limits::check_usage(&dir.path(), check)?;
         }
@@ -275,7 +277,22 @@ impl Cgroup {
             before.extend(Before::read(&self.paths, write)?);
         }
         let writes: Vec<&Write> = plan.writes.iter().collect();
-        limits::apply_writes(&self.paths, &writes).map_err(|e| put_back(e, &before))
+        let undo = Undo(before);
+        match limits::apply_writes(&self.paths, &writes) {
+            Ok(()) => Ok(undo),
+            Err(e) => Err(undo.because(e)),
+        }
+    }
+}
+
+/// What an update has changed.
+#[derive(Debug)]
+pub struct Undo(Vec<Before>);
+
+impl Undo {
+    /// Puts it back, and attaches what did not go back to the error that made it necessary.
+    pub fn because(&self, e: Error) -> Error {
+        put_back(e, &self.0)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! May not: leave anything behind when it fails, whatever it had made.
 
-use super::{boot_id, probe_identity};
+use super::{boot_id, pid_file, probe_identity};
 use crate::cgroup::rdt;
 use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
 use crate::cli::Invocation;
@@ -350,17 +350,21 @@ impl Building<'_> {
             record,
             master: None,
             limited: false,
+            pid_file: pid_file::Written::default(),
         };
         let flags = steps::clone_flags(plan);
         let into = v2.as_ref().map(|d| d.as_fd());
-        launch::launch(&steps, make_child, flags, into, &mut parent, until)
-            .map(|process| Built {
+        match launch::launch(&steps, make_child, flags, into, &mut parent, until) {
+            Ok(process) => Ok(Built {
                 process,
                 master: parent.master,
                 record: parent.record,
                 relay: None,
-            })
-            .map_err(|e| e.doing("unable to start container process"))
+            }),
+            Err(e) => Err(e
+                .doing("unable to start container process")
+                .and_also(parent.pid_file.take_back())),
+        }
     }
 
     fn init<'p>(
@@ -476,6 +480,7 @@ struct Parent<'a> {
     record: Record,
     master: Option<OwnedFd>,
     limited: bool,
+    pid_file: pid_file::Written,
 }
 
 impl Parent<'_> {
@@ -541,7 +546,7 @@ impl Answers for Parent<'_> {
             send_pidfd(path, process)?;
         }
         if let Some(path) = &self.building.paths.pid_file {
-            write_pid_file(path, process.pid)?;
+            self.pid_file = pid_file::write(path, process.pid)?;
         }
         log.debug(|| "init: closing the pipe to signal completion".to_string());
         Ok(())
@@ -579,33 +584,11 @@ pub fn is_oom_killed(cgroup: &Cgroup) -> bool {
 
 /// Sends the process's pidfd to whoever asked for it.
 pub fn send_pidfd(path: &Path, process: &Process) -> Result<()> {
-    let socket = sys::socket::connect(path, sys::socket::Kind::Stream)
+    let socket = sys::socket::connect(path, sys::socket::Kind::Stream, console::PATIENCE)
         .doing(|| format!("unable to connect to the pidfd socket {}", path.display()))?;
     sys::socket::send(socket.as_fd(), b"standard", &[process.pidfd.as_fd()]).doing(|| "send the pidfd")?;
     Ok(())
 }
-
-/// Decimal, no newline; written beside and renamed, so that a reader never sees half a number.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(Error::new(format!("{} is not a file name", path.display())));
-    };
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    let temporary = path.with_file_name(hidden);
-    let write = || -> Result<()> {
-        let fd = sys::fs::open(&temporary, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o666)?;
-        crate::state::write_all(fd.as_fd(), pid.to_string().as_bytes())?;
-        Ok(sys::fs::renameat(
-            sys::fs::cwd(),
-            &temporary,
-            sys::fs::cwd(),
-            path,
-        )?)
-    };
-    write().doing(|| "write the pid file")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

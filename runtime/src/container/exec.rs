@@ -3,7 +3,8 @@
 //! May not: read the host's mount table or seal by copying more than once: probes run it every few seconds on every
 //! node.
 
-use super::create::{check_preserved, is_oom_killed, keyring_name, listen_fds, send_pidfd, write_pid_file};
+use super::create::{check_preserved, is_oom_killed, keyring_name, listen_fds, send_pidfd};
+use super::pid_file;
 use super::{Container, probe_identity};
 use crate::cgroup::rdt::RdtRecord;
 use crate::cgroup::{Born, Cgroup, ExecCgroup, Rights, Share};
@@ -97,7 +98,9 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     let console_socket = console::connect(args.console_socket.as_deref())?;
     let (process, master) = entering.start(invocation, args, init, console_socket)?;
     match signals {
-        Some(signals) => Ok(supervise::supervise(&process, signals, master, None)?.shell_code()),
+        Some(signals) => supervise::supervise(&process, signals, master, None)
+            .map(|exit| exit.shell_code())
+            .map_err(|e| e.and_also(process.destroy())),
         None => Ok(0),
     }
 }
@@ -155,17 +158,15 @@ impl Entering<'_> {
             rdt: self.rdt,
             cgroup: self.cgroup,
             master: None,
+            pid_file: pid_file::Written::default(),
         };
-        let process = launch::launch(
-            &steps,
-            make_child,
-            0,
-            v2.first().map(AsFd::as_fd),
-            &mut parent,
-            Until::Executed,
-        )
-        .doing(|| "unable to start container process")?;
-        Ok((process, parent.master))
+        let into = v2.first().map(AsFd::as_fd);
+        match launch::launch(&steps, make_child, 0, into, &mut parent, Until::Executed) {
+            Ok(process) => Ok((process, parent.master)),
+            Err(e) => Err(e
+                .doing("unable to start container process")
+                .and_also(parent.pid_file.take_back())),
+        }
     }
 }
 
@@ -189,6 +190,7 @@ struct Parent<'a> {
     rdt: Option<&'a RdtRecord>,
     cgroup: &'a ExecCgroup,
     master: Option<OwnedFd>,
+    pid_file: pid_file::Written,
 }
 
 impl Answers for Parent<'_> {
@@ -229,7 +231,7 @@ impl Answers for Parent<'_> {
             send_pidfd(path, process)?;
         }
         if let Some(path) = &self.args.pid_file {
-            write_pid_file(path, process.pid)?;
+            self.pid_file = pid_file::write(path, process.pid)?;
         }
         log.debug(|| "setns_init: about to exec".to_string());
         Ok(())

@@ -27,21 +27,10 @@ pub fn kill(invocation: &Invocation, args: &args::Kill) -> Result<()> {
     }
     match init {
         Some(pidfd) => signal(&pidfd, args.signal),
-        None if args.scope == KillScope::All => signal_rest(&container, args.signal),
+        // Whoever is left in the cgroup; nobody is fine.
+        None if args.scope == KillScope::All => container.cgroup()?.signal_all(args.signal),
         None => Err(not_running()),
     }
-}
-
-/// `--all` on a container whose init is gone: whoever is left in the cgroup; nobody is fine.
-fn signal_rest(container: &Container, number: i32) -> Result<()> {
-    for pid in container.cgroup()?.all_pids()? {
-        match sys::process::pidfd_open(pid).and_then(|fd| sys::process::pidfd_send_signal(fd.as_fd(), number))
-        {
-            Err(e) if !e.is(libc::ESRCH) => return Err(e.into()),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn not_running() -> Error {

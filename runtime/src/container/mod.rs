@@ -9,6 +9,7 @@ pub mod exec;
 pub mod freeze;
 pub mod gc;
 pub mod kill;
+pub mod pid_file;
 pub mod processes;
 pub mod run;
 pub mod show;
@@ -25,6 +26,8 @@ use crate::procfs::Procfs;
 use crate::state::{Identity, Record, StateDir, StateRoot, Status};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
+use sys::wait::Deadline;
 
 /// An existing container.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Container {
     pub dir: StateDir,
     /// Its record; `None` when its create was killed before it wrote one.
     pub record: Option<Record>,
+    /// Somebody was at work on it when the record was read, and the record names no init yet.
+    pub under_way: bool,
 }
 
 impl Container {
@@ -45,9 +50,38 @@ impl Container {
     }
 
     /// The container of a directory.
+    ///
+    /// A record without an init is one that a create is still writing, or what a killed one left. Between our reading
+    /// it and our asking for the lock that create may have ended, so what is not locked is read again.
     pub fn of(dir: StateDir) -> Result<Container> {
-        let record = dir.load_record()?;
-        Ok(Container { dir, record })
+        let mut record = dir.load_record()?;
+        let unfinished = record.as_ref().is_none_or(|r| r.init.is_none());
+        let under_way = unfinished && dir.is_locked()?;
+        if unfinished && !under_way {
+            record = dir.load_record()?;
+            dir.still_there()?;
+        }
+        Ok(Container {
+            dir,
+            record,
+            under_way,
+        })
+    }
+
+    /// A container that was just made, by us.
+    pub fn made(dir: StateDir, record: Record) -> Container {
+        Container {
+            dir,
+            record: Some(record),
+            under_way: false,
+        }
+    }
+
+    /// What is there once we hold the lock, and nobody else is at work.
+    pub fn reload(&mut self) -> Result<()> {
+        self.record = self.dir.load_record()?;
+        self.under_way = false;
+        Ok(())
     }
 
     /// The record of a container that got as far as having one.
@@ -79,18 +113,16 @@ impl Container {
     /// Where in its life the container is.
     pub fn status(&self) -> Result<Status> {
         if self.init()?.is_none() {
-            let unfinished = self.record.as_ref().is_none_or(|r| r.init.is_none());
-            return Ok(if unfinished && self.dir.is_locked()? {
+            return Ok(if self.under_way {
                 Status::Creating
             } else {
                 Status::Stopped
             });
         }
-        // Frozen first: a created container that is paused cannot go through its gate.
-        if self.cgroup()?.is_frozen()? {
-            return Ok(Status::Paused);
-        }
-        Ok(if gate::is_waited_at(&self.dir) {
+        // A created container can be paused too, and cannot be started then.
+        Ok(if self.cgroup()?.is_frozen()? {
+            Status::Paused
+        } else if gate::is_waited_at(&self.dir) {
             Status::Created
         } else {
             Status::Running
@@ -167,10 +199,14 @@ fn is_this_boot(record: &Record) -> Result<bool> {
 
 /// The identity of a live process; `None` when there is none (a zombie counts as none).
 pub fn probe_identity(pid: i32) -> Result<Option<Identity>> {
+    Ok(probe_stat(pid)?
+        .filter(|(state, _)| !matches!(state, 'Z' | 'X'))
+        .map(|(_, start_time)| Identity { pid, start_time }))
+}
+
+fn probe_stat(pid: i32) -> Result<Option<(char, u64)>> {
     match Procfs::host()?.read(&format!("{pid}/stat")) {
-        Ok(text) => Ok(parse_stat(&text)
-            .filter(|(state, _)| !matches!(state, 'Z' | 'X'))
-            .map(|(_, start_time)| Identity { pid, start_time })),
+        Ok(text) => Ok(parse_stat(&text)),
         Err(e) if e.is(libc::ENOENT) || e.is(libc::ESRCH) => Ok(None),
         Err(e) => Err(e),
     }
@@ -184,7 +220,22 @@ fn open_live(identity: Identity) -> Result<Option<OwnedFd>> {
         Err(e) if e.is(libc::ESRCH) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    Ok((probe_identity(identity.pid)? == Some(identity)).then_some(pidfd))
+    match probe_stat(identity.pid)? {
+        // The main thread alone may have ended: only the pidfd knows whether that was the last one.
+        Some(('Z' | 'X', start)) if start == identity.start_time => {
+            Ok((!has_ended(&pidfd)?).then_some(pidfd))
+        }
+        Some((_, start)) if start == identity.start_time => Ok(Some(pidfd)),
+        _ => Ok(None),
+    }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> Result<bool> {
+    match sys::wait::readable(pidfd.as_fd(), Deadline::after(Duration::ZERO)) {
+        Ok(()) => Ok(true),
+        Err(e) if e.is(libc::ETIMEDOUT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// State and start time of proc_pid_stat(5). The name may hold spaces and parentheses, so fields count from the last `)`.

@@ -13,6 +13,9 @@ use crate::notify::Relay;
 use crate::state::Status;
 use std::os::fd::AsFd;
 
+const STOPPED: &str = "cannot start a container that has stopped";
+const RUNNING: &str = "cannot start an already running container";
+
 /// `start`.
 pub fn start(invocation: &Invocation, id: &ContainerId) -> Result<()> {
     let container = Container::find(&invocation.global.root, id)?;
@@ -20,18 +23,25 @@ pub fn start(invocation: &Invocation, id: &ContainerId) -> Result<()> {
     container.record()?;
     match container.status()? {
         Status::Created => {}
-        Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
-        Status::Running => return Err(wrong("cannot start an already running container")),
+        Status::Stopped => return Err(wrong(STOPPED)),
+        Status::Running => return Err(wrong(RUNNING)),
+        // Its init could not leave the gate, and we would wait for it.
         Status::Paused => return Err(wrong("cannot start a container in the paused state")),
         Status::Creating => return Err(wrong("cannot start a container that is still being created")),
     }
     let Some(gate) = Opener::find(&container.dir)? else {
-        return Err(wrong("cannot start a container that has stopped"));
+        // Gone from the gate since we looked: another `start` has let it through, or it is dead.
+        let gone = container.init()?.is_none();
+        return Err(wrong(if gone { STOPPED } else { RUNNING }));
     };
     let relay = Relay::open(&container.dir)?;
+    match gate.release(&container.dir) {
+        Err(e) if e.is(libc::EPIPE) => return Err(wrong(STOPPED)),
+        other => other?,
+    }
     // Hooks may ask for the state, or kill and delete: they must not find the lock held.
     drop(lock);
-    gate.open(&container.dir)?;
+    gate.wait(&container.dir)?;
     after_start(&container)?;
     await_ready(&container, relay)
 }

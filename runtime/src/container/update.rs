@@ -47,9 +47,10 @@ pub fn update(invocation: &Invocation, args: &args::Update) -> Result<()> {
     let mut problems = Problems::default();
     let plan = cgroup::plan_update(&old, &new, &cgroup.layout()?, "", &mut problems);
     problems.into_result()?;
-    cgroup.update(&plan)?;
     let json = serde_json::to_vec(&plan.merged).map_err(|e| Error::new(e.to_string()))?;
-    container.dir.save_resources(&json)
+    let undo = cgroup.update(&plan)?;
+    // What is in force but not recorded would be taken back by the next update.
+    container.dir.save_resources(&json).map_err(|e| undo.because(e))
 }
 
 /// Only a container that was made with Intel RDT has a group to update.
