@@ -215,6 +215,7 @@ pub const CASES: &[Case] = &[
             Step::Start,
             RUNNING,
             Step::Fails(&Step::Kill("FANTASY"), &["FANTASY"]),
+            Step::Fails(&Step::Kill("65"), &["unable to signal init: invalid argument"]),
             Step::Wait(Cond::Status("running"), 1),
         ],
         ..Case::SLEEP
@@ -393,7 +394,12 @@ pub const CASES: &[Case] = &[
             RUNNING,
             Step::Fails(&Step::Resume, &["not paused"]),
             Step::Pause,
-            Step::Fails(&Step::Pause, &["not running"]),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.refuse(&["pause", &id])?;
+                w.eq("the message", out.stderr.trim_end(), "container not running");
+                Ok(())
+            }),
             Step::Resume,
         ],
         ..Case::SLEEP

@@ -18,7 +18,7 @@ pub mod update;
 use crate::cgroup::Cgroup;
 use crate::cli::args::ContainerId;
 use crate::config::{Config, Hook};
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gate;
 use crate::hooks::{HookState, Phase, run_hooks};
 use crate::procfs::Procfs;
@@ -199,7 +199,9 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 pub fn signal(pidfd: &OwnedFd, number: i32) -> Result<()> {
     match sys::process::pidfd_send_signal(pidfd.as_fd(), number) {
         Err(e) if e.is(libc::ESRCH) => Err(Error::of(Kind::WrongState, "container not running")),
-        other => other.doing(|| "unable to signal init"),
+        // Without the name of the call: engines know the sentence.
+        Err(e) => Err(Error::received(e.errno().to_string(), e.errno().0).doing("unable to signal init")),
+        Ok(()) => Ok(()),
     }
 }
 
