@@ -257,6 +257,10 @@ fn root_of(p: &mut Progress) -> Result<&mut Root> {
 /// end of file on the wire at the next request.
 fn detach(c: &Child<'_>) -> Result<()> {
     sys::wait::reset_signals()?;
+    // A container that waits for `start` can be ended by `kill`, with its own pid namespace or without.
+    if matches!(c.role, Role::Init(_)) {
+        sys::wait::die_of(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM])?;
+    }
     sys::process::set_parent_death_signal(libc::SIGKILL)?;
     let title = if matches!(c.role, Role::Init(_)) {
         c"runb:[init]"

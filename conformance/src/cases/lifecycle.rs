@@ -227,6 +227,12 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "lifecycle.terminate-created",
+        clause: "reference: SIGTERM ends a created container, although the kernel spares the init of a pid namespace",
+        steps: &[Step::Create, Step::Kill("TERM"), STOPPED, Step::Delete],
+        ..Case::SLEEP
+    },
+    Case {
         id: "lifecycle.kill-stopped",
         clause: "runtime.md#kill: on a stopped container it is an error; containerd reads \"container not running\"",
         config: |s| s.args(&["exit", "0"]),
