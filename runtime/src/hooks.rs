@@ -99,8 +99,8 @@ pub fn check_hooks(hooks: &config::Hooks, problems: &mut Problems) {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookState<'a> {
-    /// Of the config.
-    pub oci_version: &'a str,
+    /// Of the state itself, which is ours, whatever the config says.
+    pub oci_version: &'static str,
     /// Container id.
     pub id: &'a str,
     /// `creating`, `created`, `running`, `stopped`.

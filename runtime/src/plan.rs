@@ -61,8 +61,6 @@ pub enum Forks {
 pub struct Plan {
     /// Of the command line.
     pub options: Options,
-    /// Of the config.
-    pub oci_version: String,
     /// Which are made, joined, shared.
     pub namespaces: Namespaces,
     /// How it is made.
@@ -143,7 +141,6 @@ impl Plan {
         let hooks = config.hooks.as_ref().unwrap_or(&default_hooks);
         hooks::check_hooks(hooks, p);
         let plan = Plan {
-            oci_version: config.oci_version.clone(),
             forks: count_forks(&namespaces),
             id_maps,
             time_offsets: plan_time_offsets(linux, &namespaces, p),

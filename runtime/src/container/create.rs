@@ -7,6 +7,7 @@ use crate::cgroup::rdt;
 use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
 use crate::cli::Invocation;
 use crate::cli::args::{self, CgroupDriver, Rootless};
+use crate::cli::identity::SPEC_VERSION;
 use crate::console::{self, Attendance};
 use crate::error::{Doing, Error, Result};
 use crate::facts::HostFacts;
@@ -252,7 +253,6 @@ impl Building<'_> {
         Ok(Record {
             version: VERSION,
             id: self.plan.options.id.clone(),
-            oci_version: self.plan.oci_version.clone(),
             init: None,
             boot_id: boot_id()?,
             bundle: self.plan.options.bundle.clone(),
@@ -355,7 +355,7 @@ impl Building<'_> {
 
     fn hook_state<'p>(&'p self, bundle: &'p str, pid: i32) -> HookState<'p> {
         HookState {
-            oci_version: &self.plan.oci_version,
+            oci_version: SPEC_VERSION,
             id: &self.plan.options.id,
             status: "creating",
             pid,

@@ -17,6 +17,7 @@ pub mod update;
 
 use crate::cgroup::Cgroup;
 use crate::cli::args::ContainerId;
+use crate::cli::identity::SPEC_VERSION;
 use crate::config::{Config, Hook};
 use crate::error::{Error, Kind, Result};
 use crate::gate;
@@ -113,7 +114,7 @@ impl Container {
         let bundle = record.bundle.to_string_lossy();
         let stopped = phase == Phase::Poststop;
         let state = HookState {
-            oci_version: &record.oci_version,
+            oci_version: SPEC_VERSION,
             id: &record.id,
             status: if stopped {
                 Status::Stopped.word()
