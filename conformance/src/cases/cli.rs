@@ -214,6 +214,12 @@ pub const CASES: &[Case] = &[
                 "no time namespace",
             );
             w.eq("idmap", &f["linux"]["mountExtensions"]["idmap"]["enabled"], true);
+            w.is(
+                f["mountOptions"]
+                    .as_array()
+                    .is_some_and(|o| o.iter().all(|x| x != "idmap")),
+                "idmap is among the mount options, not only an extension",
+            );
             w.is(f["linux"]["netDevices"]["enabled"].is_boolean(), "no netDevices");
             w.is(f["linux"]["intelRdt"]["enabled"].is_boolean(), "no intelRdt");
             w.is(
