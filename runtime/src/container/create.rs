@@ -311,6 +311,9 @@ impl Building<'_> {
                 steps.len()
             )
         });
+        if let Some(filter) = &plan.process.seccomp {
+            log.debug(|| filter.flags_text());
+        }
         let mut parent = Parent {
             building: self,
             cgroup,

@@ -20,7 +20,7 @@ use crate::plan::Keyring;
 use crate::problems::Problems;
 use crate::process::capabilities::parse_capability;
 use crate::process::credentials::Groups;
-use crate::process::{self, ProcessPlan, Terminal};
+use crate::process::{self, ProcessPlan, Terminal, scheduling};
 use crate::procfs::Procfs;
 use crate::seccomp;
 use crate::state::Status;
@@ -147,6 +147,12 @@ impl Entering<'_> {
         };
         let log = &invocation.log;
         log.debug(|| format!("nsexec container setup: {} steps", steps.len()));
+        if let Some(mask) = &self.plan.affinity.initial {
+            log.debug(|| format!("nsexec: affinity: {}", scheduling::mask_text(mask)));
+        }
+        if let Some(filter) = &self.plan.seccomp {
+            log.debug(|| filter.flags_text());
+        }
         let mut parent = Parent {
             invocation,
             args,

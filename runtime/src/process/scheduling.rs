@@ -217,6 +217,14 @@ pub fn parse_list(text: &str) -> Result<Vec<u64>, String> {
     if mask.is_empty() { Err(bad()) } else { Ok(mask) }
 }
 
+/// A mask as one hexadecimal number, as debug messages show it.
+pub fn mask_text(mask: &[u64]) -> String {
+    let mut words = mask.iter().rev().skip_while(|word| **word == 0);
+    let first = words.next().copied().unwrap_or(0);
+    let rest: String = words.map(|word| format!("{word:016x}")).collect();
+    format!("{first:#x}{rest}")
+}
+
 /// Reads `linux.memoryPolicy`. The words "invalid memory policy" are matched by callers.
 pub fn plan_memory_policy(p: Option<&config::MemoryPolicy>, problems: &mut Problems) -> Option<MemoryPolicy> {
     let p = p?;
@@ -304,6 +312,13 @@ mod tests {
         assert_eq!(parse_list("0-1,65").unwrap(), [3, 2]);
         for bad in ["", "a", "3-1", "-1", "99999999", "1-"] {
             assert!(parse_list(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn masks_as_text() {
+        for (list, text) in [("1", "0x2"), ("0-1", "0x3"), ("65", "0x20000000000000000")] {
+            assert_eq!(mask_text(&parse_list(list).unwrap()), text);
         }
     }
 
