@@ -592,7 +592,8 @@ fn give_up_rights(c: &Child<'_>) -> Result<()> {
 
 /// Outside the root the kernel answers `(unreachable)`: a leaked descriptor in /proc/self/fd led there (CVE-2024-21626).
 fn enter_directory(cwd: &str) -> Result<()> {
-    sys::fs::chdir(Path::new(cwd)).doing(|| format!("chdir to cwd ({cwd:?}) set in config.json failed"))?;
+    sys::fs::chdir(Path::new(cwd))
+        .map_err(|e| Error::reason(&e).doing(format!("chdir to cwd ({cwd:?}) set in config.json failed")))?;
     let real = sys::fs::getcwd_raw()?;
     if !real.starts_with("/") {
         return Err(Error::new(

@@ -200,8 +200,7 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 pub fn signal(pidfd: &OwnedFd, number: i32) -> Result<()> {
     match sys::process::pidfd_send_signal(pidfd.as_fd(), number) {
         Err(e) if e.is(libc::ESRCH) => Err(Error::of(Kind::WrongState, "container not running")),
-        // Without the name of the call: engines know the sentence.
-        Err(e) => Err(Error::received(e.errno().to_string(), e.errno().0).doing("unable to signal init")),
+        Err(e) => Err(Error::reason(&e).doing("unable to signal init")),
         Ok(()) => Ok(()),
     }
 }
