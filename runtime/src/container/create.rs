@@ -329,7 +329,10 @@ impl Building<'_> {
                 master: parent.master,
                 record: parent.record,
             })
-            .map_err(|e| e.doing("unable to start container process"))
+            .map_err(|e| {
+                e.doing("error during container init")
+                    .doing("unable to start container process")
+            })
     }
 
     fn init<'p>(
