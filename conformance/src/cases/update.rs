@@ -152,6 +152,22 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "update.not-an-object",
+        clause: "reference update --resources: anything but an object is an error",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.call(Call::new(&["update", "--resources", "-", &id]).stdin("[]"))?;
+                w.is(!out.ok(), "a list was taken for resources");
+                Ok(())
+            }),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
         id: "update.from-file",
         clause: "reference update --resources FILE: the other options are ignored",
         needs: PIDS,
