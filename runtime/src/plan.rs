@@ -213,20 +213,15 @@ fn plan_maps(
 ) -> Option<IdMaps> {
     let maps = idmap::plan_id_maps(linux, problems);
     match ns.source(Ns::User) {
-        NsSource::Host if maps.is_empty() => None,
-        NsSource::Host => {
-            problems.add(
-                "/linux/uidMappings",
-                "user namespace mappings specified, but user namespace isn't enabled in the config",
-            );
-            None
-        }
-        // The joined namespace has its maps already.
-        NsSource::Join(_) => None,
+        // Nobody to give them to; or the joined namespace has its maps already.
+        NsSource::Host | NsSource::Join(_) => None,
         NsSource::New => {
             for (list, name) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
                 if list.is_empty() {
-                    problems.add(format!("/linux/{name}"), format!("a user namespace needs {name}"));
+                    problems.add(
+                        format!("/linux/{id}Mappings"),
+                        format!("user namespaces enabled, but no {id} mappings found"),
+                    );
                 }
             }
             let maps_root = |list: &[(u32, u32, u32)]| list.iter().any(|(inside, _, _)| *inside == 0);
