@@ -152,7 +152,7 @@ impl Plan {
             domainname: plan_uts_name(&config.domainname, "/domainname", &namespaces, p),
             annotations: config.annotations.clone(),
             hooks: hooks.clone(),
-            warnings: warnings(&process),
+            warnings: warnings(config, &process),
             namespaces,
             process,
             options,
@@ -216,7 +216,7 @@ fn plan_maps(
         // Nobody to give them to; or the joined namespace has its maps already.
         NsSource::Host | NsSource::Join(_) => None,
         NsSource::New => {
-            for (list, name) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
+            for (list, id) in [(&maps.uids, "uid"), (&maps.gids, "gid")] {
                 if list.is_empty() {
                     problems.add(
                         format!("/linux/{id}Mappings"),
@@ -306,19 +306,28 @@ fn count_forks(ns: &Namespaces) -> Forks {
     if two { Forks::Two } else { Forks::One }
 }
 
-fn warnings(process: &ProcessPlan) -> Vec<String> {
-    let unknown = process
-        .capabilities
-        .as_ref()
-        .map(|c| &c.unknown[..])
-        .unwrap_or_default();
-    if unknown.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "ignoring unknown or unavailable capabilities: {}",
-        unknown.join(" ")
-    )]
+/// What is accepted, but not taken as it is written.
+fn warnings(config: &Config, process: &ProcessPlan) -> Vec<String> {
+    let linux = config.linux.as_ref();
+    let mut out: Vec<String> = process.capabilities.iter().filter_map(|c| c.warning()).collect();
+    let relative = config.mounts.iter().filter(|m| !m.destination.starts_with('/'));
+    out.extend(relative.map(|m| {
+        format!(
+            "mount destination {} is not absolute. Support for non-absolute mount destinations will be removed in a future release.",
+            m.destination
+        )
+    }));
+    let flags = linux
+        .and_then(|l| l.personality.as_ref())
+        .map(|p| p.flags.join(" "));
+    out.extend(flags.filter(|f| !f.is_empty()).map(|flags| {
+        format!(
+            "ignoring unsupported personality flags: [{flags}] because personality flag has not supported at this time"
+        )
+    }));
+    let resources = linux.and_then(|l| l.resources.as_ref());
+    out.extend(resources.and_then(cgroup::ignored_limits).map(str::to_owned));
+    out
 }
 
 /// Reads and parses `config.json` of a bundle: the bytes as they are, and what they mean.

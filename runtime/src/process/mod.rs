@@ -215,25 +215,29 @@ fn plan_oom(v: Option<i32>, place: &str, problems: &mut Problems) -> Option<i32>
     v
 }
 
-/// The last of duplicates wins; the order is that of first appearance.
+/// Of duplicates only the last is left, at its place.
 pub fn plan_env(env: &[String], place: &str, problems: &mut Problems) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(env.len());
     for (n, entry) in env.iter().enumerate() {
-        let Some((key, _)) = entry.split_once('=').filter(|(k, _)| !k.is_empty()) else {
-            problems.add(
-                format!("{place}/env/{n}"),
-                format!("invalid environment variable: {entry:?}"),
-            );
+        let Some(key) = problems.keep(&format!("{place}/env/{n}"), env_key(entry)) else {
             continue;
         };
-        no_nul(entry, || format!("{place}/env/{n}"), problems);
-        let same = |old: &String| old.split_once('=').is_some_and(|(k, _)| k == key);
-        match out.iter().position(same) {
-            Some(at) => out[at] = entry.clone(),
-            None => out.push(entry.clone()),
-        }
+        let other = |old: &String| old.split_once('=').is_none_or(|(k, _)| k != key);
+        out.retain(other);
+        out.push(entry.clone());
     }
     out
+}
+
+/// The name in a `K=V` entry, or runc's words for what is wrong with it.
+pub fn env_key(entry: &str) -> Result<&str, String> {
+    let bad = "invalid environment variable";
+    match entry.split_once('=') {
+        None => Err(format!("{bad}: missing '='")),
+        Some(("", _)) => Err(format!("{bad}: name cannot be empty")),
+        Some((key, _)) if entry.contains('\0') => Err(format!("{bad} {key:?}: contains nul byte (\\x00)")),
+        Some((key, _)) => Ok(key),
+    }
 }
 
 /// The value of a variable in a `K=V` list.
@@ -249,10 +253,12 @@ mod tests {
     #[test]
     fn env_keeps_the_last_and_refuses_nonsense() {
         let mut p = Problems::default();
-        let env: Vec<String> = ["A=1", "B=2", "A=3", "C", "=x", "D="].map(String::from).to_vec();
-        assert_eq!(plan_env(&env, "/process", &mut p), ["A=3", "B=2", "D="]);
+        let env: Vec<String> = ["A=1", "B=2", "A=3", "C", "=x", "D=", "E=\0"]
+            .map(String::from)
+            .to_vec();
+        assert_eq!(plan_env(&env, "/process", &mut p), ["B=2", "A=3", "D="]);
         let places: Vec<_> = p.iter().map(|x| x.place.clone()).collect();
-        assert_eq!(places, ["/process/env/3", "/process/env/4"]);
+        assert_eq!(places, ["/process/env/3", "/process/env/4", "/process/env/6"]);
     }
 
     #[test]
