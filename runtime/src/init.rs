@@ -188,8 +188,10 @@ fn apply(step: Step, c: &mut Child<'_>, p: &mut Progress) -> Result<()> {
             Ok(())
         }
         Step::Mount(n) => {
+            let asked = rootfs::is_asked_for(init_of(c)?.rootfs, n);
+            let source = asked.then(|| c.wire.ask_source(n)).transpose()?;
             let init = init_of_mut(c)?;
-            let source = init.sources.take(n);
+            let source = source.or_else(|| init.sources.take(n));
             rootfs::apply_mount(root_of(p)?, &init.rootfs.mounts[n], source, &init.cgroup_mounts)
         }
         Step::MakeCwd => make_cwd(c, p),

@@ -50,6 +50,8 @@ pub trait Answers {
     fn beside(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Setup`]: id maps, cgroup, limits.
     fn setup(&mut self, process: &Process) -> Result<()>;
+    /// [`Report::Source`]: the bind source of the mount at this place.
+    fn source(&mut self, process: &Process, position: usize) -> Result<OwnedFd>;
     /// [`Request::Hooks`]: prestart and createRuntime hooks.
     fn hooks(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Ready`]: record it. After this the child goes on.
@@ -190,6 +192,11 @@ fn serve(
                 answers.setup(&served.process)?;
                 wire.answer(Answer::Go)?;
                 answers.beside(&served.process)?;
+                continue;
+            }
+            Report::Source(position) => {
+                let tree = answers.source(&served.process, position as usize)?;
+                wire.answer_source(tree.as_fd())?;
                 continue;
             }
             Report::Ask(Request::Hooks) => answers.hooks(&served.process)?,

@@ -461,6 +461,10 @@ impl Answers for Parent<'_> {
         Ok(())
     }
 
+    fn source(&mut self, process: &Process, position: usize) -> Result<OwnedFd> {
+        rootfs::open_source_inside(&self.building.plan.rootfs, position, process.pid)
+    }
+
     fn hooks(&mut self, process: &Process) -> Result<()> {
         self.apply_late_limits()?;
         let plan = self.building.plan;

@@ -208,6 +208,10 @@ impl Answers for Parent<'_> {
         launch::apply_rlimits(process.pid, &self.plan.rlimits)
     }
 
+    fn source(&mut self, _: &Process, _: usize) -> Result<OwnedFd> {
+        Err(Error::new("an exec makes no mounts"))
+    }
+
     fn hooks(&mut self, _: &Process) -> Result<()> {
         Ok(())
     }
