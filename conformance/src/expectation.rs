@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::host::CgroupMode;
 
-/// The lists that come with this program, by the first word of `RUNTIME --version`.
-const EMBEDDED: [(&str, &str); 3] = [
+/// The lists that come with this program, by how the first line of `RUNTIME --version` begins; the first that fits counts.
+const EMBEDDED: [(&str, &str); 4] = [
+    ("runc version 1.1.", include_str!("../expect/runc-1.1.toml")),
     ("runc", include_str!("../expect/runc.toml")),
     ("crun", include_str!("../expect/crun.toml")),
     ("runb", include_str!("../expect/runb.toml")),
@@ -43,14 +44,14 @@ enum Tree {
 }
 
 impl Expectations {
-    /// The list for a runtime of this name; empty for a stranger.
+    /// The list for a runtime that says this is its version; empty for a stranger.
     ///
     /// # Errors
     /// The embedded list does not parse.
-    pub fn for_runtime(name: &str) -> Result<Self, String> {
-        EMBEDDED.iter().find(|(n, _)| *n == name).map_or_else(
+    pub fn for_runtime(version: &str) -> Result<Self, String> {
+        EMBEDDED.iter().find(|(b, _)| version.starts_with(b)).map_or_else(
             || Ok(Self::default()),
-            |(n, text)| Self::parse(text).map_err(|e| format!("expect/{n}.toml: {e}")),
+            |(b, text)| Self::parse(text).map_err(|e| format!("the list of {b}: {e}")),
         )
     }
 

@@ -223,7 +223,7 @@ fn judge(o: &Options, subject: &Subject, each: impl FnMut(&Verdict)) -> Result<V
     }
     let known = match &o.expect {
         Some(file) => Expectations::load(file)?,
-        None => Expectations::for_runtime(&subject.name)?,
+        None => Expectations::for_runtime(&subject.version)?,
     };
     let cases = chosen(o);
     if cases.is_empty() {

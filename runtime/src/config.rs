@@ -304,6 +304,12 @@ pub fn parse<T>(json: &[u8]) -> Result<T, Problems>
 where
     T: for<'de> Deserialize<'de>,
 {
+    // A list of values would pass for an object without keys.
+    if json.trim_ascii_start().starts_with(b"[") {
+        let mut problems = Problems::default();
+        problems.add("", "invalid type: sequence, expected an object");
+        return Err(problems);
+    }
     match serde_json::from_slice(json) {
         Ok(v) => Ok(v),
         Err(first) => Err(explain::<T>(json, &first)),
@@ -329,7 +335,10 @@ fn explain<T: for<'de> Deserialize<'de>>(json: &[u8], first: &serde_json::Error)
             break;
         };
         let pointer = to_pointer(e.path());
-        problems.add(pointer.clone(), strip_position(e.inner()));
+        // The null that took the place of what offended may offend as well.
+        if problems.iter().all(|p| p.place != pointer) {
+            problems.add(pointer.clone(), strip_position(e.inner()));
+        }
         if !remove(&mut value, &pointer) {
             break;
         }

@@ -90,6 +90,11 @@ impl Error {
         self.errno == Some(sys::Errno(n))
     }
 
+    /// Only the reason of a failed system call, where runc's sentence names neither the call nor its argument.
+    pub fn reason(e: &sys::Error) -> Error {
+        Error::received(e.errno().to_string(), e.errno().0)
+    }
+
     /// An error that crossed a process boundary as text and errno.
     pub fn received(text: String, errno: i32) -> Error {
         Error {

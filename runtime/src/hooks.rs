@@ -99,8 +99,8 @@ pub fn check_hooks(hooks: &config::Hooks, problems: &mut Problems) {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookState<'a> {
-    /// Of the config.
-    pub oci_version: &'a str,
+    /// Of the state itself, which is ours, whatever the config says.
+    pub oci_version: &'static str,
     /// Container id.
     pub id: &'a str,
     /// `creating`, `created`, `running`, `stopped`.
@@ -189,7 +189,7 @@ fn run_hook(hook: &config::Hook, state_json: &str, default_env: &[String]) -> Re
         return Err(e);
     }
     let exit = sys::process::wait_pid(pid, Block::Yes)?.unwrap_or(Exit::Code(0));
-    let said = |n: usize| String::from_utf8_lossy(&talk.outputs[n].1).trim_end().to_string();
+    let said = |n: usize| String::from_utf8_lossy(&talk.outputs[n].1).into_owned();
     let status = match exit {
         Exit::Code(0) => return Ok(()),
         Exit::Code(c) => format!("exit status {c}"),
@@ -323,7 +323,7 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             e.to_string(),
-            "error running poststart hook #1: exit status 3, stdout: out, stderr: err"
+            "error running poststart hook #1: exit status 3, stdout: out\n, stderr: err\n"
         );
     }
 

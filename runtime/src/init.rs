@@ -190,8 +190,10 @@ fn apply(step: Step, c: &mut Child<'_>, p: &mut Progress) -> Result<()> {
             Ok(())
         }
         Step::Mount(n) => {
+            let asked = rootfs::is_asked_for(init_of(c)?.rootfs, n);
+            let source = asked.then(|| c.wire.ask_source(n)).transpose()?;
             let init = init_of_mut(c)?;
-            let source = init.sources.take(n);
+            let source = source.or_else(|| init.sources.take(n));
             rootfs::apply_mount(root_of(p)?, &init.rootfs.mounts[n], source, &init.cgroup_mounts)
         }
         Step::MakeCwd => make_cwd(c, p),
@@ -261,6 +263,10 @@ fn root_of(p: &mut Progress) -> Result<&mut Root> {
 /// Nothing re-executes, so the child still has the runtime's command line, which everybody in the container may read.
 fn detach(c: &Child<'_>) -> Result<()> {
     sys::wait::reset_signals()?;
+    // A container that waits for `start` can be ended by `kill`, with its own pid namespace or without.
+    if matches!(c.role, Role::Init(_)) {
+        sys::wait::die_of(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM])?;
+    }
     sys::process::set_parent_death_signal(libc::SIGKILL)?;
     let title = if matches!(c.role, Role::Init(_)) {
         c"runb:[init]"
@@ -607,7 +613,8 @@ fn give_up_rights(c: &Child<'_>) -> Result<()> {
 
 /// Outside the root the kernel answers `(unreachable)`: a leaked descriptor in /proc/self/fd led there (CVE-2024-21626).
 fn enter_directory(cwd: &str) -> Result<()> {
-    sys::fs::chdir(Path::new(cwd)).doing(|| format!("chdir to cwd ({cwd:?}) set in config.json failed"))?;
+    sys::fs::chdir(Path::new(cwd))
+        .map_err(|e| Error::reason(&e).doing(format!("chdir to cwd ({cwd:?}) set in config.json failed")))?;
     let real = sys::fs::getcwd_raw()?;
     if !real.starts_with("/") {
         return Err(Error::new(

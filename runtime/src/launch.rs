@@ -52,6 +52,8 @@ pub trait Answers {
     fn setup(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Network`]: `linux.netDevices`, with a netlink socket of the container's namespace.
     fn network(&mut self, process: &Process, inside: OwnedFd) -> Result<()>;
+    /// [`Report::Source`]: the bind source of the mount at this place.
+    fn source(&mut self, process: &Process, position: usize) -> Result<OwnedFd>;
     /// [`Request::Hooks`]: prestart and createRuntime hooks.
     fn hooks(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Ready`]: record it. After this the child goes on.
@@ -198,6 +200,11 @@ fn serve(
                 Some(inside) => answers.network(&served.process, inside)?,
                 None => return Err(Error::new("the container's init lent no netlink socket")),
             },
+            Report::Source(position) => {
+                let tree = answers.source(&served.process, position as usize)?;
+                wire.answer_source(tree.as_fd())?;
+                continue;
+            }
             Report::Ask(Request::Hooks) => answers.hooks(&served.process)?,
             Report::Ask(Request::Ready) => {
                 answers.ready(&served.process)?;
@@ -290,6 +297,12 @@ mod tests {
             Ok(())
         }
         fn setup(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn source(&mut self, _: &Process, _: usize) -> Result<OwnedFd> {
+            Err(Error::new("nothing is asked for"))
+        }
+        fn network(&mut self, _: &Process, _: OwnedFd) -> Result<()> {
             Ok(())
         }
         fn hooks(&mut self, _: &Process) -> Result<()> {

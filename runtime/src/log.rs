@@ -6,7 +6,7 @@
 //! the stderr of `create` is often the container's own.
 
 use crate::cli::json;
-use crate::error::{Doing, Result};
+use crate::error::Result;
 use crate::time;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -78,8 +78,7 @@ impl Log {
                     .mode(0o644)
                     .custom_flags(libc::O_SYNC | libc::O_CLOEXEC | libc::O_NOCTTY)
                     .open(path)
-                    .map_err(|e| sys::Error::io("open", path.to_string_lossy(), &e))
-                    .doing(|| "unable to open the log")?,
+                    .map_err(|e| sys::Error::io("open", path.to_string_lossy(), &e))?,
             ),
         };
         Ok(Log { file, format, detail })

@@ -158,6 +158,11 @@ pub fn is_of_process(namespace: BorrowedFd<'_>, ns: Ns, pid: &str) -> sys::Resul
     Ok((this.dev, this.ino) == (theirs.dev, theirs.ino))
 }
 
+/// As Go prints the entry.
+fn quoted(entry: &config::Namespace) -> String {
+    format!("{{{:?} {:?}}}", entry.kind, entry.path)
+}
+
 /// Reads `linux.namespaces`.
 pub fn plan_namespaces(list: &[config::Namespace], problems: &mut Problems) -> Namespaces {
     let mut out = Namespaces::default();
@@ -166,14 +171,14 @@ pub fn plan_namespaces(list: &[config::Namespace], problems: &mut Problems) -> N
         let Some(ns) = Ns::parse(&entry.kind) else {
             problems.add(
                 format!("{place}/type"),
-                format!("namespace {:?} does not exist", entry.kind),
+                format!("namespace {} does not exist", quoted(entry)),
             );
             continue;
         };
         if out.owns(ns) {
             problems.add(
                 place,
-                format!("malformed spec file: duplicated ns {:?}", entry.kind),
+                format!("malformed spec file: duplicated ns {}", quoted(entry)),
             );
         } else if entry.path.is_empty() {
             out.set(ns, NsSource::New);

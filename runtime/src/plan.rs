@@ -64,8 +64,6 @@ pub enum Forks {
 pub struct Plan {
     /// Of the command line.
     pub options: Options,
-    /// Of the config.
-    pub oci_version: String,
     /// Which are made, joined, shared.
     pub namespaces: Namespaces,
     /// How it is made.
@@ -145,7 +143,6 @@ impl Plan {
         let hooks = config.hooks.as_ref().unwrap_or(&default_hooks);
         hooks::check_hooks(hooks, p);
         let plan = Plan {
-            oci_version: config.oci_version.clone(),
             forks: count_forks(&namespaces),
             id_maps,
             time_offsets: plan_time_offsets(linux, &namespaces, p),
@@ -158,7 +155,7 @@ impl Plan {
             domainname: plan_uts_name(&config.domainname, "/domainname", &namespaces, p),
             annotations: config.annotations.clone(),
             hooks: hooks.clone(),
-            warnings: warnings(&process),
+            warnings: warnings(config, &process),
             namespaces,
             process,
             options,
@@ -219,20 +216,15 @@ fn plan_maps(
 ) -> Option<IdMaps> {
     let maps = idmap::plan_id_maps(linux, problems);
     match ns.source(Ns::User) {
-        NsSource::Host if maps.is_empty() => None,
-        NsSource::Host => {
-            problems.add(
-                "/linux/uidMappings",
-                "user namespace mappings specified, but user namespace isn't enabled in the config",
-            );
-            None
-        }
-        // The joined namespace has its maps already.
-        NsSource::Join(_) => None,
+        // Nobody to give them to; or the joined namespace has its maps already.
+        NsSource::Host | NsSource::Join(_) => None,
         NsSource::New => {
-            for (list, name) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
+            for (list, id) in [(&maps.uids, "uid"), (&maps.gids, "gid")] {
                 if list.is_empty() {
-                    problems.add(format!("/linux/{name}"), format!("a user namespace needs {name}"));
+                    problems.add(
+                        format!("/linux/{id}Mappings"),
+                        format!("user namespaces enabled, but no {id} mappings found"),
+                    );
                 }
             }
             let maps_root = |list: &[(u32, u32, u32)]| list.iter().any(|(inside, _, _)| *inside == 0);
@@ -317,19 +309,28 @@ fn count_forks(ns: &Namespaces) -> Forks {
     if two { Forks::Two } else { Forks::One }
 }
 
-fn warnings(process: &ProcessPlan) -> Vec<String> {
-    let unknown = process
-        .capabilities
-        .as_ref()
-        .map(|c| &c.unknown[..])
-        .unwrap_or_default();
-    if unknown.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "ignoring unknown or unavailable capabilities: {}",
-        unknown.join(" ")
-    )]
+/// What is accepted, but not taken as it is written.
+fn warnings(config: &Config, process: &ProcessPlan) -> Vec<String> {
+    let linux = config.linux.as_ref();
+    let mut out: Vec<String> = process.capabilities.iter().filter_map(|c| c.warning()).collect();
+    let relative = config.mounts.iter().filter(|m| !m.destination.starts_with('/'));
+    out.extend(relative.map(|m| {
+        format!(
+            "mount destination {} is not absolute. Support for non-absolute mount destinations will be removed in a future release.",
+            m.destination
+        )
+    }));
+    let flags = linux
+        .and_then(|l| l.personality.as_ref())
+        .map(|p| p.flags.join(" "));
+    out.extend(flags.filter(|f| !f.is_empty()).map(|flags| {
+        format!(
+            "ignoring unsupported personality flags: [{flags}] because personality flag has not supported at this time"
+        )
+    }));
+    let resources = linux.and_then(|l| l.resources.as_ref());
+    out.extend(resources.and_then(cgroup::ignored_limits).map(str::to_owned));
+    out
 }
 
 /// Reads and parses `config.json` of a bundle: the bytes as they are, and what they mean.

@@ -53,8 +53,6 @@ pub struct Record {
     pub version: u32,
     /// Container id.
     pub id: String,
-    /// Of the config.
-    pub oci_version: String,
     /// The init; absent while the container is being created.
     pub init: Option<Identity>,
     /// /proc/sys/kernel/random/boot_id at creation.

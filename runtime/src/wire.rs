@@ -6,6 +6,7 @@
 //!   Stage{pid}      (only with two forks)    the init's pid as the parent sees it
 //!   Ask(Setup)    -> id maps, cgroup, limits -> Go
 //!   Ask(Network)+fd -> linux.netDevices       -> Go    a netlink socket of the container's namespace
+//!   Source(n)     -> bind source of mount n  -> Go + fd  (only a source inside the root that the parent has to open)
 //!   Ask(Hooks)    -> prestart, createRuntime -> Go
 //!   Console + fd                             terminal master for a foreground run or exec
 //!   Busy(what)                               a hook without deadline runs in the child
@@ -41,6 +42,8 @@ pub enum Report {
     Stage(i32),
     /// See [`Request`]; the child waits for [`Answer::Go`].
     Ask(Request),
+    /// The bind source of the mount at this place is wanted; the child waits for [`Answer::Go`] with a descriptor.
+    Source(u32),
     /// A terminal master comes along.
     Console,
     /// A hook runs in the child; the parent waits without deadline until the next message.
@@ -108,6 +111,14 @@ impl Wire {
         self.wait_go()
     }
 
+    /// Child: asks for the bind source of a mount. Long before the user's filter, so sendmsg(2) may be used.
+    pub fn ask_source(&self, position: usize) -> Result<OwnedFd> {
+        self.report(&Report::Source(position as u32), None)?;
+        let mut byte = [0u8; 1];
+        let (_, mut fds) = socket::receive(self.fd(), &mut byte)?;
+        fds.pop().ok_or_else(|| Error::new("the runtime died"))
+    }
+
     /// Waits for [`Answer::Go`]; end of file is an error.
     pub fn wait_go(&self) -> Result<()> {
         let mut byte = [0u8; 1];
@@ -120,6 +131,12 @@ impl Wire {
     /// Parent: answers a request.
     pub fn answer(&self, Answer::Go: Answer) -> Result<()> {
         socket::send(self.fd(), &[1], &[])?;
+        Ok(())
+    }
+
+    /// Parent: answers [`Report::Source`].
+    pub fn answer_source(&self, tree: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.fd(), &[1], &[tree])?;
         Ok(())
     }
 
@@ -148,6 +165,10 @@ fn encode(report: &Report) -> Vec<u8> {
             out.extend_from_slice(&pid.to_le_bytes());
         }
         Report::Ask(request) => out.extend_from_slice(&[b'A', *request as u8]),
+        Report::Source(position) => {
+            out.push(b'M');
+            out.extend_from_slice(&position.to_le_bytes());
+        }
         Report::Console => out.push(b'C'),
         Report::Busy(what) => {
             out.push(b'B');
@@ -216,6 +237,7 @@ fn decode(bytes: &[u8]) -> Result<Report> {
             3 => Request::Ready,
             n => return Err(Error::new(format!("unknown request {n} of the container's init"))),
         }),
+        b'M' => Report::Source(f.number()?.cast_unsigned()),
         b'C' => Report::Console,
         b'B' => Report::Busy(f.text()?),
         b'W' => Report::Warning(f.text()?),
@@ -243,6 +265,7 @@ mod tests {
             Report::Ask(Request::Network),
             Report::Ask(Request::Hooks),
             Report::Ask(Request::Ready),
+            Report::Source(7),
             Report::Console,
             Report::Busy("hook".into()),
             Report::Warning("w".into()),

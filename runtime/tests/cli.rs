@@ -192,7 +192,13 @@ type Refusal = (&'static [&'static str], i32, &'static str, Option<&'static str>
 const WRONG_COUNT: Option<&str> = Some("Incorrect Usage.");
 
 /// What runc says as well, word for word.
-const AS_RUNC: [Refusal; 20] = [
+const AS_RUNC: [Refusal; 21] = [
+    (
+        &["--log", "/nonexistent/log", "list"],
+        1,
+        "open /nonexistent/log: no such file or directory",
+        None,
+    ),
     (
         &["state"],
         1,

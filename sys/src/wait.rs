@@ -167,6 +167,25 @@ pub fn set_ignored(signal: i32, on: bool) {
     unsafe { libc::signal(signal, if on { libc::SIG_IGN } else { libc::SIG_DFL }) };
 }
 
+extern "C" fn die(signal: libc::c_int) {
+    // SAFETY: async-signal-safe, and nothing runs afterwards.
+    unsafe { libc::_exit(128 + signal) }
+}
+
+/// Lets these signals end this process even where it is the first of a pid namespace, which the kernel spares from every
+/// signal without a handler. An exec sets them back to the default.
+pub fn die_of(signals: &[i32]) -> Result<()> {
+    let handler = die as extern "C" fn(libc::c_int);
+    for signal in signals {
+        // SAFETY: the handler is async-signal-safe and lives as long as the program.
+        let r = unsafe { libc::signal(*signal, handler as libc::sighandler_t) };
+        if r == libc::SIG_ERR {
+            return Err(Error::new("signal", signal.to_string(), Errno::last()));
+        }
+    }
+    Ok(())
+}
+
 /// Unblocks every signal and sets the ignored ones back to the default, as a fresh program expects it. Rust's
 /// start-up ignores SIGPIPE; whatever our caller ignored is reset as well.
 pub fn reset_signals() -> Result<()> {

@@ -289,4 +289,17 @@ pub const CASES: &[Case] = &[
         })],
         ..Case::IDLE
     },
+    Case {
+        id: "errors.set-up-fails-during-container-init",
+        clause: "reference: `unable to start container process: error during container init: ...`",
+        level: Level::Should,
+        config: |s| s.mount("/x", "no-such-fs", "none", &[]),
+        steps: &[Step::Fails(
+            &Step::Create,
+            &[
+                "create failed: unable to start container process: error during container init: error mounting",
+            ],
+        )],
+        ..Case::RUN
+    },
 ];

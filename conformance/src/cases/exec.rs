@@ -82,6 +82,63 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "exec.umask-of-the-container-for-a-process-file",
+        clause: "reference exec --process FILE: without a umask of its own the container's",
+        level: Level::Should,
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set("/process/user/umask", json!(0o77));
+        },
+        steps: &[Step::Create, Step::Start, RUNNING],
+        expect: |w| {
+            let path = w.scratch("process.json");
+            std::fs::write(
+                &path,
+                json!({"args": ["/probe", "report"], "cwd": "/"}).to_string(),
+            )?;
+            let (path, id) = (path.to_string_lossy().into_owned(), w.id.clone());
+            let report = w.succeed(&["exec", "--process", &path, &id])?.report()?;
+            w.eq("umask", &report["umask"], 0o77);
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "exec.unknown-capability",
+        clause: "reference exec --cap: what the runtime does not know is dropped with a warning, as in config.json",
+        level: Level::Should,
+        steps: &[Step::Create, Step::Start, RUNNING],
+        expect: |w| {
+            let plain = w.exec_report(&[])?;
+            let report = w.exec_report(&["--cap", "CAP_NO_SUCH"])?;
+            w.eq(
+                "effective",
+                &report["caps"]["effective"],
+                &plain["caps"]["effective"],
+            );
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "exec.last-of-equal-variables",
+        clause: "reference: of equal names the last one stays, at its place",
+        level: Level::Should,
+        steps: &[Step::Create, Step::Start, RUNNING],
+        expect: |w| {
+            let report = w.exec_report(&["--env", "A=1", "--env", "B=2", "--env", "A=3"])?;
+            let env = report["raw_env"].as_array().cloned().unwrap_or_default();
+            let ours: Vec<&str> = env
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|e| e.starts_with("A=") || e.starts_with("B="))
+                .collect();
+            w.eq("environment", ours, ["B=2", "A=3"]);
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
         id: "exec.session-keyring",
         clause: "reference: exec joins the container's session keyring",
         level: Level::Should,

@@ -524,6 +524,23 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "hooks.output-of-a-failing-one",
+        clause: "reference: the message has the hook's output as it is",
+        level: Level::Should,
+        config: |s| {
+            let script = ["sh", "-c", "echo out; echo err >&2; exit 3"];
+            s.set(
+                "/hooks/createRuntime/-",
+                json!({"path": "/bin/sh", "args": script}),
+            );
+        },
+        steps: &[Step::Fails(
+            &Step::Create,
+            &["hook #0: ", "exit status 3, stdout: out\n, stderr: err\n"],
+        )],
+        ..Case::RUN
+    },
+    Case {
         id: "hooks.failing-start-container-fails-start",
         clause: "runtime.md#lifecycle step 9: the runtime must generate an error",
         level: Level::Should,

@@ -273,6 +273,7 @@ pub const CASES: &[Case] = &[
             Step::Start,
             RUNNING,
             Step::Fails(&Step::Kill("FANTASY"), &["FANTASY"]),
+            Step::Fails(&Step::Kill("65"), &["unable to signal init: invalid argument"]),
             Step::Wait(Cond::Status("running"), 1),
         ],
         ..Case::SLEEP
@@ -281,6 +282,12 @@ pub const CASES: &[Case] = &[
         id: "lifecycle.kill-created",
         clause: "runtime.md#kill: a created container may be killed",
         steps: &[Step::Create, Step::Kill("KILL"), STOPPED, Step::Delete],
+        ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.terminate-created",
+        clause: "reference: SIGTERM ends a created container, although the kernel spares the init of a pid namespace",
+        steps: &[Step::Create, Step::Kill("TERM"), STOPPED, Step::Delete],
         ..Case::SLEEP
     },
     Case {
@@ -470,7 +477,12 @@ pub const CASES: &[Case] = &[
             RUNNING,
             Step::Fails(&Step::Resume, &["not paused"]),
             Step::Pause,
-            Step::Fails(&Step::Pause, &["not running"]),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.refuse(&["pause", &id])?;
+                w.eq("the message", out.stderr.trim_end(), "container not running");
+                Ok(())
+            }),
             Step::Resume,
         ],
         ..Case::SLEEP

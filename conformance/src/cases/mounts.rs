@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::case::{Case, Level, Need, Step};
+use crate::config::Setup;
 use crate::kernel;
 use crate::world::{Ended, Trouble, World};
 
@@ -88,6 +89,17 @@ fn options(w: &mut World, point: &str, want: &[&str], never: &[&str]) -> Ended {
         );
     }
     Ok(())
+}
+
+/// A directory is bound into the root, and what is then in the root is bound to `/final`.
+fn source_of_an_earlier_mount(s: &mut Setup, options: &[&str]) {
+    s.outside_dir("a/x");
+    let whole = s.outside_dir("a");
+    s.outside_file("a/x/f", "deep");
+    s.bind(&whole, "/first", &[]);
+    let inside = s.place.rootfs().join("first/x");
+    s.bind(&inside, "/final", options);
+    s.args(&["stat", "/final/f"]);
 }
 
 fn propagation(w: &mut World, point: &str, want: &str) -> Ended {
@@ -960,6 +972,48 @@ pub const CASES: &[Case] = &[
                 [&stat["value"]["uid"], &stat["value"]["gid"]],
                 [5000, 5000],
             );
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "mounts.source-of-an-earlier-mount",
+        clause: "config.md#mounts: in the listed order; reference: the source may be inside the container's own root",
+        level: Level::Should,
+        config: |s| source_of_an_earlier_mount(s, &[]),
+        expect: |w| w.errno(&["stat", "/final/f"], 0),
+        ..Case::RUN
+    },
+    Case {
+        id: "mounts.source-of-an-earlier-mount-user-namespace",
+        clause: "config.md#mounts: in the listed order; reference: also where the runtime has to open it for the container",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            s.user_namespace(100_000);
+            source_of_an_earlier_mount(s, &[]);
+            // Beyond the reach of the container's root, as directories of engines are.
+            let closed = std::fs::set_permissions(
+                s.place.outside(),
+                std::os::unix::fs::PermissionsExt::from_mode(0o700),
+            );
+            s.remember(closed);
+        },
+        expect: |w| w.errno(&["stat", "/final/f"], 0),
+        ..Case::RUN
+    },
+    Case {
+        id: "mounts.source-of-an-earlier-mount-id-mapped",
+        clause: "config.md#mounts: in the listed order; reference: also for an id-mapped mount",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces, Need::IdMappedMounts],
+        config: |s| {
+            s.user_namespace(100_000);
+            source_of_an_earlier_mount(s, &["idmap"]);
+        },
+        expect: |w| {
+            let stat = w.did(&["stat"])?;
+            w.eq("owner seen through the mapping", &stat["value"]["uid"], 0);
             Ok(())
         },
         ..Case::RUN

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Need, Step};
+use crate::case::{Case, Level, Need, Step};
 use crate::kernel::{self, BeforeExec};
 use crate::world::{Ended, Trouble, World, require};
 
@@ -245,6 +245,18 @@ pub const CASES: &[Case] = &[
         needs: &[Need::Root, Need::UserNamespaces],
         config: |s| s.namespace("user", ""),
         steps: &[Step::Fails(&Step::Create, &["mapping"])],
+        ..Case::RUN
+    },
+    Case {
+        id: "namespaces.maps-without-user-namespace",
+        clause: "reference: mappings are for a user namespace of the container's own; without one they are left alone",
+        level: Level::Should,
+        config: |s| {
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+            s.set("/linux/uidMappings", map.clone());
+            s.set("/linux/gidMappings", map);
+        },
+        expect: |w| w.fact("/uid", json!([0, 0, 0])),
         ..Case::RUN
     },
     Case {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, Need, Step};
+use crate::case::{Case, Level, Need, Step};
 use crate::config::Setup;
 use crate::world::{Call, Ended, World, require};
 
@@ -123,6 +123,33 @@ pub const CASES: &[Case] = &[
                 w.is(!out.ok(), "the limit was ignored");
                 w.mentions(&out, &["cgroup"]);
                 w.nothing_made();
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.ps-needs-a-cgroup",
+        clause: "reference ps: without a cgroup nobody knows the processes, and that is an error, not an empty list",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.args(&["sleep"]);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let create = as_user(w.launching("create", &[])?);
+                require(&w.call(create)?)?;
+                let id = w.id.clone();
+                for format in ["table", "json"] {
+                    let out = w.call(as_user(Call::new(&["ps", "--format", format, &id])))?;
+                    w.is(
+                        !out.ok(),
+                        format!("ps --format {format} printed {:?}", out.stdout),
+                    );
+                }
                 Ok(())
             }),
         ],

@@ -152,6 +152,22 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "update.not-an-object",
+        clause: "reference update --resources: anything but an object is an error",
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.call(Call::new(&["update", "--resources", "-", &id]).stdin("[]"))?;
+                w.is(!out.ok(), "a list was taken for resources");
+                Ok(())
+            }),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
         id: "update.from-file",
         clause: "reference update --resources FILE: the other options are ignored",
         needs: PIDS,
@@ -264,7 +280,6 @@ pub const CASES: &[Case] = &[
             for key in ["user", "kernel"] {
                 w.is(data["cpu"]["usage"][key].is_u64(), format!("no cpu.usage.{key}"));
             }
-            w.is(data["cpu"]["throttling"].is_object(), "no cpu.throttling");
             w.eq(
                 "memory.usage.limit",
                 &data["memory"]["usage"]["limit"],
@@ -277,6 +292,22 @@ pub const CASES: &[Case] = &[
             w.is(data["memory"]["raw"]["rss"].is_u64(), "no memory.raw.rss");
             w.eq("pids", &data["pids"], json!({"current": 1, "limit": 44}));
             w.is(data["blkio"].is_object(), "no blkio");
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "events.stats-leave-out-zeroes",
+        clause: "reference events --stats: a part of which nothing was measured is not there",
+        level: Level::Should,
+        expect: |w| {
+            let s = stats(w)?;
+            let cpu = &s["data"]["cpu"];
+            w.is(cpu["usage"].is_object(), "no cpu.usage");
+            w.is(
+                cpu["throttling"].is_null(),
+                "cpu.throttling although nothing was throttled",
+            );
             Ok(())
         },
         ..Case::SLEEP

@@ -6,9 +6,17 @@ use super::device::{self, DevicePolicy};
 use super::file;
 use super::paths::CgroupPaths;
 use super::plan::{CgroupPlan, Phase, Policy, UsageCheck, Write};
+use crate::config::Resources;
 use crate::error::{Doing, Error, Result};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+
+/// About limits that are accepted and not written: kernels no longer have them.
+pub fn ignored_limits(resources: &Resources) -> Option<&'static str> {
+    let memory = resources.memory.as_ref()?;
+    let given = memory.kernel.is_some() || memory.kernel_tcp.is_some();
+    given.then_some("Kernel memory settings are ignored and will be removed")
+}
 
 /// Applies the writes of a phase in order.
 pub fn apply(paths: &CgroupPaths, plan: &CgroupPlan, phase: Phase) -> Result<()> {

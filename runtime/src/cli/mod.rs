@@ -131,15 +131,12 @@ fn answer(
         global: settings,
         log: std::mem::take(log),
     };
-    invocation.log.debug(|| {
-        let (name, version) = (identity.name(), identity.version());
-        format!(
-            "{name} {version} ({COMMIT}): {} with state in {}",
-            verb.name,
-            invocation.global.root.display()
-        )
-    });
-    let outcome = prepare_root(&invocation.global, &command).and_then(|()| dispatch(&invocation, &command));
+    let outcome = prepare_root(&invocation.global, &command)
+        .and_then(|()| seal_if_entering(&command))
+        .and_then(|()| {
+            announce(&invocation, verb, &command);
+            dispatch(&invocation, &command)
+        });
     *log = std::mem::take(&mut invocation.log);
     // Said last, because a verb may start the program anew from a sealed copy, with the same arguments.
     if criu_given {
@@ -212,16 +209,32 @@ fn refuse(identity: Identity, verb: &Verb, e: &Error) -> Refusal {
     Refusal { usage, error, code }
 }
 
-/// For the verbs that enter a container (CVE-2019-5736).
-fn run_sealed(invocation: &Invocation) -> Result<()> {
-    seal::ensure_sealed()?;
-    invocation.log.debug(|| {
+/// The verbs that need a sealed executable (CVE-2019-5736).
+fn enters_container(command: &Command) -> bool {
+    matches!(command, Command::Create(_) | Command::Run(_) | Command::Exec(_))
+}
+
+/// May begin the program anew, so nothing is logged before.
+fn seal_if_entering(command: &Command) -> Result<()> {
+    if enters_container(command) {
+        seal::ensure_sealed()?;
+    }
+    Ok(())
+}
+
+fn announce(invocation: &Invocation, verb: &Verb, command: &Command) {
+    let (name, log) = (invocation.identity.name(), &invocation.log);
+    log.debug(|| {
         format!(
-            "{} exeseal: using /proc/self/exe clone",
-            invocation.identity.name()
+            "{name} {} ({COMMIT}): {} with state in {}",
+            invocation.identity.version(),
+            verb.name,
+            invocation.global.root.display()
         )
     });
-    Ok(())
+    if enters_container(command) {
+        log.debug(|| format!("{name} exeseal: using /proc/self/exe clone"));
+    }
 }
 
 /// One arm per verb.
@@ -239,18 +252,9 @@ fn dispatch(invocation: &Invocation, command: &Command) -> Result<i32> {
         Command::Spec(args) => spec::run(invocation, args),
         Command::Plan(args) => print(&preview::plan(args.bundle.as_deref())?),
         Command::Check(args) => print(&preview::check(args.bundle.as_deref())?),
-        Command::Create(args) => {
-            run_sealed(invocation)?;
-            container::create::create(invocation, args).map(|()| 0)
-        }
-        Command::Run(args) => {
-            run_sealed(invocation)?;
-            container::run::run(invocation, args)
-        }
-        Command::Exec(args) => {
-            run_sealed(invocation)?;
-            container::exec::exec(invocation, args)
-        }
+        Command::Create(args) => container::create::create(invocation, args).map(|()| 0),
+        Command::Run(args) => container::run::run(invocation, args),
+        Command::Exec(args) => container::exec::exec(invocation, args),
         Command::Start(id) => container::start::start(invocation, id).map(|()| 0),
         Command::Kill(args) => container::kill::kill(invocation, args).map(|()| 0),
         Command::Delete(args) => container::delete::delete(invocation, args).map(|()| 0),

@@ -13,8 +13,8 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StateView {
-    /// Of its config.json.
-    pub oci_version: String,
+    /// That of the state: what the runtime implements.
+    pub oci_version: &'static str,
     /// Its name.
     pub id: String,
     /// Of init in the caller's pid namespace; 0 once stopped.
@@ -205,7 +205,7 @@ mod tests {
 
     fn view() -> StateView {
         StateView {
-            oci_version: "1.3.0".into(),
+            oci_version: "1.3.0",
             id: "c1".into(),
             pid: 4242,
             status: "running",

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Go leaves out a zero number that says omitempty, but never a struct.
+/// What runc leaves out: zero numbers, and the structs of `cpu` and `memory` in which all is zero.
 fn is_default<T: Default + PartialEq>(v: &T) -> bool {
     *v == T::default()
 }
@@ -35,7 +35,9 @@ shape!(
 shape!(
     /// Processor time.
     Cpu {
+        #[serde(skip_serializing_if = "is_default")]
         usage: CpuUsage,
+        #[serde(skip_serializing_if = "is_default")]
         throttling: Throttling,
         #[serde(skip_serializing_if = "Option::is_none")]
         psi: Option<Psi>,
@@ -98,10 +100,13 @@ shape!(
     Memory {
         #[serde(skip_serializing_if = "is_default")]
         cache: u64,
+        #[serde(skip_serializing_if = "is_default")]
         usage: MemoryEntry,
+        #[serde(skip_serializing_if = "is_default")]
         swap: MemoryEntry,
+        #[serde(skip_serializing_if = "is_default")]
         kernel: MemoryEntry,
-        #[serde(rename = "kernelTCP")]
+        #[serde(rename = "kernelTCP", skip_serializing_if = "is_default")]
         kernel_tcp: MemoryEntry,
         /// memory.stat.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -257,9 +262,9 @@ mod tests {
     fn nothing_measured() {
         assert_eq!(
             json::compact(&Stats::default()).unwrap(),
-            "{\"cpu\":{\"usage\":{\"kernel\":0,\"user\":0},\"throttling\":{}},\"cpuset\":{\"cpu_exclusive\":0,\"mem_hardwall\":0,\"mem_exclusive\":0,\"memory_migrate\":0,\
+            "{\"cpu\":{},\"cpuset\":{\"cpu_exclusive\":0,\"mem_hardwall\":0,\"mem_exclusive\":0,\"memory_migrate\":0,\
              \"memory_spread_page\":0,\"memory_spread_slab\":0,\"memory_pressure\":0,\"sched_load_balance\":0,\
-             \"sched_relax_domain_level\":0},\"memory\":{\"usage\":{\"limit\":0,\"failcnt\":0},\"swap\":{\"limit\":0,\"failcnt\":0},\"kernel\":{\"limit\":0,\"failcnt\":0},\"kernelTCP\":{\"limit\":0,\"failcnt\":0}},\"pids\":{},\"blkio\":{},\"hugetlb\":{},\"intel_rdt\":{},\
+             \"sched_relax_domain_level\":0},\"memory\":{},\"pids\":{},\"blkio\":{},\"hugetlb\":{},\"intel_rdt\":{},\
              \"network_interfaces\":null}"
         );
     }
@@ -323,8 +328,7 @@ mod tests {
             "\"usage\":{\"total\":3,\"percpu\":[1,2],\"kernel\":1,\"user\":2}",
             "\"throttling\":{\"periods\":1,\"throttledTime\":9}",
             "\"psi\":{\"some\":{\"avg10\":0.5,\"avg60\":0,\"avg300\":0,\"total\":7},\"full\":{\"avg10\":0,\"avg60\":0,\"avg300\":0,\"total\":0}}",
-            "\"memory\":{\"usage\":{\"limit\":18446744073709551615,\"usage\":1,\"max\":2,\"failcnt\":0},\"swap\":",
-            "\"raw\":{\"a\":2,\"b\":1}}",
+            "\"memory\":{\"usage\":{\"limit\":18446744073709551615,\"usage\":1,\"max\":2,\"failcnt\":0},\"raw\":{\"a\":2,\"b\":1}}",
             "\"pids\":{\"current\":1}",
             "\"blkio\":{\"ioServiceBytesRecursive\":[{\"major\":8,\"op\":\"Read\",\"value\":512}]}",
             "\"hugetlb\":{\"2MB\":{\"failcnt\":0}}",

@@ -7,6 +7,7 @@ use crate::cgroup::rdt;
 use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
 use crate::cli::Invocation;
 use crate::cli::args::{self, CgroupDriver, Rootless};
+use crate::cli::identity::SPEC_VERSION;
 use crate::console::{self, Attendance};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::facts::HostFacts;
@@ -285,7 +286,6 @@ impl Building<'_> {
         Ok(Record {
             version: VERSION,
             id: self.plan.options.id.clone(),
-            oci_version: self.plan.oci_version.clone(),
             init: None,
             boot_id: boot_id()?,
             bundle: self.plan.options.bundle.clone(),
@@ -344,6 +344,9 @@ impl Building<'_> {
                 steps.len()
             )
         });
+        if let Some(filter) = &plan.process.seccomp {
+            log.debug(|| filter.flags_text());
+        }
         let mut parent = Parent {
             building: self,
             cgroup,
@@ -362,6 +365,7 @@ impl Building<'_> {
                 relay: None,
             }),
             Err(e) => Err(e
+                .doing("error during container init")
                 .doing("unable to start container process")
                 .and_also(parent.pid_file.take_back())),
         }
@@ -393,7 +397,7 @@ impl Building<'_> {
 
     fn hook_state<'p>(&'p self, bundle: &'p str, pid: i32) -> HookState<'p> {
         HookState {
-            oci_version: &self.plan.oci_version,
+            oci_version: SPEC_VERSION,
             id: &self.plan.options.id,
             status: "creating",
             pid,
@@ -519,6 +523,10 @@ impl Answers for Parent<'_> {
     fn network(&mut self, process: &Process, inside: OwnedFd) -> Result<()> {
         let devices = &self.building.plan.net_devices;
         netdev::apply_net_devices(devices, process.pid, &Netlink::of(inside))
+    }
+
+    fn source(&mut self, process: &Process, position: usize) -> Result<OwnedFd> {
+        rootfs::open_source_inside(&self.building.plan.rootfs, position, process.pid)
     }
 
     fn hooks(&mut self, process: &Process) -> Result<()> {

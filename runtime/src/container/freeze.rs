@@ -14,7 +14,7 @@ pub fn pause(invocation: &Invocation, id: &ContainerId) -> Result<()> {
     let _lock = container.dir.lock()?;
     match container.status()? {
         Status::Running | Status::Created => container.cgroup()?.freeze(),
-        _ => Err(Error::of(Kind::WrongState, "container not running or created")),
+        _ => Err(Error::of(Kind::WrongState, "container not running")),
     }
 }
 

@@ -18,8 +18,9 @@ pub mod update;
 
 use crate::cgroup::Cgroup;
 use crate::cli::args::ContainerId;
+use crate::cli::identity::SPEC_VERSION;
 use crate::config::{Config, Hook};
-use crate::error::{Doing, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gate;
 use crate::hooks::{HookState, Phase, run_hooks};
 use crate::procfs::Procfs;
@@ -146,7 +147,7 @@ impl Container {
         let bundle = record.bundle.to_string_lossy();
         let stopped = phase == Phase::Poststop;
         let state = HookState {
-            oci_version: &record.oci_version,
+            oci_version: SPEC_VERSION,
             id: &record.id,
             status: if stopped {
                 Status::Stopped.word()
@@ -251,7 +252,8 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 pub fn signal(pidfd: &OwnedFd, number: i32) -> Result<()> {
     match sys::process::pidfd_send_signal(pidfd.as_fd(), number) {
         Err(e) if e.is(libc::ESRCH) => Err(Error::of(Kind::WrongState, "container not running")),
-        other => other.doing(|| "unable to signal init"),
+        Err(e) => Err(Error::reason(&e).doing("unable to signal init")),
+        Ok(()) => Ok(()),
     }
 }
 

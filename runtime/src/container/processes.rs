@@ -13,7 +13,13 @@ use crate::idmap;
 pub fn ps(invocation: &Invocation, args: &args::Ps) -> Result<String> {
     let container = Container::find(&invocation.global.root, &args.id)?;
     container.record()?;
-    let pids = container.cgroup()?.all_pids()?;
+    let cgroup = container.cgroup()?;
+    if cgroup.is_none() {
+        return Err(Error::new(
+            "unable to get all container pids: the container has no cgroup",
+        ));
+    }
+    let pids = cgroup.all_pids()?;
     if args.format == Format::Json {
         return output::ps_json(&pids);
     }
@@ -30,8 +36,9 @@ pub fn ps(invocation: &Invocation, args: &args::Ps) -> Result<String> {
         .map_err(|e| Error::from(sys::Error::io("exec", program.display().to_string(), &e)))
         .doing(|| "ps")?;
     if !result.status.success() {
-        let said = String::from_utf8_lossy(&result.stderr).into_owned();
-        return Err(Error::new(format!("ps: {}: {}", result.status, said.trim())));
+        let code = result.status.code().unwrap_or(-1);
+        let said = String::from_utf8_lossy(&result.stderr);
+        return Err(Error::new(format!("exit status {code}: {said}")));
     }
     output::ps_table(&String::from_utf8_lossy(&result.stdout), &pids)
 }

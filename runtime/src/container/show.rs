@@ -5,6 +5,7 @@
 use super::Container;
 use crate::cli::Invocation;
 use crate::cli::args::{self, ContainerId, Format, RootOrigin};
+use crate::cli::identity::SPEC_VERSION;
 use crate::cli::output::{self, StateView};
 use crate::error::{Doing, Kind, Result};
 use crate::state::{self, StateRoot, Status};
@@ -65,7 +66,7 @@ fn view(container: &Container, owner: String) -> Result<StateView> {
     let record = container.record.clone().unwrap_or_default();
     let live = status != Status::Stopped;
     Ok(StateView {
-        oci_version: record.oci_version,
+        oci_version: SPEC_VERSION,
         id: container.dir.id().to_string(),
         pid: record.init.filter(|_| live).map_or(0, |i| i.pid),
         status: status.word(),

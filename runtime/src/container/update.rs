@@ -44,6 +44,9 @@ pub fn update(invocation: &Invocation, args: &args::Update) -> Result<()> {
             .and_then(|l| l.resources)
             .unwrap_or_default(),
     };
+    if let Some(warning) = cgroup::ignored_limits(&new) {
+        invocation.log.warn(warning);
+    }
     let mut problems = Problems::default();
     let plan = cgroup::plan_update(&old, &new, &cgroup.layout()?, "", &mut problems);
     problems.into_result()?;

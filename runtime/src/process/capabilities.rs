@@ -77,6 +77,14 @@ pub struct CapabilityPlan {
     pub unknown: Vec<String>,
 }
 
+impl CapabilityPlan {
+    /// About the names that were dropped.
+    pub fn warning(&self) -> Option<String> {
+        let names = self.unknown.join(" ");
+        (!names.is_empty()).then(|| format!("ignoring unknown or unavailable capabilities: [{names}]"))
+    }
+}
+
 /// Reads the sets. Capabilities above `last` are not known to this kernel and are dropped like unknown names.
 pub fn plan_capabilities(c: &config::Capabilities, last: u8) -> CapabilityPlan {
     let mut unknown = Vec::new();
@@ -117,5 +125,9 @@ mod tests {
         assert_eq!(p.bounding, 1);
         assert_eq!(p.effective, 0);
         assert_eq!(p.unknown, ["CAP_NOPE", "CAP_CHECKPOINT_RESTORE", "cap_chown"]);
+        assert_eq!(
+            p.warning().unwrap(),
+            "ignoring unknown or unavailable capabilities: [CAP_NOPE CAP_CHECKPOINT_RESTORE cap_chown]"
+        );
     }
 }

@@ -4,7 +4,7 @@
 
 use super::UserPlan;
 use super::capabilities::CapabilityPlan;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use sys::cred::{self, CapabilitySets};
 
 /// Whether supplementary groups can be set.
@@ -45,7 +45,8 @@ pub fn apply_capabilities(plan: &CapabilityPlan) -> Result<Vec<(u8, sys::Error)>
         permitted: plan.permitted,
         inheritable: plan.inheritable,
     };
-    cred::set_capabilities(&sets).doing(|| "unable to apply caps")?;
+    cred::set_capabilities(&sets)
+        .map_err(|e| Error::reason(&e).doing("unable to apply caps: can't apply capabilities"))?;
     cred::clear_ambient()?;
     let wanted = (0..64).filter(|c| plan.ambient & 1 << c != 0);
     Ok(wanted

@@ -42,10 +42,7 @@ pub fn plan_rlimits(list: &[config::Rlimit], place: &str, problems: &mut Problem
     for (n, r) in list.iter().enumerate() {
         let here = format!("{place}/rlimits/{n}");
         let Some(resource) = NAMES.iter().position(|name| *name == r.kind) else {
-            problems.add(
-                format!("{here}/type"),
-                format!("invalid rlimit type: {:?}", r.kind),
-            );
+            problems.add(format!("{here}/type"), format!("wrong rlimit value: {}", r.kind));
             continue;
         };
         if out.iter().any(|o| o.resource == resource as u32) {

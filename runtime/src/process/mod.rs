@@ -216,29 +216,35 @@ fn plan_oom(v: Option<i32>, place: &str, problems: &mut Problems) -> Option<i32>
     v
 }
 
-/// The last of duplicates wins; the order is that of first appearance. An image may bring as many as it likes, so that
-/// none is looked for by walking over all others.
+/// Of duplicates only the last is left, at its place. An image may bring as many as it likes, so that none is looked for by
+/// walking over all others.
 pub fn plan_env(env: &[String], place: &str, problems: &mut Problems) -> Vec<String> {
-    let mut out: Vec<String> = Vec::with_capacity(env.len());
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut last: BTreeMap<&str, usize> = BTreeMap::new();
     for (n, entry) in env.iter().enumerate() {
-        let Some((key, _)) = entry.split_once('=').filter(|(k, _)| !k.is_empty()) else {
-            problems.add(
-                format!("{place}/env/{n}"),
-                format!("invalid environment variable: {entry:?}"),
-            );
-            continue;
-        };
-        no_nul(entry, || format!("{place}/env/{n}"), problems);
-        match places.get(key) {
-            Some(at) => out[*at] = entry.clone(),
-            None => {
-                places.insert(key, out.len());
-                out.push(entry.clone());
-            }
+        if let Some(key) = problems.keep(&format!("{place}/env/{n}"), env_key(entry)) {
+            last.insert(key, n);
         }
     }
-    out
+    let is_last = |n: usize, entry: &str| {
+        entry
+            .split_once('=')
+            .is_some_and(|(key, _)| last.get(key) == Some(&n))
+    };
+    (env.iter().enumerate())
+        .filter(|(n, entry)| is_last(*n, entry))
+        .map(|(_, entry)| entry.clone())
+        .collect()
+}
+
+/// The name in a `K=V` entry, or runc's words for what is wrong with it.
+pub fn env_key(entry: &str) -> Result<&str, String> {
+    let bad = "invalid environment variable";
+    match entry.split_once('=') {
+        None => Err(format!("{bad}: missing '='")),
+        Some(("", _)) => Err(format!("{bad}: name cannot be empty")),
+        Some((key, _)) if entry.contains('\0') => Err(format!("{bad} {key:?}: contains nul byte (\\x00)")),
+        Some((key, _)) => Ok(key),
+    }
 }
 
 /// The value of a variable in a `K=V` list.
@@ -254,22 +260,22 @@ mod tests {
     #[test]
     fn env_keeps_the_last_and_refuses_nonsense() {
         let mut p = Problems::default();
-        let env: Vec<String> = ["A=1", "B=2", "A=3", "C", "=x", "D="].map(String::from).to_vec();
-        assert_eq!(plan_env(&env, "/process", &mut p), ["A=3", "B=2", "D="]);
+        let env: Vec<String> = ["A=1", "B=2", "A=3", "C", "=x", "D=", "E=\0"]
+            .map(String::from)
+            .to_vec();
+        assert_eq!(plan_env(&env, "/process", &mut p), ["B=2", "A=3", "D="]);
         let places: Vec<_> = p.iter().map(|x| x.place.clone()).collect();
-        assert_eq!(places, ["/process/env/3", "/process/env/4"]);
+        assert_eq!(places, ["/process/env/3", "/process/env/4", "/process/env/6"]);
     }
 
     #[test]
-    fn a_large_environment_takes_no_time() {
-        let begin = std::time::Instant::now();
+    fn a_large_environment_is_no_burden() {
         let good: Vec<String> = (0..50_000).map(|n| format!("A{n}=x")).collect();
         let bad: Vec<String> = (0..20_000).map(|n| format!("=x{n}")).collect();
         let mut p = Problems::default();
         assert_eq!(plan_env(&good, "/process", &mut p).len(), good.len());
         plan_env(&bad, "/process", &mut p);
         assert_eq!(p.iter().count(), bad.len());
-        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
     }
 
     #[test]

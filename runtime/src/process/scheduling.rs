@@ -98,13 +98,19 @@ pub fn plan_scheduler(
     let (realtime, deadline) = (matches!(policy, 1 | 2), policy == 6);
     let nice = s.nice.unwrap_or(0);
     if !(-20..=19).contains(&nice) {
-        problems.add(format!("{here}/nice"), format!("invalid scheduler.nice: {nice}"));
+        problems.add(
+            format!("{here}/nice"),
+            format!(
+                "invalid scheduler.nice: {nice} when scheduler.policy is {}",
+                s.policy
+            ),
+        );
     }
     let priority = s.priority.unwrap_or(0);
     if priority != 0 && !realtime {
         problems.add(
             format!("{here}/priority"),
-            "scheduler.priority can only be specified for SCHED_FIFO or SCHED_RR policy",
+            "scheduler.priority can only be specified for SchedFIFO or SchedRR policy",
         );
     } else if !(0..=99).contains(&priority) {
         problems.add(
@@ -154,7 +160,7 @@ pub fn plan_io_priority(
     let Some(class) = find(&classes, &p.class) else {
         problems.add(
             format!("{place}/ioPriority/class"),
-            format!("invalid ioPriority.class: {:?}", p.class),
+            format!("invalid ioPriority.Class: {:?}", p.class),
         );
         return None;
     };
@@ -173,15 +179,16 @@ pub fn plan_io_priority(
 /// Reads `process.execCPUAffinity`.
 pub fn plan_affinity(a: Option<&config::ExecCpuAffinity>, place: &str, problems: &mut Problems) -> Affinity {
     let Some(a) = a else { return Affinity::default() };
-    let mut read = |field: &str, text: &str| {
+    let mut read = |field: &str, name: &str, text: &str| {
         if text.is_empty() {
             return None;
         }
-        problems.keep(&format!("{place}/execCPUAffinity/{field}"), parse_list(text))
+        let mask = parse_list(text).map_err(|e| format!("bad CPUAffinity.{name}: {e}"));
+        problems.keep(&format!("{place}/execCPUAffinity/{field}"), mask)
     };
     Affinity {
-        initial: read("initial", &a.initial),
-        last: read("final", &a.last),
+        initial: read("initial", "Initial", &a.initial),
+        last: read("final", "Final", &a.last),
     }
 }
 
@@ -215,6 +222,14 @@ pub fn parse_list(text: &str) -> Result<Vec<u64>, String> {
         }
     }
     if mask.is_empty() { Err(bad()) } else { Ok(mask) }
+}
+
+/// A mask as one hexadecimal number, as debug messages show it.
+pub fn mask_text(mask: &[u64]) -> String {
+    let mut words = mask.iter().rev().skip_while(|word| **word == 0);
+    let first = words.next().copied().unwrap_or(0);
+    let rest: String = words.map(|word| format!("{word:016x}")).collect();
+    format!("{first:#x}{rest}")
 }
 
 /// Reads `linux.memoryPolicy`. The words "invalid memory policy" are matched by callers.
@@ -288,7 +303,7 @@ pub fn plan_personality(p: Option<&config::Personality>, problems: &mut Problems
         other => {
             problems.add(
                 "/linux/personality/domain",
-                format!("invalid personality domain: {other:?}"),
+                format!("invalid personality domain {other}"),
             );
             None
         }
@@ -304,6 +319,13 @@ mod tests {
         assert_eq!(parse_list("0-1,65").unwrap(), [3, 2]);
         for bad in ["", "a", "3-1", "-1", "99999999", "1-"] {
             assert!(parse_list(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn masks_as_text() {
+        for (list, text) in [("1", "0x2"), ("0-1", "0x3"), ("65", "0x20000000000000000")] {
+            assert_eq!(mask_text(&parse_list(list).unwrap()), text);
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! May not: know the order of the steps (the step list does), talk to the parent, or decide what a container is.
 //!
-//! [`plan_rootfs`] is pure. [`open_sources`] runs in the parent before the fork. Everything else runs in the child, in
+//! [`plan_rootfs`] is pure. [`open_sources`] runs in the parent before the fork, [`open_source_inside`] in the parent for a
+//! child that asks. Everything else runs in the child, in
 //! its new mount namespace, in this order: [`apply_propagation`], [`open_root`], [`apply_mount`] for each mount,
 //! [`apply_devices`], [`apply_console`], [`apply_masked_paths`], [`apply_readonly_paths`], [`apply_late_readonly`],
 //! [`apply_pivot`], [`apply_readonly_root`]. The masks come before the pivot because the classic mount calls, which
@@ -32,4 +33,4 @@ pub use plan::{
     RootfsOptions, RootfsPlan, SourceSide, plan_rootfs,
 };
 pub use root::{Links, Root, read_in_root};
-pub use sources::{Sources, open_sources};
+pub use sources::{Sources, is_asked_for, open_source_inside, open_sources};

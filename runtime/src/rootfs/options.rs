@@ -39,7 +39,6 @@ const REC: u64 = libc::MS_REC;
 
 /// Sorted, so that `features` can print the words as they stand.
 const TABLE: &[(&str, Effect)] = &[
-    ("acl", Set(libc::MS_POSIXACL)),
     ("async", Clear(libc::MS_SYNCHRONOUS)),
     ("atime", Clear(libc::MS_NOATIME)),
     ("bind", Set(libc::MS_BIND)),
@@ -53,7 +52,6 @@ const TABLE: &[(&str, Effect)] = &[
     ("lazytime", Set(MS_LAZYTIME)),
     ("loud", Clear(libc::MS_SILENT)),
     ("mand", Set(libc::MS_MANDLOCK)),
-    ("noacl", Clear(libc::MS_POSIXACL)),
     ("noatime", Set(libc::MS_NOATIME)),
     ("nodev", Set(libc::MS_NODEV)),
     ("nodiratime", Set(libc::MS_NODIRATIME)),
@@ -106,9 +104,11 @@ const TABLE: &[(&str, Effect)] = &[
     ("unbindable", Propagate(libc::MS_UNBINDABLE)),
 ];
 
-/// Every option that is not handed to the file system, sorted, for `features`.
+/// Every option that is not handed to the file system, sorted, for `features`; but not the two of id-mapped mounts, of
+/// which `mountExtensions` tells.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(word, _)| *word)
+    let listed = TABLE.iter().filter(|(_, effect)| !matches!(effect, Idmap(_)));
+    listed.map(|(word, _)| *word)
 }
 
 /// One mount, or everything mounted below it as well.

@@ -1,5 +1,6 @@
-//! Bind sources that the parent opens before the fork: where the container's user namespace could not reach them, and
-//! for id-mapped mounts.
+//! Bind sources that the parent opens: where the container's user namespace could not reach them, and for id-mapped
+//! mounts. Before the fork, but for a source inside the container's own root: an earlier mount may be what is to be bound,
+//! so that one is opened when it is asked for, by a helper in the container's mount namespace.
 //!
 //! May not: leave anything mounted. A source is a detached copy of a tree; it disappears with its descriptor.
 
@@ -9,9 +10,12 @@ use super::plan::{IdmapIds, MountKind, MountPlan, RootfsPlan, SourceSide};
 use super::tree::{is_refused, set_detached_flags};
 use crate::error::{Doing, Error, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use sys::fs;
 use sys::mount::{self, Change, FdNumber, LastLink, Reach};
 use sys::process::{self, Forked};
+use sys::socket;
+use sys::wait::Deadline;
 
 /// The opened sources, one slot per mount of the plan.
 #[derive(Debug, Default)]
@@ -34,25 +38,119 @@ impl Sources {
 /// Looks at the root directory, and opens in the host's mount namespace what the child could not.
 pub fn open_sources(plan: &RootfsPlan) -> Result<Sources> {
     check_root(plan)?;
-    let needed = |m: &MountPlan| m.idmap.is_some() || plan.sources == SourceSide::Parent;
-    if !plan.mounts.iter().any(needed) {
+    if !plan.mounts.iter().any(|m| is_for_parent(plan, m)) {
         return Ok(Sources::default());
     }
     let mut opened = Vec::with_capacity(plan.mounts.len());
     for m in &plan.mounts {
-        let source = match &m.kind {
-            MountKind::Bind { .. } if needed(m) => open_source(m, plan.sources).map_err(|e| {
-                e.doing(format!(
-                    "error mounting {:?} to rootfs at {:?}",
-                    m.source.to_string_lossy(),
-                    m.destination.to_string()
-                ))
-            })?,
-            _ => None,
-        };
-        opened.push(source);
+        opened.push(match is_for_parent(plan, m) && !is_inside(plan, m) {
+            true => open_source(m, plan.sources).map_err(|e| name_mount(m, e))?,
+            false => None,
+        });
     }
     Ok(Sources { opened })
+}
+
+/// Whether the child has to ask for the source of this mount when its turn has come.
+pub fn is_asked_for(plan: &RootfsPlan, position: usize) -> bool {
+    let mount = plan.mounts.get(position);
+    mount.is_some_and(|m| is_for_parent(plan, m) && is_inside(plan, m))
+}
+
+fn is_for_parent(plan: &RootfsPlan, m: &MountPlan) -> bool {
+    let bind = matches!(m.kind, MountKind::Bind { .. });
+    bind && (m.idmap.is_some() || plan.sources == SourceSide::Parent)
+}
+
+/// By text: who names the root by another way gets what was there before the mounts.
+fn is_inside(plan: &RootfsPlan, m: &MountPlan) -> bool {
+    match &m.kind {
+        MountKind::Bind { from, .. } => from.as_path().starts_with(plan.path.as_path()),
+        _ => false,
+    }
+}
+
+fn name_mount(m: &MountPlan, e: Error) -> Error {
+    e.doing(format!(
+        "error mounting {:?} to rootfs at {:?}",
+        m.source.to_string_lossy(),
+        m.destination.to_string()
+    ))
+}
+
+/// Parent: opens the source of one mount as it is now in the mount namespace of `init`.
+///
+/// A helper goes there, because the runtime's own namespaces are never changed. It has the rights of the runtime, which
+/// the init has not, and it hands over a detached tree.
+pub fn open_source_inside(plan: &RootfsPlan, position: usize, init: i32) -> Result<OwnedFd> {
+    let mount = plan
+        .mounts
+        .get(position)
+        .filter(|_| is_asked_for(plan, position))
+        .ok_or_else(|| Error::new("a source was asked for that the plan does not have"))?;
+    let namespace = crate::procfs::Procfs::open()?.open_pid(init, "ns/mnt", libc::O_RDONLY)?;
+    let (ours, theirs) = socket::seqpacket_pair()?;
+    match process::fork(0, None)? {
+        Forked::Child => {
+            drop(ours);
+            let opened = process::setns(namespace.as_fd(), libc::CLONE_NEWNS as u64)
+                .doing(|| "join the container's mount namespace")
+                .and_then(|()| open_source(mount, plan.sources));
+            process::exit_now(hand_over(theirs.as_fd(), opened).map_or(1, |()| 0))
+        }
+        Forked::Parent { pid, .. } => {
+            drop(theirs);
+            let answer = receive_source(ours.as_fd());
+            end_helper(pid, answer.is_ok())?;
+            answer.map_err(|e| name_mount(mount, e))
+        }
+    }
+}
+
+/// One that did not answer in time cannot be waited for: it hangs in the kernel, and dies when it comes back.
+fn end_helper(pid: i32, answered: bool) -> Result<()> {
+    let block = if answered {
+        process::Block::Yes
+    } else {
+        // Our own child cannot be reaped by anybody else, so its pid is not reused.
+        process::pidfd_send_signal(process::pidfd_open(pid)?.as_fd(), libc::SIGKILL)?;
+        process::Block::No
+    };
+    process::wait_pid(pid, block)?;
+    Ok(())
+}
+
+/// The errno in four bytes, then a text; with the tree, if there is one.
+fn hand_over(socket: BorrowedFd<'_>, opened: Result<Option<OwnedFd>>) -> sys::Result<()> {
+    let failed = match opened {
+        Ok(Some(tree)) => return socket::send(socket, &[0; 4], &[tree.as_fd()]).map(drop),
+        Ok(None) => Error::new("the system calls for it are filtered"),
+        Err(e) => e,
+    };
+    let mut bytes = failed.errno().map_or(0, |n| n.0).to_le_bytes().to_vec();
+    bytes.extend(failed.to_string().bytes().take(LONGEST - bytes.len()));
+    socket::send(socket, &bytes, &[]).map(drop)
+}
+
+/// The longest message of a helper.
+const LONGEST: usize = 4096;
+
+fn receive_source(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // A mount that answers late is all that can keep the helper.
+    sys::wait::readable(socket, Deadline::after(Duration::from_secs(100)))
+        .doing(|| "waiting for a bind source")?;
+    let mut bytes = [0u8; LONGEST];
+    let (n, mut fds) = socket::receive(socket, &mut bytes)?;
+    if let Some(tree) = fds.pop() {
+        return Ok(tree);
+    }
+    let Some((errno, text)) = bytes[..n].split_first_chunk() else {
+        return Err(Error::new("the helper that opens a bind source died"));
+    };
+    Err(Error::received(
+        String::from_utf8_lossy(text).into_owned(),
+        i32::from_le_bytes(*errno),
+    ))
 }
 
 /// A missing root is told before anything was created.

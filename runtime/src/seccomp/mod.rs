@@ -47,6 +47,13 @@ pub struct Listener {
     pub metadata: String,
 }
 
+impl Filter {
+    /// For a debug message.
+    pub fn flags_text(&self) -> String {
+        format!("seccomp filter flags: {}", self.flags)
+    }
+}
+
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Filter")

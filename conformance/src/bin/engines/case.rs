@@ -102,6 +102,8 @@ impl Scene<'_> {
         }
         close(&mut word, &mut neutral);
         neutral
+            // runc 1.5 puts it before every failure of the set-up, 1.1 before some.
+            .replace("error during container init: ", "")
             .replace(&format!("{name} "), "RUNTIME ")
             .replace(self.role.name(), "ROLE")
             .replace(&name, "RUNTIME")
