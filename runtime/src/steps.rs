@@ -113,9 +113,11 @@ pub enum Step {
 pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
     let ns = &plan.namespaces;
     let hooks_outside = !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty();
-    // The root of a cgroup namespace is where its first process is, and hooks expect the limits in force: either
-    // forbids to enter the memory cgroup last (crate::cgroup says why one wants to).
-    let whole_cgroup_early = ns.is_new(Ns::Cgroup) || hooks_outside;
+    // What tmpcopyup copies is as large as the image likes.
+    let copies_files = plan.rootfs.mounts.iter().any(|m| m.options.copy_up);
+    // The root of a cgroup namespace is where its first process is, hooks expect the limits in force, and files that stay
+    // in memory are to be counted: each forbids to enter the memory cgroup last (crate::cgroup says why one wants to).
+    let whole_cgroup_early = ns.is_new(Ns::Cgroup) || hooks_outside || copies_files;
     let mut s = vec![Step::Detach];
     s.push(Step::EnterCgroup(if whole_cgroup_early {
         Share::All

@@ -71,6 +71,26 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "cgroup.memory-of-copied-files",
+        clause: "safety: what tmpcopyup copies out of an image is the container's memory, not the runtime's",
+        needs: &[Need::Root, Need::Controller("memory")],
+        config: |s| {
+            s.file("/data/large", &"x".repeat(48 << 20));
+            s.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]);
+            s.set(
+                "/linux/resources/memory",
+                json!({"limit": 16_777_216, "swap": 16_777_216}),
+            );
+            s.args(&["exit", "0"]);
+        },
+        steps: &[Step::Do(|w| {
+            let out = w.launch("run", &[])?;
+            w.is(!out.ok(), "it runs with three times its limit");
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
         id: "cgroup.memory-unlimited",
         clause: "config-linux.md#memory: -1 is unlimited",
         needs: MEMORY,

@@ -14,10 +14,10 @@
 //!
 //! The order keeps a tight limit from counting our own set-up. On v1 the child enters all hierarchies but memory first
 //! ([`Share::AllButMemory`]), mounts and so on, and enters the memory cgroup ([`Share::Memory`]) as its last step
-//! before it waits for the start; charges that exist by then stay where they were made. Two things must not come before
-//! that step: unsharing the cgroup namespace (its root is where the process is then) and hooks, which expect to find
-//! the process with all limits in force. Where either is needed, enter with [`Share::All`] early and only write
-//! the limits late.
+//! before it waits for the start; charges that exist by then stay where they were made. Three things must not come before
+//! that step: unsharing the cgroup namespace (its root is where the process is then), hooks, which expect to find the
+//! process with all limits in force, and files that are copied into a tmpfs. Where one of them is needed, enter with
+//! [`Share::All`] early and only write the limits late.
 
 mod convert;
 mod create;
