@@ -409,6 +409,25 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "lifecycle.pause-created",
+        clause: "reference: a created container that is paused is refused a start, and starts after resume",
+        steps: &[
+            Step::Create,
+            Step::Pause,
+            Step::Wait(Cond::Status("paused"), 5),
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let out = w.call(Call::new(&["start", &id]).seconds(10))?;
+                w.is(!out.ok(), "a paused container was started");
+                w.succeed(&["resume", &id]).map(drop)
+            }),
+            Step::Wait(Cond::Status("created"), 5),
+            Step::Start,
+            RUNNING,
+        ],
+        ..Case::SLEEP
+    },
+    Case {
         id: "lifecycle.pause-twice-and-resume-running",
         clause: "reference: pausing a paused and resuming a running container are errors",
         level: Level::Should,

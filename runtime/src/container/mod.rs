@@ -86,11 +86,12 @@ impl Container {
                 Status::Stopped
             });
         }
-        if gate::is_waited_at(&self.dir) {
-            return Ok(Status::Created);
+        // Frozen first: a created container that is paused cannot go through its gate.
+        if self.cgroup()?.is_frozen()? {
+            return Ok(Status::Paused);
         }
-        Ok(if self.cgroup()?.is_frozen()? {
-            Status::Paused
+        Ok(if gate::is_waited_at(&self.dir) {
+            Status::Created
         } else {
             Status::Running
         })

@@ -18,7 +18,8 @@ pub fn start(invocation: &Invocation, id: &ContainerId) -> Result<()> {
     match container.status()? {
         Status::Created => {}
         Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
-        Status::Running | Status::Paused => return Err(wrong("cannot start an already running container")),
+        Status::Running => return Err(wrong("cannot start an already running container")),
+        Status::Paused => return Err(wrong("cannot start a container in the paused state")),
         Status::Creating => return Err(wrong("cannot start a container that is still being created")),
     }
     let Some(gate) = Opener::find(&container.dir)? else {
