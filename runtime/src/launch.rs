@@ -197,6 +197,10 @@ fn serve(
                 answers.ready(&served.process)?;
                 served.ready = true;
             }
+            // Whatever number it names gets a signal when something fails, so nobody inside may name another one later.
+            Report::Stage(_) if served.stage.is_some() => {
+                return Err(Error::new("the container's init was named twice"));
+            }
             Report::Stage(pid) => {
                 let process = Process {
                     pid,
@@ -267,4 +271,54 @@ pub fn apply_rlimits(pid: i32, limits: &[Rlimit]) -> Result<()> {
             .doing(|| "error setting rlimits for ready process")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Answers for Nothing {
+        fn beside(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn setup(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn hooks(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn ready(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn console(&mut self, _: OwnedFd) -> Result<()> {
+            Ok(())
+        }
+        fn warning(&mut self, _: String) {}
+        fn epitaph(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_init_is_named_once() {
+        let (ours, theirs) = Wire::pair().unwrap();
+        let me = sys::process::pid();
+        let process = Process {
+            pid: me,
+            pidfd: sys::process::pidfd_open(me).unwrap(),
+            in_cgroup: false,
+        };
+        let mut served = Served {
+            process,
+            stage: None,
+            ready: false,
+        };
+        theirs.report(&Report::Stage(me), None).unwrap();
+        theirs.report(&Report::Stage(1), None).unwrap();
+        let e = serve(&ours, &mut served, &mut Nothing, Until::Parked, false).unwrap_err();
+        assert_eq!(e.to_string(), "the container's init was named twice");
+        assert_eq!(served.process.pid, me);
+    }
 }
