@@ -420,6 +420,26 @@ fn refusals_name_the_reason_once_and_create_nothing() {
 }
 
 #[test]
+fn a_removed_working_directory_matters_only_to_relative_paths() {
+    let scratch = Scratch::new("removed");
+    let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
+    let run = |bundle: &Path| {
+        let mut c = command("sh");
+        c.current_dir(&scratch.0)
+            .args(["-c", script, "sh", env!("CARGO_BIN_EXE_runb"), "--root"])
+            .arg(scratch.path("root"))
+            .args(["create", "--bundle"])
+            .arg(bundle)
+            .arg("c");
+        message(&c.output().unwrap())
+    };
+    let absolute = run(&scratch.0);
+    assert!(absolute.contains("config.json not found"), "{absolute}");
+    let relative = run(Path::new("bundle"));
+    assert!(relative.contains("getcwd"), "{relative}");
+}
+
+#[test]
 fn a_log_file_receives_exactly_one_record() {
     let work = Scratch::new("log");
     let log = work.path("log.json");

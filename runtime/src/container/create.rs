@@ -143,7 +143,19 @@ struct Paths {
 
 impl Paths {
     fn of(args: &args::Create) -> Result<Paths> {
-        let here = sys::fs::getcwd_raw()?;
+        let given = [
+            &args.bundle,
+            &args.pid_file,
+            &args.console_socket,
+            &args.pidfd_socket,
+        ];
+        let is_relative = given.into_iter().flatten().any(|p| p.is_relative());
+        // A caller whose own directory was removed can still say where everything is.
+        let here = if args.bundle.is_none() || is_relative {
+            sys::fs::getcwd_raw()?
+        } else {
+            PathBuf::from("/")
+        };
         let absolute = |p: &Option<PathBuf>| p.as_ref().map(|p| here.join(p));
         let bundle = absolute(&args.bundle).unwrap_or_else(|| here.clone());
         // Hooks and relative paths of the configuration are seen from the bundle.
