@@ -152,6 +152,30 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "update.resource-control-of-a-container-without",
+        clause: "reference update --l3-cache-schema, --mem-bw-schema: the machine has it, then the container's configuration",
+        level: Level::Should,
+        expect: |w| {
+            let none = "updating a non-existent Intel RDT configuration is not supported";
+            for (flag, words) in [
+                (
+                    "--l3-cache-schema=L3:0=f",
+                    "Intel RDT/CAT: l3 cache schema is not enabled",
+                ),
+                (
+                    "--mem-bw-schema=MB:0=70",
+                    "Intel RDT/MBA: memory bandwidth schema is not enabled",
+                ),
+            ] {
+                let id = w.id.clone();
+                let out = w.refuse(&["update", flag, &id])?;
+                w.mentions_one(&out, &[words, none]);
+            }
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
         id: "update.not-an-object",
         clause: "reference update --resources: anything but an object is an error",
         steps: &[

@@ -62,10 +62,16 @@ fn update_rdt(container: &Container, args: &args::Update) -> Result<()> {
     if l3.is_none() && mem_bw.is_none() {
         return Ok(());
     }
-    let (Some(rdt), Some(host)) = (&container.record()?.rdt, rdt::probe_rdt()?) else {
-        return Err(Error::new(
-            "updating Intel RDT needs intelRdt in the container's configuration",
-        ));
+    let host = rdt::probe_rdt()?;
+    let refuse = |text| Err(Error::new(text));
+    if l3.is_some() && !host.as_ref().is_some_and(|h| h.l3) {
+        return refuse("Intel RDT/CAT: l3 cache schema is not enabled");
+    }
+    if mem_bw.is_some() && !host.as_ref().is_some_and(|h| h.mb) {
+        return refuse("Intel RDT/MBA: memory bandwidth schema is not enabled");
+    }
+    let (Some(rdt), Some(host)) = (&container.record()?.rdt, host) else {
+        return refuse("updating a non-existent Intel RDT configuration is not supported");
     };
     rdt.update(l3.unwrap_or_default(), mem_bw.unwrap_or_default(), &host)
 }
