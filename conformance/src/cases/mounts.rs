@@ -672,6 +672,17 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "mounts.rootfs-propagation-unbindable",
+        clause: "config-linux.md#rootfs-mount-propagation",
+        config: |s| {
+            let dir = s.outside_dir("a");
+            s.bind(&dir, "/data", &[]);
+            s.set("/linux/rootfsPropagation", json!("unbindable"));
+        },
+        expect: |w| propagation(w, "/", "unbindable"),
+        ..Case::RUN
+    },
+    Case {
         id: "mounts.destination-through-links-stays-inside",
         clause: "safety: destinations are resolved inside the rootfs",
         config: |s| {

@@ -264,10 +264,7 @@ pub fn plan_rootfs(
         path: plan_root_path(config, bundle, problems),
         readonly: config.root.as_ref().is_some_and(|r| r.readonly),
         pivot: options.pivot,
-        host_propagation: root_propagation.unwrap_or(Propagation {
-            kind: libc::MS_SLAVE,
-            depth: Depth::Recursive,
-        }),
+        host_propagation: plan_host_propagation(root_propagation),
         root_propagation,
         devices: (!brings_dev).then(|| context.plan_devices(problems)),
         mounts,
@@ -279,6 +276,22 @@ pub fn plan_rootfs(
         } else {
             SourceSide::Child
         },
+    }
+}
+
+/// What the host's tree gets is what the container's `/` will have. Only unbindable has to wait until after the pivot: nothing
+/// could be bound from such a tree, the rootfs least of all. Private cuts off as well.
+fn plan_host_propagation(root: Option<Propagation>) -> Propagation {
+    match root {
+        None => Propagation {
+            kind: libc::MS_SLAVE,
+            depth: Depth::Recursive,
+        },
+        Some(p) if p.kind == libc::MS_UNBINDABLE => Propagation {
+            kind: libc::MS_PRIVATE,
+            ..p
+        },
+        Some(p) => p,
     }
 }
 
