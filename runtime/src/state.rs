@@ -146,13 +146,26 @@ impl StateRoot {
         make_dirs(&self.path).doing(|| format!("make the state root {}", self.path.display()))?;
         let root = self.open()?;
         let name = Path::new(id.as_str());
-        match fs::mkdirat(root.as_fd(), name, 0o711) {
-            Err(e) if e.is(libc::EEXIST) => {
-                return Err(Error::of(Kind::Exists, "container with given ID already exists"));
+        // Before it is locked the new directory looks like what a killed create left: whoever clears up may take it.
+        const TRIES: u32 = 16;
+        for _ in 0..TRIES {
+            match fs::mkdirat(root.as_fd(), name, 0o711) {
+                Err(e) if e.is(libc::EEXIST) => {
+                    return Err(Error::of(Kind::Exists, "container with given ID already exists"));
+                }
+                other => other.doing(|| "make the container's state directory")?,
             }
-            other => other.doing(|| "make the container's state directory")?,
+            match self.occupy(root.as_fd(), id) {
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => return Err(e.and_also(remove_empty(root.as_fd(), name))),
+                Ok(taken) => return Ok(taken),
+            }
         }
-        let dir = self.open_in(root.as_fd(), id)?;
+        Err(absent().doing("the container's state directory was removed while it was made"))
+    }
+
+    fn occupy(&self, root: BorrowedFd<'_>, id: &ContainerId) -> Result<(StateDir, Lock)> {
+        let dir = self.open_in(root, id)?;
         // Our umask must not take away what others need to reach the socket's directory.
         fs::fchmod(dir.dir.as_fd(), 0o711)?;
         let lock = dir.lock()?;
@@ -205,7 +218,7 @@ impl StateRoot {
 }
 
 /// The words that containerd and Podman look for.
-fn absent() -> Error {
+pub fn absent() -> Error {
     Error::of(Kind::NotFound, "container does not exist")
 }
 
@@ -287,8 +300,11 @@ impl StateDir {
         }
     }
 
-    /// A removed directory can still be locked through its descriptor.
-    fn still_there(&self) -> Result<()> {
+    /// A removed directory can still be read and locked through its descriptor.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] once it is gone.
+    pub fn still_there(&self) -> Result<()> {
         if fs::fstat(self.dir.as_fd())?.nlink == 0 {
             Err(absent())
         } else {
@@ -304,21 +320,30 @@ impl StateDir {
 
     /// Reads the record. `None` when the directory holds none: a create was killed before it wrote one.
     pub fn load_record(&self) -> Result<Option<Record>> {
-        let Some(json) = self.load(RECORD)? else {
-            return Ok(None);
-        };
-        let record: Record = serde_json::from_slice(&json).map_err(|e| {
-            Error::new(format!(
-                "the state of container {} is damaged: {e}",
-                self.id.as_str()
-            ))
-        })?;
-        if record.version > VERSION {
-            return Err(Error::new(format!(
+        match self.parse_record()? {
+            Some(record) if record.version > VERSION => Err(Error::new(format!(
                 "container {} was made by a newer version of this program (state version {})",
                 self.id.as_str(),
                 record.version
-            )));
+            ))),
+            other => Ok(other),
+        }
+    }
+
+    /// The record of whatever version, for `delete --force`: what it says of processes and cgroups is better than nothing.
+    pub fn parse_record(&self) -> Result<Option<Record>> {
+        let Some(json) = self.load(RECORD)? else {
+            return Ok(None);
+        };
+        let damaged = |why: String| {
+            Error::new(format!(
+                "the state of container {} is damaged: {why}",
+                self.id.as_str()
+            ))
+        };
+        let record: Record = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if record.id != self.id.as_str() {
+            return Err(damaged(format!("it is that of container {:?}", record.id)));
         }
         Ok(Some(record))
     }
@@ -396,6 +421,14 @@ impl StateDir {
     }
 }
 
+/// Only ever the directory that we have made: one with something in it has become somebody else's.
+fn remove_empty(root: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    match fs::unlinkat(root, name, libc::AT_REMOVEDIR) {
+        Err(e) if !e.is(libc::ENOENT) && !e.is(libc::ENOTEMPTY) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 fn remove_tree(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let dir = fs::openat(parent, name, flags, 0)?;
@@ -470,6 +503,7 @@ mod tests {
         let (dir, _lock) = root.reserve(&ContainerId::parse("n".as_ref()).unwrap()).unwrap();
         dir.save_record(&Record {
             version: VERSION + 1,
+            id: "n".into(),
             ..Default::default()
         })
         .unwrap();
@@ -479,6 +513,34 @@ mod tests {
                 .to_string()
                 .contains("newer version")
         );
+        assert!(dir.parse_record().unwrap().is_some());
+        std::fs::remove_dir_all(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_record_that_is_not_ours_is_damaged() {
+        let root = StateRoot::new(&scratch("foreign"));
+        let (dir, _lock) = root.reserve(&ContainerId::parse("f".as_ref()).unwrap()).unwrap();
+        for text in ["", "{", "{}", "[]", "null", "{\"version\":1,\"id\":\"g\"}"] {
+            dir.save(RECORD, text.as_bytes()).unwrap();
+            let e = dir.load_record().unwrap_err().to_string();
+            assert!(e.starts_with("the state of container f is damaged: "), "{e}");
+        }
+        std::fs::remove_dir_all(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_cleared_away_before_it_is_locked_is_made_again() {
+        let root = StateRoot::new(&scratch("cleared"));
+        let id = ContainerId::parse("c".as_ref()).unwrap();
+        let (first, lock) = root.reserve(&id).unwrap();
+        // Whoever clears up holds the lock of the directory that it removes.
+        let second = root.find(&id).unwrap();
+        first.remove().unwrap();
+        drop(lock);
+        assert_eq!(second.lock().unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(second.still_there().unwrap_err().kind(), Kind::NotFound);
+        root.reserve(&id).unwrap();
         std::fs::remove_dir_all(root.path()).unwrap();
     }
 

@@ -31,7 +31,11 @@ pub fn delete(invocation: &Invocation, args: &args::Delete) -> Result<()> {
         Err(e) if e.kind() == Kind::NotFound => return Ok(()),
         other => other?,
     };
-    container.record = container.dir.load_record()?;
+    container.reload()?;
+    if container.init()?.is_some() {
+        // That create has come to its end instead.
+        kill::kill_everything(&container)?;
+    }
     destroy(&container)?;
     // The spec: warn and go on.
     if let Err(e) = container.run_post_hooks(Phase::Poststop) {

@@ -36,6 +36,8 @@ pub struct Container {
     pub dir: StateDir,
     /// Its record; `None` when its create was killed before it wrote one.
     pub record: Option<Record>,
+    /// Somebody was at work on it when the record was read, and the record names no init yet.
+    pub under_way: bool,
 }
 
 impl Container {
@@ -48,9 +50,38 @@ impl Container {
     }
 
     /// The container of a directory.
+    ///
+    /// A record without an init is one that a create is still writing, or what a killed one left. Between our reading
+    /// it and our asking for the lock that create may have ended, so what is not locked is read again.
     pub fn of(dir: StateDir) -> Result<Container> {
-        let record = dir.load_record()?;
-        Ok(Container { dir, record })
+        let mut record = dir.load_record()?;
+        let unfinished = record.as_ref().is_none_or(|r| r.init.is_none());
+        let under_way = unfinished && dir.is_locked()?;
+        if unfinished && !under_way {
+            record = dir.load_record()?;
+            dir.still_there()?;
+        }
+        Ok(Container {
+            dir,
+            record,
+            under_way,
+        })
+    }
+
+    /// A container that was just made, by us.
+    pub fn made(dir: StateDir, record: Record) -> Container {
+        Container {
+            dir,
+            record: Some(record),
+            under_way: false,
+        }
+    }
+
+    /// What is there once we hold the lock, and nobody else is at work.
+    pub fn reload(&mut self) -> Result<()> {
+        self.record = self.dir.load_record()?;
+        self.under_way = false;
+        Ok(())
     }
 
     /// The record of a container that got as far as having one.
@@ -82,8 +113,7 @@ impl Container {
     /// Where in its life the container is.
     pub fn status(&self) -> Result<Status> {
         if self.init()?.is_none() {
-            let unfinished = self.record.as_ref().is_none_or(|r| r.init.is_none());
-            return Ok(if unfinished && self.dir.is_locked()? {
+            return Ok(if self.under_way {
                 Status::Creating
             } else {
                 Status::Stopped

@@ -6,7 +6,7 @@ use super::{Container, create, delete, start};
 use crate::cli::Invocation;
 use crate::cli::args;
 use crate::console::Attendance;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::hooks::Phase;
 use crate::steps::Parking;
 use crate::supervise;
@@ -15,10 +15,7 @@ use crate::supervise;
 pub fn run(invocation: &Invocation, args: &args::Run) -> Result<i32> {
     if args.detach {
         let made = create::make(invocation, &args.create, Parking::Never, Attendance::Detached)?;
-        let container = Container {
-            dir: made.dir,
-            record: Some(made.record),
-        };
+        let container = Container::made(made.dir, made.record);
         drop(made.lock);
         return start::after_start(&container).map(|()| 0);
     }
@@ -28,10 +25,7 @@ pub fn run(invocation: &Invocation, args: &args::Run) -> Result<i32> {
         sys::process::set_subreaper()?;
     }
     let made = create::make(invocation, &args.create, Parking::Never, Attendance::Foreground)?;
-    let container = Container {
-        dir: made.dir,
-        record: Some(made.record),
-    };
+    let container = Container::made(made.dir, made.record);
     drop(made.lock);
     let lived = start::after_start(&container)
         .and_then(|()| supervise::supervise(&made.process, signals, made.master));
@@ -46,9 +40,12 @@ pub fn run(invocation: &Invocation, args: &args::Run) -> Result<i32> {
     }
 }
 
-/// What `delete` does, for a container that is stopped and known.
+/// What `delete` does, for a container that is stopped and known. One that somebody else has deleted is gone as well.
 fn remove(invocation: &Invocation, container: &Container) -> Result<()> {
-    let _lock = container.dir.lock()?;
+    let _lock = match container.dir.lock() {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
+    };
     delete::destroy(container)?;
     if let Err(e) = container.run_post_hooks(Phase::Poststop) {
         invocation.log.warn(&e.to_string());

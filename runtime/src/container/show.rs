@@ -1,13 +1,13 @@
 //! `state` and `list`.
 //!
-//! May not: fail a listing because one container of it is damaged or just being removed.
+//! May not: fail a listing because one container of it is damaged or just being removed, or show half of one.
 
 use super::Container;
 use crate::cli::Invocation;
 use crate::cli::args::{self, ContainerId, Format, RootOrigin};
 use crate::cli::output::{self, StateView};
 use crate::error::{Doing, Kind, Result};
-use crate::state::{StateRoot, Status};
+use crate::state::{self, StateRoot, Status};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// `state`: what to print.
@@ -55,6 +55,10 @@ fn find_name(uid: u32) -> Option<String> {
 }
 
 fn view(container: &Container, owner: String) -> Result<StateView> {
+    if container.under_way && container.record.is_none() {
+        // Its create has not written a record yet, or its delete has removed it: nothing can be said of it.
+        return Err(state::absent());
+    }
     let status = container
         .status()
         .doing(|| format!("container {}", container.dir.id()))?;
