@@ -41,7 +41,7 @@ pub use exec::{ExecCgroup, Rights};
 pub use freeze::State as FreezerState;
 pub use hierarchy::{Layout, Mounted, OwnCgroups, OwnV1, probe_layout};
 pub use oom::{OomEvent, OomWatch};
-pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem};
+pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem, resolve};
 pub use plan::{CgroupPlan, Phase, Policy, UsageCheck, Write, plan_cgroup, plan_writes};
 pub use update::{UpdatePlan, merge, plan_update};
 

@@ -3,11 +3,13 @@
 //! May not: give up half-way: what is gone already is no error, and the state directory goes last.
 
 use super::{Container, kill};
+use crate::cgroup::{self, OwnCgroups};
 use crate::cli::Invocation;
 use crate::cli::args;
+use crate::config::{self, Config};
 use crate::error::{Error, Kind, Result};
 use crate::hooks::Phase;
-use crate::state::Status;
+use crate::state::{Record, StateDir, StateRoot, Status};
 
 /// `delete`.
 pub fn delete(invocation: &Invocation, args: &args::Delete) -> Result<()> {
@@ -71,7 +73,42 @@ fn remove_damaged(invocation: &Invocation, args: &args::Delete, cause: Error) ->
         "removing container {} with a damaged record: {cause}",
         args.id.as_str()
     ));
-    crate::state::StateRoot::new(&invocation.global.root)
-        .find(&args.id)?
-        .remove()
+    let dir = StateRoot::new(&invocation.global.root).find(&args.id)?;
+    let _lock = match dir.lock() {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let record = dir.parse_record().ok().flatten().or_else(|| guess(&dir));
+    if record.is_none() {
+        invocation.log.warn(&format!(
+            "the processes and cgroups of container {} are not known and stay as they are",
+            args.id.as_str()
+        ));
+    }
+    let container = Container {
+        dir,
+        record,
+        under_way: false,
+    };
+    kill::kill_everything(&container)?;
+    destroy(&container)?;
+    container.dir.remove()
+}
+
+/// A record with the cgroups that create has made by the configuration that it kept. Create refuses cgroups that are in
+/// use, so whoever is in them belongs to the container. A path that is not absolute depends on where create ran; from here it
+/// could lead to somebody else.
+fn guess(dir: &StateDir) -> Option<Record> {
+    let config: Config = config::parse(&dir.load_config().ok()?).ok()?;
+    let asked = config.linux?.cgroups_path;
+    if !asked.starts_with('/') {
+        return None;
+    }
+    let own = OwnCgroups::probe().ok()?;
+    let layout = cgroup::probe_layout(&own).ok()?;
+    Some(Record {
+        boot_id: super::boot_id().ok()?,
+        cgroup: cgroup::resolve(&asked, dir.id().as_str(), &layout, &own).ok()?,
+        ..Record::default()
+    })
 }
