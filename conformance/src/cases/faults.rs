@@ -1,8 +1,9 @@
 //! Faults: the runtime killed at any point of its work, and kernels or filters that refuse newer system calls.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Cond, Level, Step};
+use crate::case::{Case, Cond, Level, Need, Step};
 use crate::denial;
 use crate::kernel::{self, BeforeExec};
 use crate::leak;
@@ -27,11 +28,15 @@ fn kill_after(w: &mut World, call: Call, time: Duration) -> Ended {
     running.wait().map(drop)
 }
 
-/// What a caller does after a killed runtime: `delete --force`, and nothing is left.
+/// What a caller does after a killed runtime.
 fn clear(w: &mut World, point: Duration) -> Ended {
+    clear_after(w, &format!("killed after {} us", point.as_micros()))
+}
+
+/// `delete --force`, and nothing is left.
+fn clear_after(w: &mut World, after: &str) -> Ended {
     let id = w.id.clone();
     let out = w.call(Call::new(&["delete", "--force", &id]))?;
-    let after = format!("killed after {} us", point.as_micros());
     w.is(
         out.ok(),
         format!("{after}: delete --force failed: {}", out.messages().trim()),
@@ -113,6 +118,21 @@ fn sleeper(s: &mut crate::config::Setup) {
     ]);
     let dir = s.outside_dir("bound");
     s.bind(&dir, "/data", &["ro"]);
+}
+
+/// Runs a container, replaces the text of its record and deletes it by force: nothing may be left.
+fn spoil(w: &mut World, change: impl Fn(&str) -> Option<String>) -> Ended {
+    let out = w.launch("run", &["--detach"])?;
+    require(&out)?;
+    let file = w.root().join(&w.id).join("state.json");
+    let Ok(old) = std::fs::read_to_string(&file) else {
+        return Err(Trouble::Skip("this runtime keeps its record elsewhere".into()));
+    };
+    let new = change(&old).ok_or_else(|| Trouble::Skip("this runtime's record is another one".into()))?;
+    std::fs::write(&file, &new)?;
+    let out = w.call(Call::new(&["list"]))?;
+    w.is(out.ok(), format!("list fails: {}", out.messages().trim()));
+    clear_after(w, &format!("record replaced by {new:?}"))
 }
 
 /// The cases of this area.
@@ -291,6 +311,103 @@ pub const CASES: &[Case] = &[
                 format!("status {status}"),
             );
             let id = w.id.clone();
+            w.succeed(&["delete", "--force", &id]).map(drop)
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.part-of-the-container-frozen",
+        clause: "safety: delete --force of a container a part of which is frozen",
+        needs: &[Need::Root, Need::V1("freezer")],
+        config: |s| s.args(&["sleep"]),
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Status("running"), 5),
+            Step::Do(|w| {
+                let part = w.cgroup("freezer")?.join("part");
+                std::fs::create_dir(&part)?;
+                let pid = w.pid()?;
+                std::fs::write(part.join("cgroup.procs"), pid.to_string())?;
+                std::fs::write(part.join("freezer.state"), "FROZEN")?;
+                let id = w.id.clone();
+                w.succeed(&["delete", "--force", &id]).map(drop)
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.damaged-record",
+        clause: "safety: delete --force clears a container whose state cannot be read",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::Do(|w| {
+            for text in ["", "{", "{}", "[]", "null", "{\"version\":1}"] {
+                spoil(w, |_| Some(text.to_owned()))?;
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.newer-record",
+        clause: "safety: delete --force clears a container of a version that is not known yet",
+        config: |s| {
+            // Nothing but the record says where its cgroup is.
+            s.unset("/linux/cgroupsPath");
+            s.args(&["sleep"]);
+        },
+        steps: &[Step::Do(|w| {
+            spoil(w, |old| {
+                let mut record: serde_json::Value = serde_json::from_str(old).ok()?;
+                *record.get_mut("version")? = 1_000_000.into();
+                Some(record.to_string())
+            })
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.pid-file-that-cannot-be-written",
+        clause: "safety: a pid file that cannot be replaced is an error and leaves nothing beside it",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::Do(|w| {
+            let dir = w.scratch("pids");
+            let file = dir.join("pid");
+            std::fs::create_dir_all(&file)?;
+            let name = file.to_string_lossy().into_owned();
+            let out = w.launch("create", &["--pid-file", &name])?;
+            w.is(!out.ok(), "create succeeded without its pid file");
+            w.nothing_made();
+            let left: Vec<String> = std::fs::read_dir(&dir)?
+                .flatten()
+                .map(|e| e.file_name().to_string_lossy().into_owned())
+                .collect();
+            w.eq("what is beside the pid file", left, ["pid"]);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "faults.full-disk-for-an-update",
+        clause: "safety: an update that cannot be recorded changes nothing",
+        needs: &[Need::Root, Need::Controller("pids")],
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set("/linux/resources/pids", serde_json::json!({"limit": 50}));
+        },
+        steps: &[Step::Do(|w| {
+            let root = w.root();
+            w.mount_tmpfs(&root, 0, "size=256k")?;
+            let out = w.launch("run", &["--detach"])?;
+            require(&out)?;
+            let mut filler = std::fs::File::create(root.join("filler"))?;
+            while filler.write(&[0; 4096]).is_ok() {}
+            let id = w.id.clone();
+            let out = w.call(Call::new(&["update", "--pids-limit", "70", &id]))?;
+            w.is(!out.ok(), "update succeeded with a full disk");
+            let limit = w.cgroup_file("pids", "pids.max")?;
+            w.eq("pids.max after the failed update", limit, "50");
+            drop(filler);
+            std::fs::remove_file(root.join("filler"))?;
             w.succeed(&["delete", "--force", &id]).map(drop)
         })],
         ..Case::IDLE

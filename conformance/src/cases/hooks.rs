@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Cond, Level, Step};
 use crate::config::Setup;
-use crate::world::{Ended, Trouble, World};
+use crate::world::{Call, Ended, Trouble, World, require};
 
 const STOPPED: Step = Step::Wait(Cond::Status("stopped"), 10);
 
@@ -634,6 +634,60 @@ pub const CASES: &[Case] = &[
                 .unwrap_or_default();
             w.eq("pids.max at createRuntime", &line["value"], "77\n");
             Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "hooks.one-start-of-several",
+        clause: "runtime.md#start: a container is started once, also while its startContainer hooks run",
+        config: |s| {
+            with_log(s);
+            probe_hook(
+                s,
+                "startContainer",
+                "order",
+                &["echo inside", "wait-file /hooks/go"],
+            );
+            probe_hook(s, "poststart", "order", &["echo poststart"]);
+            s.args(&["sleep"]);
+        },
+        steps: &[
+            Step::Create,
+            Step::Do(|w| {
+                let id = w.id.clone();
+                let first = w.spawn(Call::new(&["start", &id]))?;
+                w.until(10, "the startContainer hook", |w| {
+                    echoes(w, "order").contains(&"inside".to_owned()).then_some(())
+                })?;
+                let status = w.status()?;
+                w.eq("status while the hook runs", status, "created");
+                let second = w.refuse(&["start", &id])?;
+                w.mentions(&second, &["running"]);
+                std::fs::write(w.setup.place.outside().join("go"), "")?;
+                require(&first.wait()?)?;
+                let seen = echoes(w, "order");
+                w.eq("hooks", seen, ["inside", "poststart"]);
+                Ok(())
+            }),
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "hooks.that-does-not-read-its-stdin",
+        clause: "safety: a hook inside that leaves a large state unread does not end the init",
+        config: |s| {
+            s.drop_namespace("pid");
+            s.set("/annotations", json!({"org.example.key": "x".repeat(1 << 18)}));
+            with_log(s);
+            probe_hook(s, "createContainer", "order", &["echo unread"]);
+            probe_hook(s, "startContainer", "order", &["echo unread"]);
+            s.args(&["report"]);
+        },
+        steps: &[Step::Create, Step::Start, STOPPED],
+        expect: |w| {
+            let seen = echoes(w, "order");
+            w.eq("hooks", seen, ["unread", "unread"]);
+            w.report().map(drop)
         },
         ..Case::RUN
     },

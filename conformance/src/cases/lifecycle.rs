@@ -26,6 +26,39 @@ fn freezer_state(w: &mut World) -> Result<String, crate::world::Trouble> {
     }
 }
 
+/// Looks some times at all containers and at one of them.
+fn watch(w: &mut World, id: &str) -> Ended {
+    for _ in 0..4 {
+        let out = w.call(Call::new(&["list", "--format", "json"]).without_log())?;
+        require(&out)?;
+        w.is(
+            out.stderr.is_empty(),
+            format!("list complains: {}", out.stderr.trim()),
+        );
+        for line in out.lines() {
+            for shown in line.as_array().into_iter().flatten() {
+                judge_whole(w, shown);
+            }
+        }
+        let out = w.call(Call::new(&["state", id]))?;
+        match serde_json::from_str(&out.stdout) {
+            Ok(shown) if out.ok() => judge_whole(w, &shown),
+            _ => w.mentions(&out, &["does not exist"]),
+        }
+    }
+    Ok(())
+}
+
+fn judge_whole(w: &mut World, shown: &serde_json::Value) {
+    let bundle = w.bundle();
+    let status = shown["status"].as_str().unwrap_or("none");
+    let alive = shown["pid"] != 0;
+    w.is(
+        shown["bundle"] == bundle && (alive || status == "creating" || status == "stopped"),
+        format!("half a container: {shown}"),
+    );
+}
+
 /// The cases of this area.
 pub const CASES: &[Case] = &[
     Case {
@@ -397,6 +430,95 @@ pub const CASES: &[Case] = &[
             Step::Resume,
         ],
         ..Case::SLEEP
+    },
+    Case {
+        id: "lifecycle.paused-before-start",
+        clause: "safety: start of a created container that is paused fails instead of waiting for its init",
+        config: |s| s.args(&["sleep"]),
+        steps: &[
+            Step::Create,
+            Step::Pause,
+            Step::Wait(Cond::Status("paused"), 1),
+            Step::Fails(&Step::Start, &["paused"]),
+            Step::Resume,
+            Step::Wait(Cond::Status("created"), 1),
+            Step::Start,
+            RUNNING,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.init-without-its-main-thread",
+        clause: "runtime.md#state: running as long as the process has a thread",
+        level: Level::Should,
+        config: |s| s.args(&["echo", "retiring", "--", "retire"]),
+        steps: &[
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("retiring"), 5),
+            Step::Do(|w| {
+                let pid = w.pid()?;
+                w.until(5, "the main thread to end", |_| {
+                    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+                    stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
+                })
+            }),
+            RUNNING,
+            Step::Fails(&Step::Delete, &["not stopped"]),
+            Step::Kill("KILL"),
+            STOPPED,
+            Step::Delete,
+        ],
+        ..Case::RUN
+    },
+    Case {
+        id: "lifecycle.run-deleted-by-another",
+        clause: "reference: run ends with the status of its container, also when another command has deleted that",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::Do(|w| {
+            for _ in 0..8 {
+                let call = w.launching("run", &[])?;
+                let running = w.spawn(call)?;
+                w.wait(Cond::Status("running"), 10)?;
+                let id = w.id.clone();
+                w.succeed(&["delete", "--force", &id])?;
+                let out = running.wait()?;
+                w.eq("exit status of run", out.code, 137);
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "lifecycle.watched-while-others-come-and-go",
+        clause: "safety: list and state never fail nor show half a container while others are made and deleted",
+        config: |s| s.args(&["sleep"]),
+        steps: &[Step::Do(|w| {
+            w.setup.unset("/linux/cgroupsPath");
+            w.setup.store()?;
+            let (bundle, tag) = (w.bundle(), w.id.clone());
+            let ids: Vec<String> = (0..4).map(|n| format!("{tag}-{n}")).collect();
+            for _ in 0..6 {
+                let mut making = Vec::new();
+                for id in &ids {
+                    making.push(w.spawn(Call::new(&["create", "--bundle", &bundle, id]))?);
+                }
+                watch(w, &ids[0])?;
+                for call in making {
+                    require(&call.wait()?)?;
+                }
+                let mut deleting = Vec::new();
+                for id in &ids {
+                    deleting.push(w.spawn(Call::new(&["delete", "--force", id]))?);
+                }
+                watch(w, &ids[0])?;
+                for call in deleting {
+                    require(&call.wait()?)?;
+                }
+            }
+            Ok(())
+        })],
+        ..Case::IDLE
     },
     Case {
         id: "lifecycle.init-killed-behind-the-back",

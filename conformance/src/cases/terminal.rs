@@ -416,4 +416,31 @@ pub const CASES: &[Case] = &[
         })],
         ..Case::IDLE
     },
+    Case {
+        id: "terminal.reader-that-does-not-read",
+        clause: "safety: run ends although nobody reads the terminal that it writes to",
+        config: |s| {
+            s.set("/process/terminal", json!(true));
+            s.args(&[["echo", "line", "--"].repeat(3000), vec!["sleep"]].concat());
+        },
+        steps: &[Step::Do(|w| {
+            let (_master, slave) = kernel::open_terminal()?;
+            let call = w.launching("run", &[])?.terminal(slave);
+            let running = w.spawn(call)?;
+            w.wait(Cond::Status("running"), 10)?;
+            let pid = w.pid()?;
+            let mut looks = 0;
+            w.until(10, "the program to find its terminal full for good", |_| {
+                let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+                looks = if place == "wait_woken" { looks + 1 } else { 0 };
+                (looks == 40).then_some(())
+            })?;
+            let id = w.id.clone();
+            w.succeed(&["kill", &id, "KILL"])?;
+            let out = running.wait()?;
+            w.eq("exit status", out.code, 137);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
 ];

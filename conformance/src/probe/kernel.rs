@@ -21,6 +21,7 @@ mod number {
     pub const IOCTL: i64 = 16;
     pub const MSYNC: i64 = 26;
     pub const RT_SIGPROCMASK: i64 = 14;
+    pub const EXIT: i64 = 60;
     pub const KILL: i64 = 62;
     pub const UNAME: i64 = 63;
     pub const UMASK: i64 = 95;
@@ -48,7 +49,6 @@ mod number {
     pub const PTRACE: i64 = 101;
     pub const SETUID: i64 = 105;
     pub const SETGID: i64 = 106;
-    pub const SETPGID: i64 = 109;
     pub const SETSID: i64 = 112;
 }
 
@@ -58,6 +58,7 @@ mod number {
     pub const IOCTL: i64 = 29;
     pub const MSYNC: i64 = 227;
     pub const RT_SIGPROCMASK: i64 = 135;
+    pub const EXIT: i64 = 93;
     pub const KILL: i64 = 129;
     pub const UNAME: i64 = 160;
     pub const UMASK: i64 = 166;
@@ -85,7 +86,6 @@ mod number {
     pub const PTRACE: i64 = 117;
     pub const SETUID: i64 = 146;
     pub const SETGID: i64 = 144;
-    pub const SETPGID: i64 = 154;
     pub const SETSID: i64 = 157;
 }
 
@@ -350,9 +350,8 @@ pub fn set_gid(id: usize) -> Result<(), Errno> {
     raw(number::SETGID, [id, 0, 0, 0, 0, 0]).map(drop)
 }
 
-/// A session and process group of one's own.
+/// A session and with it a process group of one's own; the leader of a group cannot have one.
 pub fn new_session() -> Result<i64, Errno> {
-    let _ = raw(number::SETPGID, [0, 0, 0, 0, 0, 0]);
     raw(number::SETSID, [0; 6])
 }
 
@@ -378,6 +377,11 @@ pub fn split() -> Result<i32, Errno> {
     // SAFETY: the probe has one thread, so the child may go on like any process.
     let pid = unsafe { fork() };
     if pid < 0 { Err(last_errno()) } else { Ok(pid) }
+}
+
+/// _exit(2) of the calling thread alone.
+pub fn end_thread<T>() -> Result<T, Errno> {
+    raw(number::EXIT, [0; 6]).and(Err(38))
 }
 
 /// Makes sure that the pages of `memory` exist: msync(2) answers ENOMEM where a page is not mapped.

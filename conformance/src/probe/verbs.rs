@@ -128,6 +128,7 @@ pub fn run(verb: &str, args: &[String], held: &mut Held, all: &[String]) {
         "eat" => number(a(0)).map(|n| eat(n as usize, held)),
         "fork" => fork(number(a(0)).unwrap_or(1)),
         "daemon" => daemon(),
+        "retire" => retire(),
         "spin" => Ok(spin(number(a(0)).unwrap_or(100) as u64)),
         "wait-file" => wait_file(a(0)),
         "watch-fds" => Ok(watch_fds(number(a(0)).unwrap_or(1000) as u64)),
@@ -278,6 +279,16 @@ fn daemon() -> Done {
         }
         pid => Ok(pid.into()),
     }
+}
+
+/// The main thread ends, and a sleeping one keeps the process alive. Nothing is said: nobody is left to.
+fn retire() -> Done {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    });
+    kernel::end_thread()
 }
 
 /// Burns `ms` milliseconds of CPU.
