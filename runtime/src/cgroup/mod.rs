@@ -339,19 +339,17 @@ impl Cgroup {
     }
 
     /// Removes the cgroup when nobody is in it and nothing below it: the common end of a container whose init has
-    /// ended everybody by its own end. False when [`Cgroup::kill_all`] and [`Cgroup::destroy`] are needed.
-    pub fn remove_if_empty(&self) -> Result<bool> {
-        let mut empty = true;
+    /// ended everybody by its own end. False when [`Cgroup::kill_all`] and [`Cgroup::destroy`] are needed, which also
+    /// tell what stands in the way.
+    pub fn remove_if_empty(&self) -> bool {
+        let mut all = true;
         for dir in self.paths.dirs() {
             match sys::fs::unlinkat(sys::fs::cwd(), &dir.path(), libc::AT_REMOVEDIR) {
-                Err(e) if e.is(libc::EBUSY) || e.is(libc::ENOTEMPTY) => empty = false,
-                Err(e) if !e.is(libc::ENOENT) => {
-                    return Err(e).doing(|| "unable to remove the container's cgroup");
-                }
+                Err(e) if !e.is(libc::ENOENT) => all = false,
                 _ => {}
             }
         }
-        Ok(empty)
+        all
     }
 
     /// Removes the cgroup with everything below it. What is gone already is fine.

@@ -49,7 +49,7 @@ pub fn delete(invocation: &Invocation, args: &args::Delete) -> Result<()> {
 /// Kills what is left in the cgroup, and removes it.
 pub fn destroy(container: &Container) -> Result<()> {
     let cgroup = container.cgroup()?;
-    if !cgroup.remove_if_empty()? {
+    if !cgroup.remove_if_empty() {
         cgroup.kill_all()?;
         cgroup.destroy()?;
     }
