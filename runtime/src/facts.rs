@@ -2,7 +2,7 @@
 //!
 //! May not: be consulted behind a planner's back. A test builds its own `HostFacts` and so plans for a host it is not on.
 
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::procfs::Procfs;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -55,7 +55,7 @@ impl HostFacts {
             // The initial user namespace maps every id onto itself.
             in_user_namespace: maps.split_ascii_whitespace().ne(["0", "0", "4294967295"]),
             cgroup_mode: CgroupMode::default(),
-            last_capability: probe_last_capability(),
+            last_capability: last_capability(sys::cred::in_bounding)?,
             apparmor: is_there("/sys/kernel/security/apparmor/profiles"),
             selinux: is_there("/sys/fs/selinux/enforce"),
         })
@@ -68,18 +68,46 @@ impl HostFacts {
 }
 
 /// The kernel answers EINVAL to numbers that it does not know; /proc/sys/kernel/cap_last_cap may be hidden.
-fn probe_last_capability() -> u8 {
-    let known = |n: u8| sys::cred::in_bounding(n).is_ok();
+///
+/// # Errors
+/// Any other refusal (a filter of an outer container): what is not known to exist would stay in the bounding set.
+fn last_capability(in_bounding: impl Fn(u8) -> sys::Result<bool>) -> Result<u8> {
+    let known = |n: u8| match in_bounding(n) {
+        Ok(_) => Ok(true),
+        Err(e) if e.is(libc::EINVAL) => Ok(false),
+        Err(e) => Err(e).doing(|| "find the capabilities of this kernel"),
+    };
     let mut last = 40;
-    while last < 63 && known(last + 1) {
+    while last < 63 && known(last + 1)? {
         last += 1;
     }
-    while last > 0 && !known(last) {
+    while last > 0 && !known(last)? {
         last -= 1;
     }
-    last
+    Ok(last)
 }
 
 fn is_there(path: &str) -> bool {
     sys::fs::fstatat(sys::fs::cwd(), Path::new(path), 0).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_that_cannot_be_asked_for_is_not_one_that_does_not_exist() {
+        let kernel = |last: u8, refused: u8| {
+            move |n: u8| match n {
+                n if n == refused => Err(sys::Error::new("prctl", "", sys::Errno(libc::EPERM))),
+                n if n > last => Err(sys::Error::new("prctl", "", sys::Errno(libc::EINVAL))),
+                _ => Ok(true),
+            }
+        };
+        for last in [37, 40, 41, 63] {
+            assert_eq!(last_capability(kernel(last, 255)).unwrap(), last);
+        }
+        assert!(last_capability(kernel(40, 40)).is_err());
+        assert!(last_capability(kernel(40, 41)).is_err());
+    }
 }
