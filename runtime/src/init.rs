@@ -330,9 +330,11 @@ fn join(c: &mut Child<'_>, ns: Ns) -> Result<()> {
 fn join_container(c: &Child<'_>) -> Result<()> {
     match &c.role {
         Role::Exec(_, 0) => Ok(()),
-        Role::Exec(pidfd, flags) => {
-            sys::process::setns(pidfd.as_fd(), *flags).doing(|| "failed to join the container's namespaces")
-        }
+        Role::Exec(pidfd, flags) => match sys::process::setns(pidfd.as_fd(), *flags) {
+            // It has ended since the state was looked at.
+            Err(e) if e.is(libc::ESRCH) => Err(Error::new("cannot exec in a stopped container")),
+            other => other.doing(|| "failed to join the container's namespaces"),
+        },
         Role::Init(_) => Err(Error::new("this step belongs to an exec")),
     }
 }

@@ -192,7 +192,7 @@ fn serve(
         match report {
             Report::Ask(Request::Setup) => {
                 answers.setup(&served.process)?;
-                wire.answer(Answer::Go)?;
+                go_on(wire, served, answers)?;
                 answers.beside(&served.process)?;
                 continue;
             }
@@ -239,10 +239,18 @@ fn serve(
             }
             Report::Failed { errno, text, .. } => return Err(Error::received(text, errno)),
         }
-        wire.answer(Answer::Go)?;
+        go_on(wire, served, answers)?;
         if served.ready && until == Until::Parked {
             return reap_stage(served);
         }
+    }
+}
+
+/// Answers; a child that is not there to read it has died.
+fn go_on(wire: &Wire, served: &Served, answers: &dyn Answers) -> Result<()> {
+    match wire.answer(Answer::Go) {
+        Err(e) if e.is(libc::EPIPE) || e.is(libc::ECONNRESET) => died(served, answers),
+        other => other,
     }
 }
 
@@ -251,6 +259,11 @@ fn end_of_file(served: &mut Served, answers: &dyn Answers) -> Result<()> {
     if served.ready {
         return reap_stage(served);
     }
+    died(served, answers)
+}
+
+/// Says how the child ended.
+fn died(served: &Served, answers: &dyn Answers) -> Result<()> {
     let pid = served.process.pid;
     sys::wait::readable(
         served.process.pidfd.as_fd(),

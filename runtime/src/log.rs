@@ -76,7 +76,8 @@ impl Log {
                     .append(true)
                     .create(true)
                     .mode(0o644)
-                    .custom_flags(libc::O_SYNC | libc::O_CLOEXEC | libc::O_NOCTTY)
+                    // Non-blocking: a FIFO that nobody reads, or nobody empties, must not hold us.
+                    .custom_flags(libc::O_SYNC | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
                     .open(path)
                     .map_err(|e| sys::Error::io("open", path.to_string_lossy(), &e))?,
             ),

@@ -163,7 +163,8 @@ pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
 pub fn exec_steps(process: &ProcessPlan, ns: &Namespaces, keyring: Keyring) -> Vec<Step> {
     let mut s = vec![Step::Detach];
     s.extend(process.affinity.initial.as_ref().map(|_| Step::InitialAffinity));
-    s.push(Step::EnterCgroup(Share::All));
+    // Memory last, as for an init: our own set-up would count against the container, and a tight limit end it.
+    s.push(Step::EnterCgroup(Share::AllButMemory));
     s.extend(process.oom_score_adj.map(|_| Step::OomScoreAdj));
     s.extend(ns.owns(Ns::User).then_some(Step::Ask(Request::Setup)));
     s.extend([Step::NonDumpable, Step::JoinContainer]);
@@ -174,6 +175,7 @@ pub fn exec_steps(process: &ProcessPlan, ns: &Namespaces, keyring: Keyring) -> V
     s.extend((keyring == Keyring::New).then_some(Step::Keyring));
     s.extend((process.terminal != Terminal::No).then_some(Step::Console));
     become_user(&mut s, process, ns);
+    s.push(Step::EnterCgroup(Share::Memory));
     s.push(Step::Ask(Request::Ready));
     confine(&mut s, process);
     s.push(Step::Exec);
@@ -276,5 +278,26 @@ impl Step {
             Step::Mount(n) => format!("mount {n}"),
             other => format!("{other:?}").to_lowercase(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_enters_the_memory_cgroup_when_its_own_work_is_done() {
+        let process = crate::process::plan_process(
+            &crate::config::Process::default(),
+            &crate::config::Linux::default(),
+            "",
+            &crate::facts::HostFacts::default(),
+            &mut crate::problems::Problems::default(),
+        );
+        let steps = exec_steps(&process, &Namespaces::default(), Keyring::Inherited);
+        let at = |step: Step| steps.iter().position(|s| *s == step).unwrap();
+        assert!(at(Step::EnterCgroup(Share::AllButMemory)) < at(Step::JoinContainer));
+        assert!(at(Step::FindProgram) < at(Step::EnterCgroup(Share::Memory)));
+        assert!(at(Step::EnterCgroup(Share::Memory)) < at(Step::Ask(Request::Ready)));
     }
 }

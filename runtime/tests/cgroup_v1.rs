@@ -601,12 +601,12 @@ fn an_additional_process_enters_sub_cgroups() {
         e.contains("error adding pid") && e.contains("no such file or directory"),
         "{e}"
     );
-    assert!(plan.v1_entrance().is_err());
+    assert!(plan.v1_entrance(Share::All).is_err());
     let entrance = b
         .cgroup
         .plan_exec(&SubCgroup::Own, 1, Rights::Full)
         .unwrap()
-        .v1_entrance()
+        .v1_entrance(Share::All)
         .unwrap();
     std::thread::scope(|s| {
         s.spawn(|| {

@@ -115,33 +115,40 @@ pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
     poll(&[(fd, Interest::Read)], deadline).map(drop)
 }
 
-fn full_set() -> libc::sigset_t {
-    // SAFETY: sigfillset initialises the set.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut set);
-        set
-    }
-}
+/// The kernel's set of all 64 signals. libc leaves out those that it uses for threads (musl: 32 to 34), and 34 is the
+/// SIGRTMIN of everybody else.
+const EVERY_SIGNAL: u64 = u64::MAX;
 
-fn empty_set() -> libc::sigset_t {
-    // SAFETY: sigemptyset initialises the set.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        set
-    }
+/// rt_sigprocmask(2) with the kernel's own set.
+fn set_signal_mask(set: u64) -> Result<()> {
+    // SAFETY: pointer and size of a live set; no old one is asked for.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const set,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    };
+    check(r, "sigprocmask", || "").map(drop)
 }
 
 /// Blocks every signal and returns a descriptor that delivers them (signalfd(2), non-blocking).
 pub fn block_and_watch_signals() -> Result<OwnedFd> {
-    let set = full_set();
-    // SAFETY: `set` is initialised and outlives both calls.
-    let r = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) };
-    check(r as i64, "sigprocmask", || "")?;
-    // SAFETY: as above.
-    let r = unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-    let fd = check(r as i64, "signalfd", || "")?;
+    let set = EVERY_SIGNAL;
+    set_signal_mask(set)?;
+    // SAFETY: pointer and size of a live set.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const set,
+            size_of::<u64>(),
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        )
+    };
+    let fd = check(r, "signalfd", || "")?;
     // SAFETY: fresh descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
@@ -190,11 +197,23 @@ pub fn die_of(signals: &[i32]) -> Result<()> {
 /// start-up ignores SIGPIPE; whatever our caller ignored is reset as well.
 pub fn reset_signals() -> Result<()> {
     for signal in 1..65 {
-        // SAFETY: SIG_DFL is a valid disposition; SIGKILL, SIGSTOP and libc's own signals answer EINVAL, which is fine.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        reset_disposition(signal);
     }
-    let set = empty_set();
-    // SAFETY: `set` is initialised.
-    let r = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) };
-    check(r as i64, "sigprocmask", || "").map(drop)
+    set_signal_mask(0)
+}
+
+/// SIG_DFL by rt_sigaction(2) itself: libc refuses to touch its own signals.
+fn reset_disposition(signal: i32) {
+    // SIG_DFL, no flags, no restorer, empty mask: zeros on every CPU, whatever the order of the fields.
+    let default = [0u64; 4];
+    // SAFETY: `default` is as large as the kernel's struct; SIGKILL and SIGSTOP answer EINVAL, which is fine.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    };
 }

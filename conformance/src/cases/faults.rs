@@ -444,6 +444,26 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "faults.log-that-nobody-reads",
+        clause: "safety: a log that is a FIFO without a reader is an error, not a wait",
+        level: Level::Should,
+        steps: &[Step::Do(|w| {
+            let fifo = w.scratch("log.fifo");
+            kernel::make_fifo(&fifo, 0o600)?;
+            let name = fifo.to_string_lossy().into_owned();
+            let call = w
+                .launching("create", &[])?
+                .without_log()
+                .global(&["--log", &name])
+                .seconds(5);
+            let out = w.call(call)?;
+            w.is(!out.ok(), "create succeeded without its log");
+            w.nothing_made();
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
         id: "faults.full-disk-for-the-log",
         clause: "safety: a log that cannot be written is an error before anything is made",
         level: Level::Should,

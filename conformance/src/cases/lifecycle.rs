@@ -636,6 +636,28 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "lifecycle.run-forwards-real-time-signals",
+        clause: "reference: run forwards every signal that can be caught; 34 is the first that C libraries leave to programs",
+        config: |s| {
+            s.args(&[
+                "trap", "34", "64", "--", "await", "20", "--", "await", "20", "--", "exit", "9",
+            ])
+        },
+        steps: &[Step::Do(|w| {
+            let call = w.launching("run", &[])?;
+            let running = w.spawn(call)?;
+            w.wait(Cond::Said("trap"), 10)?;
+            for (signal, said) in [(34, "\"value\":34"), (64, "\"value\":64")] {
+                running.signal(signal)?;
+                w.wait(Cond::Said(said), 10)?;
+            }
+            let out = running.wait()?;
+            w.eq("exit status", out.code, 9);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
         id: "lifecycle.run-detached",
         clause: "reference: run --detach returns and leaves the container running",
         config: |s| s.args(&["sleep"]),

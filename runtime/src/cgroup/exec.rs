@@ -4,7 +4,7 @@
 
 use super::hierarchy::OwnCgroups;
 use super::paths::{CgroupPaths, Dir};
-use super::{Born, Cgroup, Door, Entrance, file, join_dir};
+use super::{Born, Cgroup, Door, Entrance, Share, file, join_dir};
 use crate::cli::args::SubCgroup;
 use crate::error::{Doing, Error, Result};
 use std::os::fd::OwnedFd;
@@ -23,6 +23,8 @@ pub enum Rights {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecCgroup {
     v1: Vec<PathBuf>,
+    /// Which of `v1` has the memory controller.
+    memory: Option<usize>,
     v2: Option<PathBuf>,
     /// Where init is now, when the process may go there instead: a container that has made sub-cgroups with
     /// controllers has no processes in its own cgroup and can have none, and one without a cgroup namespace may have
@@ -39,6 +41,7 @@ impl Cgroup {
     pub fn plan_exec(&self, sub: &SubCgroup, init: i32, rights: Rights) -> Result<ExecCgroup> {
         let mut out = ExecCgroup {
             v1: Vec::new(),
+            memory: None,
             v2: None,
             instead: None,
             rights,
@@ -51,8 +54,9 @@ impl Cgroup {
                     out.instead = where_init_is(dir, init)?;
                 }
             }
-            CgroupPaths::Legacy { unified, .. } => {
+            CgroupPaths::Legacy { hierarchies, unified } => {
                 out.v1 = self.v1_dirs(sub)?;
+                out.memory = hierarchies.iter().position(|h| h.has("memory"));
                 // The bare tree beside v1 has no controllers, so nobody makes sub-cgroups there on purpose.
                 out.v2 = unified.as_ref().map(Dir::path);
             }
@@ -196,9 +200,14 @@ impl ExecCgroup {
 
     /// What the process needs to enter the v1 hierarchies by itself, as with [`Cgroup::entrance`]; the v2 directory is
     /// left to clone3 or [`ExecCgroup::join_v2`].
-    pub fn v1_entrance(&self) -> Result<Entrance> {
+    pub fn v1_entrance(&self, share: Share) -> Result<Entrance> {
         let mut doors = Vec::new();
-        for path in &self.v1 {
+        let wanted = |n: usize| match share {
+            Share::All => true,
+            Share::AllButMemory => self.memory != Some(n),
+            Share::Memory => self.memory == Some(n),
+        };
+        for (_, path) in self.v1.iter().enumerate().filter(|(n, _)| wanted(*n)) {
             match file::open(path, "tasks") {
                 Ok(fd) => doors.push(Door {
                     fd,

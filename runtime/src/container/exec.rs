@@ -130,7 +130,10 @@ impl Entering<'_> {
         console_socket: Option<OwnedFd>,
     ) -> Result<(Process, Option<OwnedFd>)> {
         let steps = steps::exec_steps(self.plan, self.namespaces, self.keyring);
-        let entrances = vec![(Share::All, self.cgroup.v1_entrance()?)];
+        let entrances = [Share::AllButMemory, Share::Memory]
+            .into_iter()
+            .map(|share| Ok((share, self.cgroup.v1_entrance(share)?)))
+            .collect::<Result<_>>()?;
         let v2 = self.cgroup.dir_fds()?;
         let flags = Ns::ALL
             .into_iter()
