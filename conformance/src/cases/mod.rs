@@ -2,6 +2,7 @@
 
 mod caps;
 mod cgroup;
+mod cgroup2;
 mod cli;
 mod cve;
 mod devices;
@@ -23,13 +24,14 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 17] = [
+    let areas: [&'static [Case]; 18] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
         devices::CASES,
         namespaces::CASES,
         cgroup::CASES,
+        cgroup2::CASES,
         hooks::CASES,
         seccomp::CASES,
         exec::CASES,

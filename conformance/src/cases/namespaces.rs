@@ -47,7 +47,7 @@ impl Holder {
         );
         let child = command.spawn()?;
         drop(command);
-        let ready = kernel::poll_readable(&[read.as_raw_fd()], std::time::Duration::from_secs(5))?;
+        let ready = kernel::poll_readable(&[read.as_raw_fd()], crate::patience::seconds(5))?;
         if ready != [true] {
             return Err(Trouble::Fail(
                 "the harness's namespace holder did not start".into(),
