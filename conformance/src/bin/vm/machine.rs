@@ -14,7 +14,7 @@ use crate::guest::{Arch, Guest, Init};
 use crate::lines;
 
 /// What a guest needs from power-on to its first line, on a machine that does other things as well.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(240);
 /// From its last line to power-off.
 const SHUTDOWN: Duration = Duration::from_secs(60);
 /// How much of the console a failure shows.

@@ -163,8 +163,11 @@ fn lack(a: &Arguments, guest: &Guest) -> Option<String> {
     if let Some(name) = programs.iter().find(|name| !there(name)) {
         return Some(format!("{name} is not installed"));
     }
-    if guest.arch == Arch::Arm64 && a.arm64.is_none() {
-        return Some("the programs for arm64 could not be built here".to_owned());
+    if release(a, guest.arch).is_none() {
+        return Some(format!(
+            "the programs for {} could not be built here",
+            guest.arch.debian()
+        ));
     }
     if root_needed
         && std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) != 0)
@@ -172,6 +175,20 @@ fn lack(a: &Arguments, guest: &Guest) -> Option<String> {
         return Some("its image is made by root".to_owned());
     }
     None
+}
+
+/// Where the programs for guests of this architecture are.
+fn release(a: &Arguments, arch: Arch) -> Option<PathBuf> {
+    let own = match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::Arm64,
+        _ => return None,
+    };
+    match &a.release {
+        _ if arch != own => a.arm64.clone().filter(|_| arch == Arch::Arm64),
+        Some(dir) => Some(dir.clone()),
+        None => Some(std::env::current_exe().ok()?.parent()?.to_owned()),
+    }
 }
 
 /// Boots one guest with a shell.
@@ -203,15 +220,7 @@ fn prepare<'a>(
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let packages = packages::fetch(cache, guest.arch)?;
     let base = base::archive(cache, guest.arch, &packages)?;
-    let release = match (guest.arch, &a.arm64, &a.release) {
-        (Arch::Arm64, Some(dir), _) => dir.clone(),
-        (_, _, Some(dir)) => dir.clone(),
-        _ => std::env::current_exe()
-            .map_err(|e| e.to_string())?
-            .parent()
-            .map(Path::to_owned)
-            .unwrap_or_default(),
-    };
+    let release = release(a, guest.arch).ok_or("no programs for this guest")?;
     let initrd = dir.join("initrd");
     join(&initrd, &base, &release, job).map_err(|e| format!("{}: {e}", initrd.display()))?;
     let disk = base::disk(cache)?;
