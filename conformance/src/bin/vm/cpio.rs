@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(text.starts_with("07070100000001000081A4"));
-        assert!(text.contains("a\012345\0\0\0070701"));
+        assert!(text.contains("a\x0012345\x00\x00\x00070701"));
         assert!(text.trim_end_matches('\0').ends_with("TRAILER!!!"));
     }
 }
