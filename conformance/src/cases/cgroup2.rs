@@ -275,6 +275,14 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "cgroup2.memory-too-small-to-start",
+        clause: "reference: a create that the kernel kills for its own limit says so",
+        needs: MEMORY,
+        config: |s| s.set("/linux/resources/memory", json!({"limit": 8192, "swap": 8192})),
+        steps: &[Step::Fails(&Step::Create, &["OOM-killed"])],
+        ..Case::RUN
+    },
+    Case {
         id: "cgroup2.events-out-of-memory",
         clause: "reference events: a record of type oom; the command ends with the container",
         needs: MEMORY,

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes the disk of the systemd guest: Debian with the engines as packages, and with what a server has by default, but for
 # what would only cost time. Runs in a mount namespace of its own.
 #

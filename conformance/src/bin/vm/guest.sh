@@ -19,7 +19,7 @@ case $guest in
     v1)
         mount -t tmpfs -o mode=755 none /sys/fs/cgroup
         # A hierarchy for each controller that this kernel has, and systemd's own, as on the hosts that have version 1.
-        for controller in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
+        awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups | while read -r controller; do
             mkdir "/sys/fs/cgroup/$controller"
             mount -t cgroup -o "$controller" none "/sys/fs/cgroup/$controller"
         done

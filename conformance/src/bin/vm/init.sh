@@ -8,7 +8,9 @@ fail() {
     sync
     exit 1
 }
-mount -t proc none /proc && mount -t sysfs none /sys && mount -t devtmpfs none /dev || fail "no kernel file systems"
+mount -t proc none /proc || fail "no /proc"
+mount -t sysfs none /sys || fail "no /sys"
+mount -t devtmpfs none /dev || fail "no /dev"
 
 while read -r module; do
     insmod "/modules/$module" || fail "$module"

@@ -45,7 +45,7 @@ fn job(guest: &Guest, a: &Arguments) -> Job {
         cases: all
             .iter()
             .enumerate()
-            .filter(|(index, case)| (a.every && guest.can(case)) || guest.wants(case, *index))
+            .filter(|(index, case)| (a.every && guest.can(case)) || guest.wants(case, *index, runtime))
             .filter(|(_, case)| fits(&format!("{}/{runtime}/{}", guest.name, case.id)))
             .map(|(_, case)| case.id.to_owned())
             .collect(),

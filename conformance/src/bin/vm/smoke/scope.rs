@@ -13,8 +13,8 @@ pub enum Manager {
     User,
 }
 
-/// The words in front of a command for it to be the ordinary user's, in a service of the user's own.
-pub const AS_USER: [&str; 13] = [
+/// The words in front of a command for it to be the ordinary user's, who has a systemd of their own and no session.
+pub const AS_USER: [&str; 8] = [
     "runuser",
     "-u",
     "user",
@@ -23,11 +23,6 @@ pub const AS_USER: [&str; 13] = [
     "HOME=/home/user",
     "XDG_RUNTIME_DIR=/run/user/1000",
     "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus",
-    "systemd-run",
-    "--user",
-    "--quiet",
-    "--pipe",
-    "--wait",
 ];
 
 /// One scope.
@@ -101,9 +96,8 @@ impl Scope {
         let mut line: Vec<&str> = Vec::new();
         match self.manager {
             Manager::System => line.push("systemctl"),
-            // Up to the environment: the user's systemctl needs no service.
             Manager::User => {
-                line.extend(AS_USER.iter().take_while(|word| **word != "systemd-run"));
+                line.extend(AS_USER);
                 line.extend(["systemctl", "--user"]);
             }
         }
