@@ -306,7 +306,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "namespaces.network-device-dummy",
         clause: "config-linux.md#network-devices netDevices (1.3): moved in with its addresses, up",
-        needs: &[Need::Root, Need::Program("ip")],
+        needs: &[Need::Root, Need::Vm, Need::Program("ip")],
         config: |s| {
             s.set("/linux/netDevices", json!({"judged2": {}}));
             s.args(&["report", "--", "read", "/proc/net/fib_trie"]);
