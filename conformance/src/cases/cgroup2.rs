@@ -959,7 +959,7 @@ pub const CASES: &[Case] = &[
             s.args(&["sleep"]);
             let tag = s.place.tag.clone();
             s.set("/linux/cgroupsPath", json!(format!("/{tag}-parent/box")));
-            s.set("/linux/resources/cpu", json!({"quota": 40_000, "period": 80_000}));
+            s.set("/linux/resources/pids", json!({"limit": 44}));
         },
         steps: &[
             Step::Do(make_threaded_tree),
