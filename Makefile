@@ -3,9 +3,10 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+GUEST   ?= v2
 
 .DEFAULT_GOAL := build
-.PHONY: all build demo test check install uninstall bench soak setup clean help
+.PHONY: all build demo test test-vm vm-shell check install uninstall bench soak setup clean help
 # The scripts share one target directory and one package manager: -j is for cargo, not for us.
 .NOTPARALLEL:
 
@@ -19,10 +20,20 @@ demo:    ## a container from nothing, each command shown
 	tools/build
 	tools/demo
 
-test:    ## everything that proves the project: unit tests, conformance, engines (root for all of it)
+test:    ## everything that proves the project: unit tests, conformance, engines, machines (root for all of it)
 	tools/setup
 	tools/build
 	tools/test
+
+test-vm: ## the part of test that runs in virtual machines: cgroup v2 and v1, systemd and its engines, arm64
+	tools/setup
+	tools/build
+	tools/test-vm
+
+vm-shell: ## a shell in one of those machines; GUEST=v2, v1, systemd or arm64
+	tools/setup
+	tools/build
+	tools/test-vm --shell --guest '$(GUEST)'
 
 check:   ## formatting, lints, dependency rules, the other architecture
 	tools/setup
@@ -51,4 +62,4 @@ clean:
 	cargo clean
 
 help:    ## this list
-	@sed -n 's/^\([a-z]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\): *## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

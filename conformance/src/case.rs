@@ -40,6 +40,8 @@ pub enum Need {
     IdMappedMounts,
     /// The harness holds this capability (by number).
     Capability(u32, &'static str),
+    /// A virtual machine of the project's own (`make test-vm`), which may be changed and has every right.
+    Vm,
     /// This path exists.
     Path(&'static str),
     /// This program is installed.

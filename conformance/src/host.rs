@@ -178,6 +178,10 @@ pub fn probe_lack(need: Need) -> Option<String> {
             effective_capabilities() >> bit & 1 == 1,
             &format!("the harness lacks {name}"),
         ),
+        Need::Vm => unless(
+            fs::read_to_string("/proc/cmdline").is_ok_and(|words| words.contains("brig.guest=")),
+            "needs a virtual machine (make test-vm)",
+        ),
         Need::Path(p) => unless(Path::new(p).exists(), &format!("needs {p}")),
         Need::Program(p) => unless(find_program(p), &format!("needs the program {p}")),
         Need::Cpu(list) => unless(

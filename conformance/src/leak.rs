@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::Place;
 use crate::kernel;
+use crate::patience;
 
-/// How long what is on its way out may take.
-const GRACE: Duration = Duration::from_secs(3);
+/// How many seconds what is on its way out may take.
+const GRACE: u64 = 3;
 
 /// What was there before.
 pub struct Before {
@@ -60,7 +61,7 @@ fn mount_text(line: &str) -> String {
 
 /// Kills and names every descendant that is still alive after a grace.
 fn processes() -> Vec<String> {
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + patience::seconds(GRACE);
     loop {
         reap();
         let alive = descendants(std::process::id());
@@ -87,7 +88,7 @@ fn reap() {
 }
 
 fn reap_until_alone() {
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + patience::seconds(GRACE);
     while Instant::now() < end && !descendants(std::process::id()).is_empty() {
         reap();
         std::thread::sleep(Duration::from_millis(5));
@@ -208,7 +209,7 @@ pub fn remove_cgroup(dir: &Path) -> io::Result<()> {
     if freezer.exists() {
         let _ = fs::write(freezer, "THAWED");
     }
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + patience::seconds(GRACE);
     loop {
         for pid in fs::read_to_string(dir.join("cgroup.procs"))
             .unwrap_or_default()

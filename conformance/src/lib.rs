@@ -16,6 +16,7 @@ pub mod format;
 pub mod host;
 pub mod kernel;
 pub mod leak;
+pub mod patience;
 pub mod payload;
 pub mod scheduler;
 pub mod worker;

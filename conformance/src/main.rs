@@ -25,6 +25,7 @@ usage:
 options of run and matrix:
   --runtime PATH      the program to judge; a bare name is looked up in PATH
   --filter X          only cases whose id contains X; several separated by commas; ^X for ids that begin with X
+  --cases FILE        only cases whose ids are in FILE (one a line, # for remarks)
   --exclude X         no cases whose id contains X (as --filter)
   --format F          human (default), tap, json or junit
   --list              list what would run
@@ -34,6 +35,7 @@ options of run and matrix:
                       controllers are bound to v1)
   --ci FILE           fail on every skip whose case id is not in FILE (one id a line, # for remarks)
   --retries N         try a case that fails up to N times again: for a reference that has races of its own
+  --patience N        every deadline times N, for a slow machine (default 1)
   --work DIR          where bundles are made (default: a directory below TMPDIR or /var/tmp)
   --keep              keep the directories of failed cases
   --verbose           the commands of every case, not only of failed ones
@@ -55,10 +57,12 @@ struct Options {
     runtimes: Vec<PathBuf>,
     filter: Vec<String>,
     exclude: Vec<String>,
+    only: Option<Vec<String>>,
     format: Option<Format>,
     list: bool,
     jobs: Option<usize>,
     retries: u32,
+    patience: Option<u32>,
     expect: Option<PathBuf>,
     ci: Option<PathBuf>,
     view: CgroupView,
@@ -114,6 +118,7 @@ fn parse(args: &[&str]) -> Result<Options, String> {
         match name {
             "--runtime" => o.runtimes.push(value()?.into()),
             "--filter" => o.filter.extend(words(value()?)),
+            "--cases" => o.only = Some(load_ids(Path::new(&value()?))?),
             "--exclude" => o.exclude.extend(words(value()?)),
             "--format" => {
                 let v = value()?;
@@ -135,6 +140,11 @@ fn parse(args: &[&str]) -> Result<Options, String> {
             "--retries" => {
                 let v = value()?;
                 o.retries = v.parse().map_err(|_| format!("--retries {v:?} is no number"))?;
+            }
+            "--patience" => {
+                let v = value()?;
+                let n: u32 = v.parse().map_err(|_| format!("--patience {v:?} is no number"))?;
+                o.patience = Some(n);
             }
             "--expect" => o.expect = Some(value()?.into()),
             "--ci" => o.ci = Some(value()?.into()),
@@ -158,6 +168,7 @@ fn chosen(o: &Options) -> Vec<&'static Case> {
     cases::all()
         .into_iter()
         .filter(|c| o.filter.is_empty() || o.filter.iter().any(|f| fits(c.id, f)))
+        .filter(|c| (o.only.as_ref()).is_none_or(|ids| ids.iter().any(|id| id == c.id)))
         .filter(|c| !o.exclude.iter().any(|f| fits(c.id, f)))
         .collect()
 }
@@ -203,16 +214,19 @@ fn run(o: &Options) -> Result<bool, String> {
 
 fn undeclared_skips(o: &Options, verdicts: &[Verdict]) -> Result<Vec<&'static str>, String> {
     let Some(file) = &o.ci else { return Ok(Vec::new()) };
-    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-    let declared: Vec<&str> = text
-        .lines()
-        .map(|l| l.split('#').next().unwrap_or("").trim())
-        .collect();
+    let declared = load_ids(file)?;
     let skipped = verdicts
         .iter()
         .filter(|v| v.finding.outcome == Outcome::Skip)
         .map(|v| v.case.id);
-    Ok(skipped.filter(|id| !declared.contains(id)).collect())
+    Ok(skipped.filter(|id| !declared.iter().any(|d| d == id)).collect())
+}
+
+/// The ids in a file: one a line, `#` for remarks.
+fn load_ids(file: &Path) -> Result<Vec<String>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let ids = text.lines().map(|l| l.split('#').next().unwrap_or("").trim());
+    Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
 }
 
 fn judge(o: &Options, subject: &Subject, each: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, String> {
@@ -245,6 +259,7 @@ fn judge(o: &Options, subject: &Subject, each: impl FnMut(&Verdict)) -> Result<V
         work: &work,
         keep: o.keep,
         retries: o.retries,
+        patience: o.patience,
     };
     let verdicts = scheduler::run(&plan, &known, each).map_err(|e| format!("the harness failed: {e}"));
     if !o.keep {

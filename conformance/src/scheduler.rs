@@ -14,6 +14,7 @@ use crate::expectation::{Expectations, Known};
 use crate::host::{self, CgroupView};
 use crate::kernel;
 use crate::leak;
+use crate::patience;
 use crate::worker::{self, Finding, Outcome};
 
 /// A runtime under judgement.
@@ -91,6 +92,8 @@ pub struct Plan<'a> {
     /// How often a case that did not end as expected is tried again: for a reference whose own races are known, not for
     /// the runtime that is judged.
     pub retries: u32,
+    /// Every deadline times this.
+    pub patience: Option<u32>,
 }
 
 /// One judged case.
@@ -206,7 +209,11 @@ fn start(plan: &Plan<'_>, turn: Turn) -> io::Result<Active> {
     let tag = turn.tag();
     let dir = plan.work.join(&tag);
     fs::create_dir_all(&dir)?;
-    let child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(n) = plan.patience {
+        command.env(patience::VARIABLE, n.to_string());
+    }
+    let child = command
         .args(["__case", case.id, &tag, plan.view.name()])
         .arg(&plan.subject.path)
         .arg(&plan.subject.name)
@@ -221,7 +228,7 @@ fn start(plan: &Plan<'_>, turn: Turn) -> io::Result<Active> {
         child,
         fd,
         dir,
-        end: Instant::now() + Duration::from_secs(case.deadline),
+        end: Instant::now() + Duration::from_secs(case.deadline) * plan.patience.unwrap_or(1),
     })
 }
 
@@ -254,7 +261,7 @@ fn conclude(plan: &Plan<'_>, known: &Expectations, mut a: Active) -> io::Result<
     let finding = if overdue {
         Finding::failed(format!(
             "the case had not ended after {} s and was killed",
-            a.turn.case.deadline
+            a.turn.case.deadline * u64::from(plan.patience.unwrap_or(1))
         ))
     } else {
         load_finding(&a.dir)

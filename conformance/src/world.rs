@@ -17,9 +17,10 @@ use crate::case::{Cond, Fault, Step};
 use crate::config::{Place, Setup};
 use crate::kernel::{self, BeforeExec};
 use crate::leak;
+use crate::patience;
 
-/// How long one command of the runtime may take.
-pub const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
+/// How many seconds one command of the runtime may take.
+pub const COMMAND_DEADLINE: u64 = 20;
 
 /// Why a case stops before its end.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Call {
             env: Vec::new(),
             user: None,
             terminal: None,
-            deadline: COMMAND_DEADLINE,
+            deadline: patience::seconds(COMMAND_DEADLINE),
             log: true,
             root: true,
             listening: false,
@@ -134,7 +135,7 @@ impl Call {
     /// May take so many seconds.
     #[must_use]
     pub fn seconds(mut self, n: u64) -> Self {
-        self.deadline = Duration::from_secs(n);
+        self.deadline = patience::seconds(n);
         self
     }
 
@@ -809,7 +810,7 @@ impl World {
         what: &str,
         mut look: impl FnMut(&mut World) -> Option<T>,
     ) -> Result<T, Trouble> {
-        let end = Instant::now() + Duration::from_secs(seconds);
+        let end = Instant::now() + patience::seconds(seconds);
         loop {
             if let Some(found) = look(self) {
                 return Ok(found);

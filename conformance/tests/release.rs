@@ -33,7 +33,7 @@ fn program_header_types(file: &Path) -> Vec<u32> {
 #[ignore = "reads the release build: RELEASE_DIR=target/release after make build"]
 fn release_programs_are_static() {
     let dir = PathBuf::from(std::env::var_os("RELEASE_DIR").expect("RELEASE_DIR"));
-    for program in ["runb", "conformance", "engines", "bench"] {
+    for program in ["runb", "conformance", "engines", "vm", "bench"] {
         let types = program_header_types(&dir.join(program));
         assert!(
             !types.contains(&PT_INTERP),

@@ -173,11 +173,15 @@ fn die() {
     };
 }
 
-/// pidfd_open(2).
+/// pidfd_open(2). A process that is gone is ESRCH, also where its number lives on as that of a session or group: kernels
+/// before 6.9 say EINVAL then.
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers.
     let r = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = check(r, "pidfd_open", || pid.to_string())?;
+    let fd = check(r, "pidfd_open", || pid.to_string()).map_err(|e| match e.errno() {
+        Errno(libc::EINVAL) if pid > 0 => Error::new("pidfd_open", pid.to_string(), Errno(libc::ESRCH)),
+        _ => e,
+    })?;
     // SAFETY: fresh descriptor from the kernel.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

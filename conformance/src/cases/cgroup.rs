@@ -290,9 +290,13 @@ pub const CASES: &[Case] = &[
         },
         steps: &[
             Step::Do(|_| {
+                // The root has no weight, whatever the machine has.
+                let dir = std::path::Path::new("/sys/fs/cgroup/blkio/cf-weight-question");
+                std::fs::create_dir_all(dir)?;
                 let has = ["blkio.weight", "blkio.bfq.weight"]
                     .iter()
-                    .any(|f| std::path::Path::new("/sys/fs/cgroup/blkio").join(f).exists());
+                    .any(|f| dir.join(f).exists());
+                std::fs::remove_dir(dir)?;
                 if has {
                     Ok(())
                 } else {
@@ -351,6 +355,147 @@ pub const CASES: &[Case] = &[
                     &format!("blkio.throttle.{name}_device"),
                     &format!("{major}:{minor} {rate}"),
                 )?;
+            }
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.cpu-realtime",
+        clause: "config-linux.md#cpu realtimeRuntime realtimePeriod",
+        needs: &[
+            Need::Root,
+            Need::V1("cpu"),
+            Need::Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"),
+        ],
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set(
+                "/linux/resources/cpu",
+                json!({"realtimeRuntime": 2000, "realtimePeriod": 500_000}),
+            );
+        },
+        steps: &[
+            // A budget is part of the parent's, and the parent has none before somebody gives it one.
+            Step::Do(|w| {
+                let path = w.setup.place.cgroups_path();
+                let parent = std::path::Path::new(&path)
+                    .parent()
+                    .unwrap_or(std::path::Path::new("/"));
+                let dir = std::path::Path::new("/sys/fs/cgroup/cpu")
+                    .join(parent.strip_prefix("/").unwrap_or(parent));
+                std::fs::create_dir_all(&dir)?;
+                std::fs::write(dir.join("cpu.rt_runtime_us"), "50000")?;
+                Ok(())
+            }),
+            Step::Create,
+        ],
+        expect: |w| {
+            file(w, "cpu", "cpu.rt_runtime_us", "2000")?;
+            file(w, "cpu", "cpu.rt_period_us", "500000")
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.net-cls",
+        clause: "config-linux.md#network classID",
+        needs: &[Need::Root, Need::V1("net_cls")],
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set("/linux/resources/network", json!({"classID": 1_048_577}));
+        },
+        steps: CREATED,
+        expect: |w| file(w, "net_cls", "net_cls.classid", "1048577"),
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.net-prio",
+        clause: "config-linux.md#network priorities",
+        needs: &[Need::Root, Need::V1("net_prio")],
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set(
+                "/linux/resources/network",
+                json!({"priorities": [{"name": "lo", "priority": 7}]}),
+            );
+        },
+        steps: CREATED,
+        expect: |w| {
+            let got = w.cgroup_file("net_prio", "net_prio.ifpriomap")?;
+            w.is(
+                got.lines().any(|l| l == "lo 7"),
+                format!("lo has another priority: {got}"),
+            );
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.net-prio-of-no-device",
+        clause: "config-linux.md#network priorities: an interface that is not there is an error",
+        needs: &[Need::Root, Need::V1("net_prio")],
+        config: |s| {
+            s.set(
+                "/linux/resources/network",
+                json!({"priorities": [{"name": "no-such-dev", "priority": 7}]}),
+            )
+        },
+        steps: &[Step::Fails(&Step::Create, &["net_prio.ifpriomap"])],
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.hugetlb",
+        clause: "config-linux.md#huge-page-limits; reference: the reservation as well",
+        needs: &[Need::Root, Need::V1("hugetlb")],
+        config: |s| {
+            s.args(&["sleep"]);
+            s.set(
+                "/linux/resources/hugepageLimits",
+                json!([{"pageSize": "2MB", "limit": 4_194_304}]),
+            );
+        },
+        steps: CREATED,
+        expect: |w| {
+            file(w, "hugetlb", "hugetlb.2MB.limit_in_bytes", "4194304")?;
+            file(w, "hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes", "4194304")
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.rdma-of-no-device",
+        clause: "config-linux.md#rdma: what cannot be limited is an error",
+        needs: &[Need::Root, Need::V1("rdma")],
+        config: |s| {
+            s.set(
+                "/linux/resources/rdma",
+                json!({"no-such-hca": {"hcaHandles": 3, "hcaObjects": 10_000}}),
+            )
+        },
+        steps: &[Step::Fails(&Step::Create, &["rdma.max"])],
+        ..Case::RUN
+    },
+    Case {
+        id: "cgroup.every-controller",
+        clause: "config-linux.md#control-groups; reference: the container is in every hierarchy of the machine",
+        needs: &[Need::Root, Need::V1("perf_event"), Need::V1("misc")],
+        config: |s| s.args(&["sleep"]),
+        steps: CREATED,
+        expect: |w| {
+            let want = w.setup.place.cgroups_path();
+            for controller in [
+                "perf_event",
+                "misc",
+                "rdma",
+                "net_cls",
+                "net_prio",
+                "hugetlb",
+                "freezer",
+            ] {
+                let dir = w.cgroup(controller)?;
+                w.is(
+                    dir.ends_with(want.trim_start_matches('/')),
+                    format!("{controller}: {} is not {want}", dir.display()),
+                );
             }
             Ok(())
         },

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ fn race(w: &mut World, seconds: u64, prize: Prize) -> Ended {
     let victim = w.setup.place.outside().join("victim");
     fs::create_dir_all(volume.join("a"))?;
     symlink(&victim, volume.join("link"))?;
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + crate::patience::seconds(seconds);
     let mut good = 0;
     exchanging(volume.join("a"), volume.join("link"), || -> Ended {
         while Instant::now() < end {

@@ -2,6 +2,7 @@
 
 mod caps;
 mod cgroup;
+mod cgroup2;
 mod cli;
 mod cve;
 mod devices;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<&'static Case> {
         devices::CASES,
         namespaces::CASES,
         cgroup::CASES,
+        cgroup2::CASES,
         hooks::CASES,
         seccomp::CASES,
         exec::CASES,

@@ -47,7 +47,7 @@ impl Holder {
         );
         let child = command.spawn()?;
         drop(command);
-        let ready = kernel::poll_readable(&[read.as_raw_fd()], std::time::Duration::from_secs(5))?;
+        let ready = kernel::poll_readable(&[read.as_raw_fd()], crate::patience::seconds(5))?;
         if ready != [true] {
             return Err(Trouble::Fail(
                 "the harness's namespace holder did not start".into(),
@@ -357,6 +357,31 @@ pub const CASES: &[Case] = &[
             w.mentions(&out, &["invalid network device name", "a/b"]);
             let left = std::fs::read_to_string("/proc/self/net/dev")?;
             w.contains("the devices of the host", &left, &["judged0:", "judged1:"]);
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "namespaces.network-device-dummy",
+        clause: "config-linux.md#network-devices netDevices (1.3): moved in with its addresses, up",
+        needs: &[Need::Root, Need::Vm, Need::Program("ip")],
+        config: |s| {
+            s.set("/linux/netDevices", json!({"judged2": {}}));
+            s.args(&["report", "--", "read", "/proc/net/fib_trie"]);
+        },
+        steps: &[Step::Do(|w| {
+            kernel::unshare(libc::CLONE_NEWNET)?;
+            let ip = |words: &[&str]| Command::new("ip").args(words).stderr(Stdio::null()).status();
+            if !ip(&["link", "add", "judged2", "type", "dummy"])?.success() {
+                return Err(Trouble::Skip("no dummy network devices here".into()));
+            }
+            let _ = ip(&["addr", "add", "10.55.66.77/24", "dev", "judged2"])?;
+            let _ = ip(&["link", "set", "judged2", "up"])?;
+            let out = w.launch("run", &[])?;
+            crate::world::require(&out)?;
+            let done = w.did(&["read"])?;
+            let routes = done["value"].as_str().unwrap_or_default().to_owned();
+            w.contains("/proc/net/fib_trie", &routes, &["10.55.66.77"]);
             Ok(())
         })],
         ..Case::IDLE

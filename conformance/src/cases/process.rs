@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Level, Need, Step};
-use crate::world::{Ended, World};
+use crate::case::{Case, Cond, Level, Need, Step};
+use crate::world::{Ended, Trouble, World};
 
-fn env_of(w: &World) -> Result<Vec<String>, crate::world::Trouble> {
+fn env_of(w: &World) -> Result<Vec<String>, Trouble> {
     let report = w.report()?;
     let list = report["raw_env"].as_array().cloned().unwrap_or_default();
     Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
@@ -19,6 +19,37 @@ fn has_env(w: &mut World, entry: &str) -> Ended {
         format!("the environment lacks {entry}: {env:?}"),
     );
     Ok(())
+}
+
+/// Loading a profile changes the machine.
+const CONFINED: &[Need] = &[
+    Need::Root,
+    Need::Vm,
+    Need::AppArmor,
+    Need::Program("apparmor_parser"),
+];
+const PROFILE: &str = "brig-judged";
+
+/// A profile that allows everything but one file.
+fn load_profile(w: &mut World) -> Ended {
+    let text = format!(
+        "profile {PROFILE} flags=(attach_disconnected,mediate_deleted) {{\n  file,\n  capability,\n  network,\n  \
+         mount,\n  umount,\n  signal,\n  ptrace,\n  unix,\n  deny /data/secret rw,\n}}\n"
+    );
+    let file = w.scratch("profile");
+    std::fs::write(&file, text)?;
+    let loaded = std::process::Command::new("apparmor_parser")
+        .args(["--replace", "--skip-cache"])
+        .arg(&file)
+        .output()?;
+    if loaded.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&loaded.stderr).into_owned();
+        Err(Trouble::Fail(format!(
+            "the harness cannot load a profile: {said}"
+        )))
+    }
 }
 
 /// The cases of this area.
@@ -552,6 +583,76 @@ pub const CASES: &[Case] = &[
         clause: "config.md#linux-process apparmorProfile: a profile that cannot be applied is an error",
         needs: &[Need::Root, Need::NoAppArmor],
         config: |s| s.set("/process/apparmorProfile", json!("some-profile")),
+        steps: &[Step::Fails(&Step::Create, &["apparmor"])],
+        ..Case::RUN
+    },
+    Case {
+        id: "process.rlimit-above-the-hard-one",
+        clause: "config.md#posix-process rlimits: who has the right may raise",
+        needs: &[Need::Root, Need::Capability(24, "CAP_SYS_RESOURCE")],
+        config: |s| {
+            s.set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_NOFILE", "soft": 800_000, "hard": 900_000}]),
+            )
+        },
+        expect: |w| w.fact("/rlimits/NOFILE", [800_000, 900_000]),
+        ..Case::RUN
+    },
+    Case {
+        id: "process.oom-score-adj-negative",
+        clause: "config.md#linux-process oomScoreAdj: who has the right may lower",
+        needs: &[Need::Root, Need::Capability(24, "CAP_SYS_RESOURCE")],
+        config: |s| s.set("/process/oomScoreAdj", json!(-500)),
+        expect: |w| w.fact("/oom_score_adj", "-500"),
+        ..Case::RUN
+    },
+    Case {
+        id: "process.apparmor",
+        clause: "config.md#linux-process apparmorProfile: the program and whatever exec brings are confined",
+        needs: CONFINED,
+        config: |s| {
+            s.file("/data/secret", "");
+            s.set("/process/apparmorProfile", json!(PROFILE));
+            s.args(&["report", "--", "open", "rw", "/data/secret", "--", "sleep"]);
+        },
+        steps: &[
+            Step::Do(load_profile),
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Said("secret"), 5),
+        ],
+        expect: |w| {
+            w.fact("/attr", format!("{PROFILE} (enforce)"))?;
+            w.errno(&["open", "rw", "/data/secret"], libc::EACCES)?;
+            let report = w.exec_report(&[])?;
+            w.eq("label of exec", &report["attr"], format!("{PROFILE} (enforce)"));
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "process.apparmor-of-exec",
+        clause: "reference exec --apparmor: a profile of its own",
+        needs: CONFINED,
+        steps: &[
+            Step::Do(load_profile),
+            Step::Create,
+            Step::Start,
+            Step::Wait(Cond::Status("running"), 5),
+        ],
+        expect: |w| {
+            let report = w.exec_report(&["--apparmor", PROFILE])?;
+            w.eq("label of exec", &report["attr"], format!("{PROFILE} (enforce)"));
+            Ok(())
+        },
+        ..Case::SLEEP
+    },
+    Case {
+        id: "process.apparmor-unknown",
+        clause: "config.md#linux-process apparmorProfile: a profile that is not loaded is an error",
+        needs: &[Need::Root, Need::AppArmor],
+        config: |s| s.set("/process/apparmorProfile", json!("no-such-profile")),
         steps: &[Step::Fails(&Step::Create, &["apparmor"])],
         ..Case::RUN
     },

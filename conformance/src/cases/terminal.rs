@@ -66,11 +66,11 @@ impl Console {
     }
 
     fn receive(&self) -> Result<(OwnedFd, String), Trouble> {
-        if kernel::poll_readable(&[self.listener.as_raw_fd()], Duration::from_secs(5))? != [true] {
+        if kernel::poll_readable(&[self.listener.as_raw_fd()], crate::patience::seconds(5))? != [true] {
             return Err(Trouble::Fail("nobody connected to the console socket".into()));
         }
         let (stream, _) = self.listener.accept()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(crate::patience::seconds(5)))?;
         Ok(kernel::receive_descriptor(&stream)?)
     }
 }

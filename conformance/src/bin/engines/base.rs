@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{command, lab};
+use crate::{command, lab, mirror};
 
 /// What is in the image. A change of this text is another image.
 const RECIPE: [&str; 3] = ["--variant=minbase", "--include=busybox-static", "bookworm"];
@@ -59,7 +59,7 @@ fn make(cache: &Path, image: &Path) -> Result<(), String> {
         .arg(&tree)
         .arg(&part)
         .arg(debootstrap);
-    bootstrap.args(RECIPE).arg(&tree).arg(mirror());
+    bootstrap.args(RECIPE).arg(&tree).arg(mirror::debian());
     let mut tar = Command::new("tar");
     tar.args(LEFT_OUT.iter().map(|path| format!("--exclude={path}")));
     tar.arg("--one-file-system")
@@ -85,24 +85,4 @@ fn make(cache: &Path, image: &Path) -> Result<(), String> {
         }
     }
     made.map_err(|e| format!("the base image: {e}"))
-}
-
-/// The Debian mirror that this machine's own package manager uses, else the public one.
-fn mirror() -> String {
-    let mut texts = vec![std::fs::read_to_string("/etc/apt/sources.list").unwrap_or_default()];
-    for entry in std::fs::read_dir("/etc/apt/sources.list.d")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        texts.push(std::fs::read_to_string(entry.path()).unwrap_or_default());
-    }
-    let own = texts
-        .iter()
-        .flat_map(|text| text.lines())
-        .filter(|line| !line.starts_with('#'));
-    own.flat_map(|line| line.split_whitespace())
-        .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
-        .unwrap_or("http://deb.debian.org/debian")
-        .to_owned()
 }

@@ -16,6 +16,7 @@ mod host;
 mod lab;
 mod leaks;
 mod limits;
+mod mirror;
 mod nested;
 mod podman;
 mod soak;

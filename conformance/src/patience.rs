@@ -1,0 +1,21 @@
+//! How much slower than a quiet machine this one may be. Every deadline is multiplied by it; nothing else is.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Says it to the worker processes.
+pub const VARIABLE: &str = "CONFORMANCE_PATIENCE";
+
+fn factor() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| {
+        let said = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+        said.unwrap_or(1).max(1)
+    })
+}
+
+/// A deadline of so many seconds on a quiet machine.
+#[must_use]
+pub fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n) * factor()
+}
