@@ -25,7 +25,7 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 18] = [
+    let areas: [&'static [Case]; 19] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
