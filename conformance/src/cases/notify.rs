@@ -102,6 +102,8 @@ pub const CASES: &[Case] = &[
             let run = w.spawn(run)?;
             // The runtime stays, so it is the process to watch.
             host.hears_ready(w, run.pid())?;
+            // A barrier that the runtime may wait behind goes with its socket.
+            drop(host);
             let id = w.id.clone();
             w.succeed(&["kill", &id, "KILL"])?;
             w.eq("the exit status", run.wait()?.code, 128 + libc::SIGKILL);
