@@ -36,14 +36,14 @@ pub enum Kind {
     Datagram,
 }
 
-fn socket(kind: Kind) -> Result<OwnedFd> {
+fn socket(kind: Kind, flags: i32) -> Result<OwnedFd> {
     let kind = match kind {
         Kind::Stream => libc::SOCK_STREAM,
         Kind::SeqPacket => libc::SOCK_SEQPACKET,
         Kind::Datagram => libc::SOCK_DGRAM,
     };
     // SAFETY: no pointers.
-    let r = unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) };
+    let r = unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC | flags, 0) };
     check(r as i64, "socket", || "AF_UNIX").map(own)
 }
 
@@ -70,7 +70,15 @@ fn address(path: &Path) -> Result<(libc::sockaddr_un, libc::socklen_t)> {
 
 /// connect(2) to a path of at most 107 bytes. A longer one can be reached as `/proc/self/fd/N/name`.
 pub fn connect(path: &Path, kind: Kind) -> Result<OwnedFd> {
-    let fd = socket(kind)?;
+    connect_socket(socket(kind, 0)?, path)
+}
+
+/// The same with a socket that never blocks, not in this call either: EAGAIN when the listener's queue is full.
+pub fn connect_nonblocking(path: &Path, kind: Kind) -> Result<OwnedFd> {
+    connect_socket(socket(kind, libc::SOCK_NONBLOCK)?, path)
+}
+
+fn connect_socket(fd: OwnedFd, path: &Path) -> Result<OwnedFd> {
     let (addr, len) = address(path)?;
     check_restart(
         // SAFETY: `addr` is initialised and `len` is within it.
@@ -92,7 +100,7 @@ pub fn listen(path: &Path, kind: Kind) -> Result<OwnedFd> {
 
 /// bind(2) only: for datagram sockets.
 pub fn bind(path: &Path, kind: Kind) -> Result<OwnedFd> {
-    let fd = socket(kind)?;
+    let fd = socket(kind, 0)?;
     let (addr, len) = address(path)?;
     // SAFETY: `addr` is initialised and `len` is within it.
     let r = unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) };
