@@ -172,7 +172,7 @@ fn serve(
     let mut deadline = Deadline::after(PATIENCE);
     // A child that waits for its id maps is served first; one that runs by itself leaves us time.
     if !needs_setup {
-        answers.beside(&served.process)?;
+        beside(wire, served, answers)?;
     }
     loop {
         sys::wait::readable(wire.fd(), deadline).doing(|| {
@@ -189,9 +189,11 @@ fn serve(
             Report::Ask(Request::Setup) => {
                 answers.setup(&served.process)?;
                 wire.answer(Answer::Go)?;
-                answers.beside(&served.process)?;
+                beside(wire, served, answers)?;
                 continue;
             }
+            // Done beside the child, and so before this.
+            Report::Ask(Request::Cgroup) => {}
             Report::Ask(Request::Hooks) => answers.hooks(&served.process)?,
             Report::Ask(Request::Ready) => {
                 answers.ready(&served.process)?;
@@ -227,6 +229,22 @@ fn serve(
             return reap_stage(served);
         }
     }
+}
+
+/// When our own part fails because the child has died meanwhile (systemd cannot move what is gone), its last words are the cause.
+fn beside(wire: &Wire, served: &Served, answers: &mut dyn Answers) -> Result<()> {
+    answers
+        .beside(&served.process)
+        .map_err(|e| last_words(wire).unwrap_or(e))
+}
+
+fn last_words(wire: &Wire) -> Option<Error> {
+    while sys::wait::readable(wire.fd(), Deadline::after(Duration::ZERO)).is_ok() {
+        if let (Report::Failed { errno, text, .. }, _) = wire.next().ok()?? {
+            return Some(Error::received(text, errno));
+        }
+    }
+    None
 }
 
 /// After Ready it is the exec; before, the child died without a word.

@@ -5,6 +5,7 @@
 //! child                                    parent
 //!   Stage{pid}      (only with two forks)    the init's pid as the parent sees it
 //!   Ask(Setup)    -> id maps, cgroup, limits -> Go
+//!   Ask(Cgroup)   -> systemd has moved it   -> Go
 //!   Ask(Hooks)    -> prestart, createRuntime -> Go
 //!   Console + fd                             terminal master for a foreground run or exec
 //!   Busy(what)                               a hook without deadline runs in the child
@@ -25,6 +26,8 @@ use sys::socket;
 pub enum Request {
     /// Write the id maps, join the cgroup, set limits.
     Setup,
+    /// Only with systemd: be in the cgroup.
+    Cgroup,
     /// Run the hooks that belong into the runtime's namespaces.
     Hooks,
     /// Record that the container is made; afterwards the child lives on without the parent.
@@ -203,8 +206,9 @@ fn decode(bytes: &[u8]) -> Result<Report> {
         b'S' => Report::Stage(f.number()?),
         b'A' => Report::Ask(match f.byte()? {
             0 => Request::Setup,
-            1 => Request::Hooks,
-            2 => Request::Ready,
+            1 => Request::Cgroup,
+            2 => Request::Hooks,
+            3 => Request::Ready,
             n => return Err(Error::new(format!("unknown request {n} of the container's init"))),
         }),
         b'C' => Report::Console,
@@ -231,6 +235,7 @@ mod tests {
         for report in [
             Report::Stage(42),
             Report::Ask(Request::Setup),
+            Report::Ask(Request::Cgroup),
             Report::Ask(Request::Hooks),
             Report::Ask(Request::Ready),
             Report::Console,

@@ -6,6 +6,7 @@ use super::hierarchy::{Layout, Mounted};
 use super::limits;
 use super::paths::CgroupPaths;
 use super::plan::{self, UsageCheck, Write};
+use super::systemd::{self, Line, Manager, Unit};
 use super::{Cgroup, file};
 use crate::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 use crate::error::{Error, Result};
@@ -212,6 +213,10 @@ impl Before {
         Ok(None)
     }
 
+    fn as_lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.lines.iter().map(|line| (self.file.as_str(), line.as_str()))
+    }
+
     fn put_back(&self) -> Result<()> {
         for line in &self.lines {
             file::write(&self.path, &self.file, line)?;
@@ -274,8 +279,30 @@ impl Cgroup {
         for write in &plan.writes {
             before.extend(Before::read(&self.paths, write)?);
         }
-        let writes: Vec<&Write> = plan.writes.iter().collect();
-        limits::apply_writes(&self.paths, &writes).map_err(|e| put_back(e, &before))
+        let Some(unit) = &self.unit else {
+            let writes: Vec<&Write> = plan.writes.iter().collect();
+            return limits::apply_writes(&self.paths, &writes).map_err(|e| put_back(e, &before));
+        };
+        self.update_unit(unit, plan, &before)
+    }
+
+    /// systemd is told first: what it cannot express lands with the writes after it. When one of those fails, it is told the old
+    /// values again.
+    fn update_unit(&self, unit: &Unit, plan: &UpdatePlan, before: &[Before]) -> Result<()> {
+        let mut manager = Manager::connect(unit.bus)?;
+        let version = manager.facts().version;
+        let cpu = plan.merged.cpu.as_ref();
+        let mut writes = plan.writes.clone();
+        systemd::round_quota(&mut writes, cpu);
+        let lines: Vec<Line<'_>> = writes.iter().map(systemd::line_of).collect();
+        let properties = systemd::of_lines(&lines, version, cpu);
+        manager.set_properties(unit, &properties)?;
+        let writes: Vec<&Write> = writes.iter().collect();
+        limits::apply_writes(&self.paths, &writes).map_err(|e| {
+            let lines: Vec<Line<'_>> = before.iter().flat_map(Before::as_lines).collect();
+            let properties = systemd::of_lines(&lines, version, cpu);
+            put_back(e.and_also(manager.set_properties(unit, &properties)), before)
+        })
     }
 }
 

@@ -237,8 +237,8 @@ fn dispatch(invocation: &Invocation, command: &Command) -> Result<i32> {
         )?),
         Command::Man(directory) => man::save_pages(directory).map(|()| 0),
         Command::Spec(args) => spec::run(invocation, args),
-        Command::Plan(args) => print(&preview::plan(args.bundle.as_deref())?),
-        Command::Check(args) => print(&preview::check(args.bundle.as_deref())?),
+        Command::Plan(args) => print(&preview::plan(invocation, args.bundle.as_deref())?),
+        Command::Check(args) => print(&preview::check(invocation, args.bundle.as_deref())?),
         Command::Create(args) => {
             run_sealed(invocation)?;
             container::create::create(invocation, args).map(|()| 0)

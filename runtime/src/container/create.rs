@@ -3,10 +3,10 @@
 //! May not: leave anything behind when it fails, whatever it had made.
 
 use super::{boot_id, probe_identity};
-use crate::cgroup::rdt;
-use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
+use crate::cgroup::systemd::{self, Manager, UnitPlan};
+use crate::cgroup::{self, Born, Cgroup, CgroupPaths, Phase as Limits, Share, rdt};
 use crate::cli::Invocation;
-use crate::cli::args::{self, CgroupDriver, Rootless};
+use crate::cli::args::{self, CgroupDriver, Global, Rootless};
 use crate::console::{self, Attendance};
 use crate::error::{Doing, Error, Result};
 use crate::facts::HostFacts;
@@ -54,14 +54,11 @@ pub fn make(
     parking: Parking,
     attendance: Attendance,
 ) -> Result<Made> {
-    if invocation.global.cgroup_driver == CgroupDriver::Systemd {
-        return Err(Error::new(
-            "systemd cgroup flag passed, but systemd support for managing cgroups is not available \
-             (configure the cgroupfs driver)",
-        ));
-    }
     let paths = Paths::of(args)?;
-    let mut planned = Planned::load(&paths.bundle, |bundle| options(args, bundle))?;
+    let mut planned = Planned::load(&invocation.global, &paths.bundle, |bundle| {
+        options(invocation, args, bundle)
+    })?;
+    let manager = planned.manager.take();
     match invocation.global.rootless {
         Rootless::Auto => {}
         said => planned.plan.cgroup.rootless = said == Rootless::Yes,
@@ -81,7 +78,7 @@ pub fn make(
         dir: &dir,
         parking,
     };
-    match building.build(&planned.json) {
+    match building.build(&planned.json, manager) {
         Ok(Built {
             process,
             master,
@@ -108,17 +105,32 @@ pub struct Planned {
     pub json: Vec<u8>,
     layout: cgroup::Layout,
     own: cgroup::OwnCgroups,
+    /// With the systemd driver: it was asked what it can do, and will be asked to do it.
+    manager: Option<Manager>,
 }
 
 impl Planned {
     /// Reads the bundle and the host; nothing is changed.
-    pub fn load(bundle: &Path, options: impl FnOnce(&Path) -> Result<Options>) -> Result<Planned> {
+    pub fn load(
+        global: &Global,
+        bundle: &Path,
+        options: impl FnOnce(&Path) -> Result<Options>,
+    ) -> Result<Planned> {
         let (json, config) = plan::load_config(bundle)?;
         let own = cgroup::OwnCgroups::probe()?;
-        let layout = cgroup::probe_layout(&own)?;
+        let mut layout = cgroup::probe_layout(&own)?;
+        let facts = HostFacts::probe()?;
+        let manager = match global.cgroup_driver {
+            CgroupDriver::Fs => None,
+            CgroupDriver::Systemd => Some(connect_systemd(global.rootless, &facts)?),
+        };
+        if let Some(manager) = &manager {
+            layout = layout.below(&manager.facts().control_group)?;
+        }
         let facts = HostFacts {
             cgroup_mode: layout.mode(),
-            ..HostFacts::probe()?
+            systemd: manager.as_ref().map(|m| m.facts().clone()),
+            ..facts
         };
         let wants_rdt = config.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some());
         let rdt = if wants_rdt { rdt::probe_rdt()? } else { None };
@@ -129,8 +141,14 @@ impl Planned {
             json,
             layout,
             own,
+            manager,
         })
     }
+}
+
+fn connect_systemd(rootless: Rootless, facts: &HostFacts) -> Result<Manager> {
+    systemd::check_booted()?;
+    Manager::connect(systemd::probe_bus(rootless, facts))
 }
 
 /// The caller's paths, absolute before the working directory changes.
@@ -157,12 +175,13 @@ impl Paths {
     }
 }
 
-fn options(args: &args::Create, bundle: &Path) -> Result<Options> {
+fn options(invocation: &Invocation, args: &args::Create, bundle: &Path) -> Result<Options> {
     let listen_fds = listen_fds()?;
     let preserve_fds = args.preserve_fds.saturating_add(listen_fds);
     check_preserved(preserve_fds)?;
     Ok(Options {
         id: args.id.as_str().to_string(),
+        tool: invocation.identity.name(),
         bundle: bundle.to_path_buf(),
         pivot: if args.no_pivot {
             Pivot::MoveMount
@@ -218,7 +237,7 @@ struct Building<'a> {
 }
 
 impl Building<'_> {
-    fn build(&self, json: &[u8]) -> Result<Built> {
+    fn build(&self, json: &[u8], mut manager: Option<Manager>) -> Result<Built> {
         let plan = self.plan;
         let prepared = Prepared {
             sources: rootfs::open_sources(&plan.rootfs)?,
@@ -237,13 +256,19 @@ impl Building<'_> {
         plan.rdt
             .as_ref()
             .map_or(Ok(()), rdt::RdtPlan::create)
-            .and_then(|()| cgroup.apply_limits(&plan.cgroup, Limits::Early))
-            .and_then(|()| self.start_init(&cgroup, record, prepared))
+            // The cgroup of a unit is there later, and so are its limits.
+            .and_then(|()| match manager {
+                None => cgroup.apply_limits(&plan.cgroup, Limits::Early),
+                Some(_) => Ok(()),
+            })
+            .and_then(|()| self.start_init(&cgroup, record, prepared, manager.as_mut()))
             .map_err(|e| {
-                let groups = rdt.map_or(Ok(()), |r| r.destroy());
-                e.and_also(cgroup.kill_all())
-                    .and_also(cgroup.destroy())
-                    .and_also(groups)
+                let e = e.and_also(rdt.map_or(Ok(()), |r| r.destroy()));
+                // A unit that was there before us is somebody else's.
+                match manager.is_some_and(|m| m.is_taken()) {
+                    true => e,
+                    false => e.and_also(cgroup.kill_all()).and_also(cgroup.destroy()),
+                }
             })
     }
 
@@ -261,6 +286,7 @@ impl Building<'_> {
             owner: self.facts.euid,
             annotations: self.plan.annotations.clone(),
             cgroup: self.plan.cgroup.paths.clone(),
+            unit: self.plan.cgroup.unit.as_ref().map(|u| u.unit.clone()),
             rdt: self.plan.rdt.as_ref().map(rdt::RdtPlan::record),
             namespaces: self.plan.namespaces.clone(),
             keyring: self.plan.options.keyring,
@@ -268,17 +294,26 @@ impl Building<'_> {
         })
     }
 
-    fn start_init(&self, cgroup: &Cgroup, record: Record, prepared: Prepared) -> Result<Built> {
+    fn start_init(
+        &self,
+        cgroup: &Cgroup,
+        record: Record,
+        prepared: Prepared,
+        manager: Option<&mut Manager>,
+    ) -> Result<Built> {
         let plan = self.plan;
         let (gate, until) = match self.parking {
             Parking::ForStart => (Some(Gate::make(self.dir)?), Until::Parked),
             Parking::Never => (None, Until::Executed),
         };
-        if !has_atomic_device_rules(cgroup) {
+        if manager.is_none() && !has_atomic_device_rules(cgroup) {
             cgroup.apply_devices(&plan.cgroup)?;
         }
         let steps = steps::init_steps(plan, self.parking);
-        let v2 = cgroup.dir_fd()?;
+        let v2 = match manager {
+            None => cgroup.dir_fd()?,
+            Some(_) => None,
+        };
         let entrances = open_entrances(&steps, cgroup)?;
         let bundle = plan.options.bundle.to_string_lossy();
         let make_child = |wire| Child {
@@ -317,6 +352,8 @@ impl Building<'_> {
             record,
             master: None,
             limited: false,
+            unit: plan.cgroup.unit.as_ref().zip(manager),
+            asked: false,
         };
         let flags = steps::clone_flags(plan);
         let into = v2.as_ref().map(|d| d.as_fd());
@@ -420,12 +457,54 @@ struct Parent<'a> {
     record: Record,
     master: Option<OwnedFd>,
     limited: bool,
+    /// With the systemd driver: what it makes, and the way to it.
+    unit: Option<(&'a UnitPlan, &'a mut Manager)>,
+    /// It was asked for the unit.
+    asked: bool,
 }
 
 impl Parent<'_> {
+    /// As early as there is a process: the job takes systemd some milliseconds, which the child uses.
+    fn ask_for_unit(&mut self, process: &Process) -> Result<()> {
+        match &mut self.unit {
+            Some((plan, manager)) if !std::mem::replace(&mut self.asked, true) => {
+                manager.begin(plan, process.pid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the unit, and does with it what the cgroupfs driver has done before there was a process. The child waits too
+    /// (Request::Cgroup), so nothing of the container's has run outside of these rules.
+    fn move_into_unit(&mut self, process: &Process) -> Result<()> {
+        let Some((unit, manager)) = &mut self.unit else {
+            return Ok(());
+        };
+        manager.finish(unit, process.pid)?;
+        let plan = &self.building.plan.cgroup;
+        cgroup::complete(plan)?;
+        // systemd has put it where it has a controller in use; in v1 hierarchies beside those, and in a slice, it is not yet.
+        if systemd::is_slice(&unit.unit.name) || matches!(plan.paths, CgroupPaths::Legacy { .. }) {
+            self.cgroup.join(process.pid, Share::All, Born::Outside)?;
+        }
+        self.cgroup.apply_devices(plan)?;
+        self.cgroup.apply_limits(plan, Limits::Early)?;
+        self.delegate()
+    }
+
+    fn delegate(&self) -> Result<()> {
+        match self.building.plan.cgroup_owner() {
+            Some(uid) => self.cgroup.delegate(uid),
+            None => Ok(()),
+        }
+    }
+
     /// Memory and pids last: they would count our own set-up against the container.
     fn apply_late_limits(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.limited, true) {
+            if let Some((unit, manager)) = &mut self.unit {
+                manager.set_properties(&unit.unit, &unit.late)?;
+            }
             self.cgroup
                 .apply_limits(&self.building.plan.cgroup, Limits::Late)?;
         }
@@ -434,7 +513,11 @@ impl Parent<'_> {
 }
 
 impl Answers for Parent<'_> {
-    fn beside(&mut self, _: &Process) -> Result<()> {
+    fn beside(&mut self, process: &Process) -> Result<()> {
+        if self.unit.is_some() {
+            self.ask_for_unit(process)?;
+            return self.move_into_unit(process);
+        }
         match has_atomic_device_rules(self.cgroup) {
             true => self.cgroup.apply_devices(&self.building.plan.cgroup),
             false => Ok(()),
@@ -443,8 +526,9 @@ impl Answers for Parent<'_> {
 
     fn setup(&mut self, process: &Process) -> Result<()> {
         let plan = self.building.plan;
-        if let Some(uid) = plan.cgroup_owner() {
-            self.cgroup.delegate(uid)?;
+        match self.unit {
+            Some(_) => self.ask_for_unit(process)?,
+            None => self.delegate()?,
         }
         if let Some(maps) = &plan.id_maps {
             idmap::apply_id_maps(maps, process.pid, self.building.facts)?;
@@ -508,7 +592,7 @@ impl Answers for Parent<'_> {
 /// v2 rules are one program that is in force or not, so they can be loaded while the child works. v1 rules are written one
 /// by one, beginning with "deny all": a child that made its nodes in between would be refused.
 fn has_atomic_device_rules(cgroup: &Cgroup) -> bool {
-    !matches!(cgroup.paths(), cgroup::CgroupPaths::Legacy { .. })
+    !matches!(cgroup.paths(), CgroupPaths::Legacy { .. })
 }
 
 /// Whether the kernel has killed for memory in this cgroup; a cgroup that cannot be read tells nothing.
