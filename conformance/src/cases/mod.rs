@@ -15,6 +15,7 @@ mod namespaces;
 mod process;
 mod rootless;
 mod seccomp;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -23,7 +24,7 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 17] = [
+    let areas: [&'static [Case]; 18] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
@@ -41,6 +42,7 @@ pub fn all() -> Vec<&'static Case> {
         rootless::CASES,
         faults::CASES,
         cve::CASES,
+        systemd::CASES,
     ];
     areas.into_iter().flatten().collect()
 }
