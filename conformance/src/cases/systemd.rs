@@ -69,8 +69,12 @@ fn property(unit: &str, name: &str) -> Result<String, Trouble> {
 }
 
 fn properties(w: &mut World, unit: &str, wanted: &[(&str, &str)]) -> Ended {
+    let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+    let shown = systemctl(&["show", "--property", &names.join(","), unit])?;
     for (name, value) in wanted {
-        let got = property(unit, name)?;
+        let got = shown
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
         w.eq(&format!("{name} of {unit}"), got, value);
     }
     Ok(())

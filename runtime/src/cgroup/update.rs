@@ -290,7 +290,7 @@ impl Cgroup {
     /// values again.
     fn update_unit(&self, unit: &Unit, plan: &UpdatePlan, before: &[Before]) -> Result<()> {
         let mut manager = Manager::connect(unit.bus)?;
-        let version = manager.facts().version;
+        let version = manager.probe_facts()?.version;
         let cpu = plan.merged.cpu.as_ref();
         let mut writes = plan.writes.clone();
         systemd::round_quota(&mut writes, cpu);

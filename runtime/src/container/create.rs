@@ -120,16 +120,19 @@ impl Planned {
         let own = cgroup::OwnCgroups::probe()?;
         let mut layout = cgroup::probe_layout(&own)?;
         let facts = HostFacts::probe()?;
-        let manager = match global.cgroup_driver {
-            CgroupDriver::Fs => None,
-            CgroupDriver::Systemd => Some(connect_systemd(global.rootless, &facts)?),
+        let (manager, systemd) = match global.cgroup_driver {
+            CgroupDriver::Fs => (None, None),
+            CgroupDriver::Systemd => {
+                systemd::check_booted()?;
+                let mut manager = Manager::connect(systemd::probe_bus(global.rootless, &facts))?;
+                let about = manager.probe_facts()?;
+                layout = layout.below(&about.control_group)?;
+                (Some(manager), Some(about))
+            }
         };
-        if let Some(manager) = &manager {
-            layout = layout.below(&manager.facts().control_group)?;
-        }
         let facts = HostFacts {
             cgroup_mode: layout.mode(),
-            systemd: manager.as_ref().map(|m| m.facts().clone()),
+            systemd,
             ..facts
         };
         let wants_rdt = config.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some());
@@ -144,11 +147,6 @@ impl Planned {
             manager,
         })
     }
-}
-
-fn connect_systemd(rootless: Rootless, facts: &HostFacts) -> Result<Manager> {
-    systemd::check_booted()?;
-    Manager::connect(systemd::probe_bus(rootless, facts))
 }
 
 /// The caller's paths, absolute before the working directory changes.

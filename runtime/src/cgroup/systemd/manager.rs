@@ -22,7 +22,7 @@ const JOB: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Manager {
     connection: Connection,
-    facts: SystemdFacts,
+    bus: Bus,
     /// For messages.
     whom: String,
     /// The number of the StartTransientUnit that is under way.
@@ -32,22 +32,21 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Connects, and asks what a plan has to know.
+    /// Connects to the systemd behind a bus.
     pub fn connect(bus: Bus) -> Result<Manager> {
-        let (mut connection, whom) = bus::connect(bus)?;
-        let facts = ask(&mut connection, bus).map_err(|e| explain(e, bus, &whom))?;
+        let (connection, whom) = bus::connect(bus)?;
         Ok(Manager {
             connection,
-            facts,
+            bus,
             whom,
             starting: None,
             taken: false,
         })
     }
 
-    /// What is known about it.
-    pub fn facts(&self) -> &SystemdFacts {
-        &self.facts
+    /// Asks what a plan has to know.
+    pub fn probe_facts(&mut self) -> Result<SystemdFacts> {
+        ask(&mut self.connection, self.bus).map_err(|e| explain(e, self.bus, &self.whom))
     }
 
     /// True when a start has failed because a unit of this name is there already: it is not ours to stop.
@@ -74,7 +73,7 @@ impl Manager {
             None => Err(Failure::from(Error::new("it was not asked for"))),
         };
         let job = started
-            .map_err(|e| explain(e, self.facts.bus, &self.whom))
+            .map_err(|e| explain(e, self.bus, &self.whom))
             .doing(|| format!("unable to start unit {unit:?}"))?;
         let over = self.await_job(&job, &format!("the job that starts {unit}"));
         match over.as_deref() {
@@ -156,7 +155,7 @@ impl Manager {
             Value::Array("(sv)".into(), properties.iter().map(Property::to_value).collect()),
         ];
         self.call("SetUnitProperties", &body)
-            .map_err(|e| explain(e, self.facts.bus, &self.whom))
+            .map_err(|e| explain(e, self.bus, &self.whom))
             .doing(|| format!("unable to set unit properties of {}", unit.name))
     }
 
@@ -169,7 +168,7 @@ impl Manager {
             Value::Array("u".into(), vec![Value::Uint32(pid as u32)]),
         ];
         self.call("AttachProcessesToUnit", &body)
-            .map_err(|e| explain(e, self.facts.bus, &self.whom))
+            .map_err(|e| explain(e, self.bus, &self.whom))
             .doing(|| format!("unable to move process {pid} to {}", unit.name))
     }
 
@@ -182,7 +181,7 @@ impl Manager {
         let job = match answer.and_then(|body| job_of(&body)) {
             Err(e) if e.is("org.freedesktop.systemd1.NoSuchUnit") => return Ok(()),
             other => other
-                .map_err(|e| explain(e, self.facts.bus, &self.whom))
+                .map_err(|e| explain(e, self.bus, &self.whom))
                 .doing(|| format!("unable to stop unit {:?}", unit.name))?,
         };
         // However it ended: what is left of the cgroup is removed by us, and shows whether it could be.
@@ -332,7 +331,7 @@ mod tests {
         );
     }
 
-    /// A manager of 252 whose peer answers by `part`: what was called, the number of the call, what to send.
+    /// A manager whose peer answers by `part`: what was called, the number of the call, what to send.
     fn managed(name: &str, part: fn(&Message) -> Vec<Vec<u8>>) -> (Manager, test_peer::Peer) {
         let peer = test_peer::Peer::play(name, part);
         let connection = Connection::open(
@@ -343,10 +342,7 @@ mod tests {
         );
         let manager = Manager {
             connection: connection.unwrap(),
-            facts: SystemdFacts {
-                version: 252,
-                ..SystemdFacts::default()
-            },
+            bus: Bus::System,
             whom: "systemd (test)".into(),
             starting: None,
             taken: false,
