@@ -886,7 +886,7 @@ pub const CASES: &[Case] = &[
         steps: STARTED,
         expect: |w| {
             let unit = scope(w);
-            systemctl(&["stop", &unit])?;
+            systemctl(&["kill", "--signal=KILL", &unit])?;
             w.wait(Cond::Status("stopped"), 20)?;
             let id = w.id.clone();
             w.succeed(&["delete", &id])?;
