@@ -252,6 +252,24 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "systemd.without-dbus",
+        clause: "reference: root reaches systemd without a bus as well",
+        needs: NEEDS,
+        config: sleeper,
+        steps: &[Step::Do(|w| {
+            let address = "unix:path=/nonexistent/bus";
+            let call = w.launching("create", &[])?.global(&["--systemd-cgroup"]);
+            require(&w.call(call.env("DBUS_SYSTEM_BUS_ADDRESS", address))?)?;
+            let unit = scope(w);
+            properties(w, &unit, &[("ActiveState", "active")])?;
+            let id = w.id.clone();
+            let call = Call::new(&["delete", "--force", &id]).env("DBUS_SYSTEM_BUS_ADDRESS", address);
+            require(&w.call(call)?)?;
+            nothing_left(w, "delete")
+        })],
+        ..Case::IDLE
+    },
+    Case {
         id: "systemd.nested-slice",
         clause: "reference 2.8.3: a-b.slice lies in a.slice",
         needs: NEEDS,
@@ -490,6 +508,73 @@ pub const CASES: &[Case] = &[
                 );
             }
             Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "systemd.update-v1",
+        clause: "reference 2.8.3: update on v1, a lone quota with the period of before",
+        needs: V1,
+        config: |s| {
+            limited(
+                s,
+                &json!({"memory": {"limit": 134_217_728}, "cpu": {"quota": 20_000, "period": 50_000}}),
+            );
+        },
+        steps: &[
+            CREATE,
+            Step::Start,
+            Step::Update(&[
+                "--memory",
+                "67108864",
+                "--pids-limit",
+                "44",
+                "--cpu-quota",
+                "12345",
+            ]),
+        ],
+        expect: |w| {
+            let unit = scope(w);
+            for (controller, file, value) in [
+                ("memory", "memory.limit_in_bytes", "67108864"),
+                ("pids", "pids.max", "44"),
+                ("cpu", "cpu.cfs_quota_us", "12500"),
+                ("cpu", "cpu.cfs_period_us", "50000"),
+            ] {
+                let got = w.cgroup_file(controller, file)?;
+                w.eq(file, got, value);
+            }
+            properties(
+                w,
+                &unit,
+                &[
+                    ("MemoryLimit", "67108864"),
+                    ("TasksMax", "44"),
+                    ("CPUQuotaPerSecUSec", "250ms"),
+                ],
+            )
+        },
+        ..Case::RUN
+    },
+    Case {
+        id: "systemd.slice-unit",
+        clause: "reference 2.8.3: a name that ends in .slice is a slice, its process in the slice itself",
+        level: Level::Should,
+        needs: V2,
+        config: |s| {
+            s.args(&["sleep"]);
+            let path = format!("system.slice:cf:cf{}.slice", s.place.tag.replace('-', "_"));
+            s.set("/linux/cgroupsPath", json!(path));
+            s.set("/linux/resources/pids", json!({"limit": 44}));
+        },
+        steps: STARTED,
+        expect: |w| {
+            let unit = format!("cf{}.slice", w.setup.place.tag.replace('-', "_"));
+            files(w, &[("pids.max", "44")])?;
+            properties(w, &unit, &[("ActiveState", "active"), ("TasksMax", "44")])?;
+            let id = w.id.clone();
+            w.succeed(&["delete", "--force", &id])?;
+            properties(w, &unit, &[("ActiveState", "inactive")])
         },
         ..Case::RUN
     },

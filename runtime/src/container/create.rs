@@ -262,10 +262,9 @@ impl Building<'_> {
             .and_then(|()| self.start_init(&cgroup, record, prepared, manager.as_mut()))
             .map_err(|e| {
                 let e = e.and_also(rdt.map_or(Ok(()), |r| r.destroy()));
-                // A unit that was there before us is somebody else's.
-                match manager.is_some_and(|m| m.is_taken()) {
-                    true => e,
-                    false => e.and_also(cgroup.kill_all()).and_also(cgroup.destroy()),
+                match manager.is_none_or(|m| m.owns_unit()) {
+                    true => e.and_also(cgroup.kill_all()).and_also(cgroup.destroy()),
+                    false => e,
                 }
             })
     }

@@ -27,8 +27,8 @@ pub struct Manager {
     whom: String,
     /// The number of the StartTransientUnit that is under way.
     starting: Option<u32>,
-    /// The unit's name belongs to somebody else.
-    taken: bool,
+    /// A unit was asked for, and its name does not belong to somebody else.
+    owner: bool,
 }
 
 impl Manager {
@@ -40,7 +40,7 @@ impl Manager {
             bus,
             whom,
             starting: None,
-            taken: false,
+            owner: false,
         })
     }
 
@@ -49,15 +49,16 @@ impl Manager {
         ask(&mut self.connection, self.bus).map_err(|e| explain(e, self.bus, &self.whom))
     }
 
-    /// True when a start has failed because a unit of this name is there already: it is not ours to stop.
-    pub fn is_taken(&self) -> bool {
-        self.taken
+    /// True when there may be a unit that we have asked for; one that was there before us is not ours to stop.
+    pub fn owns_unit(&self) -> bool {
+        self.owner
     }
 
     /// Asks for the unit around a process, and does not wait.
     pub fn begin(&mut self, plan: &UnitPlan, pid: i32) -> Result<()> {
         let patience = Patience::of(ANSWERING);
         self.watch_jobs(&plan.unit.name, patience)?;
+        self.owner = true;
         self.starting = Some(self.send_start(plan, pid, patience)?);
         Ok(())
     }
@@ -100,7 +101,7 @@ impl Manager {
             }
             other => other,
         };
-        self.taken = last.as_ref().is_err_and(|e| e.is(EXISTS));
+        self.owner = !last.as_ref().is_err_and(|e| e.is(EXISTS));
         job_of(&last?)
     }
 
@@ -345,7 +346,7 @@ mod tests {
             bus: Bus::System,
             whom: "systemd (test)".into(),
             starting: None,
-            taken: false,
+            owner: false,
         };
         (manager, peer)
     }
@@ -385,33 +386,33 @@ mod tests {
         let result = manager
             .begin(&plan(), 7)
             .and_then(|()| manager.finish(&plan(), 7));
-        let taken = manager.is_taken();
+        let owner = manager.owns_unit();
         drop(manager);
-        (result, taken, peer.calls())
+        (result, owner, peer.calls())
     }
 
     #[test]
     fn a_start_is_over_with_its_own_job() {
-        let (result, taken, calls) = start("start", |m| match m.member.as_str() {
+        let (result, owner, calls) = start("start", |m| match m.member.as_str() {
             // The signal overtakes the answer, and somebody else's job ends first.
             "StartTransientUnit" => vec![over("/job/0", "failed"), over("/job/1", "done"), job(m)],
             _ => vec![],
         });
         result.unwrap();
-        assert!(!taken);
+        assert!(owner);
         assert_eq!(calls, ["Subscribe", "StartTransientUnit"]);
     }
 
     #[test]
     fn a_failed_unit_is_cleared_once() {
-        let (result, taken, calls) = start("exists", |m| match m.member.as_str() {
+        let (result, owner, calls) = start("exists", |m| match m.member.as_str() {
             "StartTransientUnit" if m.serial < 3 => vec![exists(m)],
             "StartTransientUnit" => vec![job(m), over("/job/1", "done")],
             "ResetFailedUnit" => vec![reply(true, m.serial, "", &[])],
             _ => vec![],
         });
         result.unwrap();
-        assert!(!taken);
+        assert!(owner);
         assert_eq!(
             calls,
             [
@@ -421,12 +422,12 @@ mod tests {
                 "StartTransientUnit"
             ]
         );
-        let (result, taken, _) = start("taken", |m| match m.member.as_str() {
+        let (result, owner, _) = start("taken", |m| match m.member.as_str() {
             "StartTransientUnit" => vec![exists(m)],
             "ResetFailedUnit" => vec![reply(true, m.serial, "", &[])],
             _ => vec![],
         });
-        assert!(taken);
+        assert!(!owner);
         assert_eq!(
             result.unwrap_err().to_string(),
             "unable to start unit \"x.scope\": systemd (test) refuses: Unit x.scope already exists."
@@ -468,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_systemd_that_dies_is_named() {
-        let (result, taken, _) = start("dies", |m| match m.member.as_str() {
+        let (result, owner, _) = start("dies", |m| match m.member.as_str() {
             "StartTransientUnit" => vec![job(m), test_peer::HANG_UP.to_vec()],
             _ => vec![],
         });
@@ -476,6 +477,6 @@ mod tests {
             result.unwrap_err().to_string(),
             "systemd (test) has closed the connection"
         );
-        assert!(!taken);
+        assert!(owner);
     }
 }
