@@ -200,6 +200,21 @@ impl Cgroup {
             .map_or(Ok(Vec::new()), |p| processes::directly_in(&p))
     }
 
+    /// Makes sure that a process is in the cgroup, where somebody else was to put it.
+    ///
+    /// # Errors
+    /// When it is not: none of the limits would hold for it.
+    pub fn require_member(&self, pid: i32) -> Result<()> {
+        if self.is_none() || self.pids()?.contains(&pid) {
+            return Ok(());
+        }
+        let dir = self.listing_dir().unwrap_or_default();
+        Err(Error::new(format!(
+            "process {pid} was not moved into the cgroup {}",
+            dir.display()
+        )))
+    }
+
     /// Where freezing happens: the v1 freezer, or the v2 directory.
     fn freezer(&self) -> Result<(PathBuf, Version)> {
         match &self.paths {

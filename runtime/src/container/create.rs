@@ -484,6 +484,7 @@ impl Parent<'_> {
         if systemd::is_slice(&unit.unit.name) || matches!(plan.paths, CgroupPaths::Legacy { .. }) {
             self.cgroup.join(process.pid, Share::All, Born::Outside)?;
         }
+        self.cgroup.require_member(process.pid)?;
         self.cgroup.apply_devices(plan)?;
         self.cgroup.apply_limits(plan, Limits::Early)?;
         self.delegate()

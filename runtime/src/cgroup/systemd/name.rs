@@ -66,8 +66,13 @@ pub fn parse(cgroups_path: &str, tool: &str, id: &str, default_slice: &str) -> R
     if !is_unit_name(&unit) {
         return Err(NameProblem::Unit(unit));
     }
+    let parent = expand_slice(slice)?;
     Ok(UnitName {
-        below: expand_slice(slice)?.join(&unit),
+        // A slice's place follows from its own name alone.
+        below: match is_slice(&unit) {
+            true => expand_slice(&unit)?,
+            false => parent.join(&unit),
+        },
         slice: slice.to_string(),
         unit,
     })
@@ -141,7 +146,8 @@ mod tests {
                 "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-c.scope",
             ),
             ("-.slice:p:n", "p-n.scope", "-.slice", "p-n.scope"),
-            ("a.slice:p:b.slice", "b.slice", "a.slice", "a.slice/b.slice"),
+            ("a.slice:p:b.slice", "b.slice", "a.slice", "b.slice"),
+            ("a.slice:p:a-b.slice", "a-b.slice", "a.slice", "a.slice/a-b.slice"),
         ] {
             let got = named(path);
             assert_eq!(
