@@ -3,7 +3,7 @@
 //! May not: leave anything behind when it fails, whatever it had made.
 
 use super::{boot_id, probe_identity};
-use crate::cgroup::systemd::{self, Manager, UnitPlan};
+use crate::cgroup::systemd::{self, Manager, SystemdFacts, UnitPlan};
 use crate::cgroup::{self, Born, Cgroup, CgroupPaths, Phase as Limits, Share, rdt};
 use crate::cli::Invocation;
 use crate::cli::args::{self, CgroupDriver, Global, Rootless};
@@ -123,9 +123,7 @@ impl Planned {
         let (manager, systemd) = match global.cgroup_driver {
             CgroupDriver::Fs => (None, None),
             CgroupDriver::Systemd => {
-                systemd::check_booted()?;
-                let mut manager = Manager::connect(systemd::probe_bus(global.rootless, &facts))?;
-                let about = manager.probe_facts()?;
+                let (manager, about) = connect_systemd(global.rootless, &facts)?;
                 layout = layout.below(&about.control_group)?;
                 (Some(manager), Some(about))
             }
@@ -147,6 +145,13 @@ impl Planned {
             manager,
         })
     }
+}
+
+fn connect_systemd(rootless: Rootless, facts: &HostFacts) -> Result<(Manager, SystemdFacts)> {
+    systemd::check_booted()?;
+    let mut manager = Manager::connect(systemd::probe_bus(rootless, facts))?;
+    let about = manager.probe_facts()?;
+    Ok((manager, about))
 }
 
 /// The caller's paths, absolute before the working directory changes.
