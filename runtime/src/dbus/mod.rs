@@ -14,8 +14,8 @@ mod message;
 mod value;
 
 pub use address::parse as parse_address;
-pub use message::{Call, Message, Wanted};
-pub use value::{Malformed, Value, first_type, signature_of};
+pub use message::{Call, Message};
+pub use value::{Malformed, Value, first_type};
 
 #[cfg(test)]
 pub(crate) use message::played as peer;
@@ -23,7 +23,7 @@ pub(crate) use message::played as peer;
 pub(crate) mod test_peer;
 
 use crate::error::{Doing, Error, Result};
-use message::Kind;
+use message::{Kind, Wanted};
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
