@@ -1134,6 +1134,26 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "systemd.rootless-at-the-system-bus",
+        clause: "issue 3: a missing right is one sentence that says what to do (podman#16529)",
+        needs: USERS,
+        config: users_bundle,
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let call = w
+                    .launching("create", &[])?
+                    .global(&["--systemd-cgroup", "--rootless=false"]);
+                let out = w.call(as_user(call))?;
+                w.is(!out.ok(), "the system's systemd obeyed an ordinary user");
+                w.mentions(&out, &["authentication required"]);
+                w.nothing_made();
+                nothing_left(w, "a failed create")
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
         id: "systemd.rootless-missing-controller",
         clause: "issue 3: a controller that was not delegated is named",
         needs: USERS,

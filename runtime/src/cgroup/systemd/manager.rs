@@ -27,7 +27,7 @@ pub struct Manager {
     whom: String,
     /// The number of the StartTransientUnit that is under way.
     starting: Option<u32>,
-    /// A unit was asked for, and its name does not belong to somebody else.
+    /// A unit was asked for, and not refused.
     owner: bool,
 }
 
@@ -49,7 +49,7 @@ impl Manager {
         ask(&mut self.connection, self.bus).map_err(|e| explain(e, self.bus, &self.whom))
     }
 
-    /// True when there may be a unit that we have asked for; one that was there before us is not ours to stop.
+    /// True when there may be a unit of ours; one that was there before us is not ours to stop.
     pub fn owns_unit(&self) -> bool {
         self.owner
     }
@@ -101,7 +101,8 @@ impl Manager {
             }
             other => other,
         };
-        self.owner = !last.as_ref().is_err_and(|e| e.is(EXISTS));
+        // What is refused is not made, whether the name is taken or the right is missing.
+        self.owner = !matches!(last, Err(Failure::Refused { .. }));
         job_of(&last?)
     }
 
