@@ -30,6 +30,10 @@ pub enum Need {
     V2Controller(&'static str),
     /// This controller can limit something, on whichever tree.
     Controller(&'static str),
+    /// systemd is PID 1 and `systemctl` there to ask it.
+    Systemd,
+    /// This host was not booted with systemd.
+    NoSystemd,
     /// AppArmor is enabled.
     AppArmor,
     /// AppArmor is not enabled.

@@ -158,6 +158,11 @@ pub fn probe_lack(need: Need) -> Option<String> {
             CgroupMode::V2 => probe_lack(Need::V2Controller(c)),
             _ => probe_lack(Need::V1(c)),
         },
+        Need::Systemd => {
+            let there = Path::new("/run/systemd/system").is_dir() && find_program("systemctl");
+            unless(there, "needs systemd as PID 1")
+        }
+        Need::NoSystemd => unless(!Path::new("/run/systemd/system").is_dir(), "systemd runs here"),
         Need::AppArmor => unless(
             yes("/sys/module/apparmor/parameters/enabled", "Y"),
             "AppArmor is not enabled",

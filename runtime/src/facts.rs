@@ -2,6 +2,7 @@
 //!
 //! May not: be consulted behind a planner's back. A test builds its own `HostFacts` and so plans for a host it is not on.
 
+use crate::cgroup::systemd::SystemdFacts;
 use crate::error::{Doing, Result};
 use crate::procfs::Procfs;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct HostFacts {
     pub apparmor: bool,
     /// SELinux is enabled.
     pub selinux: bool,
+    /// The systemd that makes the cgroup; `None` with the cgroupfs driver. Its connection is opened by who needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<SystemdFacts>,
 }
 
 impl HostFacts {
@@ -55,6 +59,7 @@ impl HostFacts {
             // The initial user namespace maps every id onto itself.
             in_user_namespace: maps.split_ascii_whitespace().ne(["0", "0", "4294967295"]),
             cgroup_mode: CgroupMode::default(),
+            systemd: None,
             last_capability: last_capability(sys::cred::in_bounding)?,
             apparmor: is_there("/sys/kernel/security/apparmor/profiles"),
             selinux: is_there("/sys/fs/selinux/enforce"),

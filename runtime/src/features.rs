@@ -27,7 +27,7 @@ pub const HOOKS: [&str; 6] = [
 const UNSAFE_ANNOTATIONS: [&str; 3] = ["bundle", "org.systemd.property.", "org.criu.config"];
 
 // Areas that this version leaves out. They are told as absent, not left unsaid.
-const SYSTEMD_DRIVER: bool = false;
+const SYSTEMD_DRIVER: bool = true;
 const CHECKPOINT: bool = false;
 const INTEL_RDT: bool = true;
 const MEMORY_POLICY: bool = true;

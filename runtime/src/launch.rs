@@ -176,7 +176,7 @@ fn serve(
     let mut deadline = Deadline::after(PATIENCE);
     // A child that waits for its id maps is served first; one that runs by itself leaves us time.
     if !needs_setup {
-        answers.beside(&served.process)?;
+        beside(wire, served, answers)?;
     }
     loop {
         sys::wait::readable(wire.fd(), deadline).doing(|| {
@@ -193,7 +193,7 @@ fn serve(
             Report::Ask(Request::Setup) => {
                 answers.setup(&served.process)?;
                 go_on(wire, served, answers)?;
-                answers.beside(&served.process)?;
+                beside(wire, served, answers)?;
                 continue;
             }
             Report::Ask(Request::Network) => match fds.pop() {
@@ -205,6 +205,8 @@ fn serve(
                 wire.answer_source(tree.as_fd())?;
                 continue;
             }
+            // Done beside the child, and so before this.
+            Report::Ask(Request::Cgroup) => {}
             Report::Ask(Request::Hooks) => answers.hooks(&served.process)?,
             Report::Ask(Request::Ready) => {
                 answers.ready(&served.process)?;
@@ -252,6 +254,22 @@ fn go_on(wire: &Wire, served: &Served, answers: &dyn Answers) -> Result<()> {
         Err(e) if e.is(libc::EPIPE) || e.is(libc::ECONNRESET) => died(served, answers),
         other => other,
     }
+}
+
+/// When our own part fails because the child has died meanwhile (systemd cannot move what is gone), its last words are the cause.
+fn beside(wire: &Wire, served: &Served, answers: &mut dyn Answers) -> Result<()> {
+    answers
+        .beside(&served.process)
+        .map_err(|e| last_words(wire).unwrap_or(e))
+}
+
+fn last_words(wire: &Wire) -> Option<Error> {
+    while sys::wait::readable(wire.fd(), Deadline::after(Duration::ZERO)).is_ok() {
+        if let (Report::Failed { errno, text, .. }, _) = wire.next().ok()?? {
+            return Some(Error::received(text, errno));
+        }
+    }
+    None
 }
 
 /// After Ready it is the exec; before, the child died without a word.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod container;
+pub mod dbus;
 pub mod default_spec;
 pub mod error;
 pub mod facts;

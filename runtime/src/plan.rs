@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Container id.
     pub id: String,
+    /// The name that we go by: it begins the name of a unit of systemd.
+    pub tool: &'static str,
     /// Absolute.
     pub bundle: PathBuf,
     /// pivot_root(2), or the way for initramfs.
@@ -147,7 +149,7 @@ impl Plan {
             id_maps,
             time_offsets: plan_time_offsets(linux, &namespaces, p),
             rootfs: rootfs::plan_rootfs(config, &options.bundle, &namespaces, rootfs_options, facts, p),
-            cgroup: cgroup::plan_cgroup(config, &options.id, layout, own, facts, p),
+            cgroup: cgroup::plan_cgroup(config, &options.id, options.tool, layout, own, facts, p),
             rdt: rdt::plan_rdt(linux.intel_rdt.as_ref(), &options.id, rdt, p),
             sysctl: sysctl::plan_sysctl(&linux.sysctl, &namespaces, p),
             net_devices: netdev::plan_net_devices(&linux.net_devices, &namespaces, facts, p),

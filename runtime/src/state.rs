@@ -18,6 +18,7 @@
 
 use crate::cgroup::CgroupPaths;
 use crate::cgroup::rdt::RdtRecord;
+use crate::cgroup::systemd::Unit;
 use crate::cli::args::ContainerId;
 use crate::error::{Doing, Error, Kind, Result};
 use crate::namespaces::Namespaces;
@@ -69,6 +70,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// All that is needed to kill, freeze and remove; recorded before the cgroup is made.
     pub cgroup: CgroupPaths,
+    /// The unit of systemd that holds it; recorded before it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// Its groups of Intel RDT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rdt: Option<RdtRecord>,

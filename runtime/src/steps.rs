@@ -8,6 +8,7 @@ use crate::hooks::Phase;
 use crate::namespaces::{Namespaces, Ns, NsSource};
 use crate::plan::{Forks, Keyring, Plan};
 use crate::process::{NoNewPrivileges, ProcessPlan, Terminal};
+use crate::rootfs::{MountKind, MountPlan};
 use crate::wire::Request;
 
 /// One effect of the child. Each either completes or names itself in the error.
@@ -118,22 +119,23 @@ pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
     // The root of a cgroup namespace is where its first process is, hooks expect the limits in force, and files that stay
     // in memory are to be counted: each forbids to enter the memory cgroup last (crate::cgroup says why one wants to).
     let whole_cgroup_early = ns.is_new(Ns::Cgroup) || hooks_outside || copies_files;
+    let by_systemd = plan.cgroup.unit.is_some();
     let mut s = vec![Step::Detach];
-    s.push(Step::EnterCgroup(if whole_cgroup_early {
+    s.extend((!by_systemd).then_some(Step::EnterCgroup(if whole_cgroup_early {
         Share::All
     } else {
         Share::AllButMemory
-    }));
+    })));
     s.extend(plan.process.oom_score_adj.map(|_| Step::OomScoreAdj));
     enter_namespaces(&mut s, plan);
     // After the last fork: only the leader of a session can take a controlling terminal.
     s.push(Step::NewSession);
-    s.extend(ns.is_new(Ns::Cgroup).then_some(Step::Unshare(Ns::Cgroup.flag())));
+    s.extend((ns.is_new(Ns::Cgroup) && !by_systemd).then_some(Step::Unshare(Ns::Cgroup.flag())));
     s.extend((plan.options.keyring == Keyring::New).then_some(Step::Keyring));
     s.extend(ns.is_new(Ns::Network).then_some(Step::LoopbackUp));
     s.extend((!plan.net_devices.is_empty()).then_some(Step::Ask(Request::Network)));
     s.extend([Step::Propagation, Step::OpenRoot]);
-    s.extend((0..plan.rootfs.mounts.len()).map(Step::Mount));
+    mounts(&mut s, plan);
     s.extend([Step::MakeCwd, Step::Devices]);
     s.extend(hooks_outside.then_some(Step::Ask(Request::Hooks)));
     s.extend((!plan.hooks.create_container.is_empty()).then_some(Step::Hooks(Phase::CreateContainer)));
@@ -149,7 +151,7 @@ pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
     ]);
     s.extend(plan.rootfs.readonly.then_some(Step::ReadonlyRoot));
     become_user(&mut s, &plan.process, ns);
-    s.extend((!whole_cgroup_early).then_some(Step::EnterCgroup(Share::Memory)));
+    s.extend((!whole_cgroup_early && !by_systemd).then_some(Step::EnterCgroup(Share::Memory)));
     s.push(Step::Ask(Request::Ready));
     s.extend((park == Parking::ForStart).then_some(Step::Park));
     confine(&mut s, &plan.process);
@@ -157,6 +159,31 @@ pub fn init_steps(plan: &Plan, park: Parking) -> Vec<Step> {
     s.extend((!plan.hooks.start_container.is_empty()).then_some(Step::Hooks(Phase::StartContainer)));
     s.push(Step::Exec);
     s
+}
+
+/// The mounts in their order. With systemd the job that puts us into the cgroup goes on beside them, so it is waited for as late
+/// as can be: before cgroups are looked at (the root of a cgroup namespace is where its first process is), and at the latest
+/// before the device nodes and hooks, which belong under the container's rules.
+fn mounts(s: &mut Vec<Step>, plan: &Plan) {
+    let list = &plan.rootfs.mounts;
+    let is_cgroup = |m: &MountPlan| matches!(m.kind, MountKind::Cgroup(_));
+    let wait_at = plan
+        .cgroup
+        .unit
+        .as_ref()
+        .map(|_| list.iter().position(is_cgroup).unwrap_or(list.len()));
+    for n in 0..=list.len() {
+        if wait_at == Some(n) {
+            // With two forks the stage has waited already, and we were born there.
+            s.extend((plan.forks == Forks::One).then_some(Step::Ask(Request::Cgroup)));
+            s.extend(
+                plan.namespaces
+                    .is_new(Ns::Cgroup)
+                    .then_some(Step::Unshare(Ns::Cgroup.flag())),
+            );
+        }
+        s.extend((n < list.len()).then_some(Step::Mount(n)));
+    }
 }
 
 /// The life of an additional process in a running container.
@@ -238,7 +265,10 @@ fn enter_namespaces(s: &mut Vec<Step>, plan: &Plan) {
     let rest = ns.new_flags() & !(Ns::User.flag() | Ns::Cgroup.flag());
     s.extend((rest != 0).then_some(Step::Unshare(rest)));
     s.extend((!plan.time_offsets.is_empty()).then_some(Step::TimeOffsets));
-    s.extend((plan.forks == Forks::Two).then_some(Step::Fork(0)));
+    let two = plan.forks == Forks::Two;
+    // systemd moves one process, and its children after that are born where it is.
+    s.extend((two && plan.cgroup.unit.is_some()).then_some(Step::Ask(Request::Cgroup)));
+    s.extend(two.then_some(Step::Fork(0)));
 }
 
 /// From root of the container to the user of its program.

@@ -7,6 +7,7 @@
 //!   Ask(Setup)    -> id maps, cgroup, limits -> Go
 //!   Ask(Network)+fd -> linux.netDevices       -> Go    a netlink socket of the container's namespace
 //!   Source(n)     -> bind source of mount n  -> Go + fd  (only a source inside the root that the parent has to open)
+//!   Ask(Cgroup)   -> systemd has moved it   -> Go
 //!   Ask(Hooks)    -> prestart, createRuntime -> Go
 //!   Console + fd                             terminal master for a foreground run or exec
 //!   Busy(what)                               a hook without deadline runs in the child
@@ -29,6 +30,8 @@ pub enum Request {
     Setup,
     /// Move network devices here. A netlink socket comes along that was made in the container's namespace.
     Network,
+    /// Only with systemd: be in the cgroup.
+    Cgroup,
     /// Run the hooks that belong into the runtime's namespaces.
     Hooks,
     /// Record that the container is made; afterwards the child lives on without the parent.
@@ -233,8 +236,9 @@ fn decode(bytes: &[u8]) -> Result<Report> {
         b'A' => Report::Ask(match f.byte()? {
             0 => Request::Setup,
             1 => Request::Network,
-            2 => Request::Hooks,
-            3 => Request::Ready,
+            2 => Request::Cgroup,
+            3 => Request::Hooks,
+            4 => Request::Ready,
             n => return Err(Error::new(format!("unknown request {n} of the container's init"))),
         }),
         b'M' => Report::Source(f.number()?.cast_unsigned()),
@@ -263,6 +267,7 @@ mod tests {
             Report::Stage(42),
             Report::Ask(Request::Setup),
             Report::Ask(Request::Network),
+            Report::Ask(Request::Cgroup),
             Report::Ask(Request::Hooks),
             Report::Ask(Request::Ready),
             Report::Source(7),

@@ -52,6 +52,7 @@ fn plan(name: &str, resources: &str) -> CgroupPlan {
     let plan = cgroup::plan_cgroup(
         &config,
         &unique(name),
+        "runb",
         &layout,
         &own,
         &HostFacts::default(),

@@ -70,6 +70,7 @@ fn plan(path: &str, resources: &str) -> CgroupPlan {
     let plan = cgroup::plan_cgroup(
         &config,
         "box",
+        "runb",
         &layout,
         &own,
         &HostFacts::default(),

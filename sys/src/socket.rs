@@ -37,14 +37,14 @@ pub enum Kind {
     Datagram,
 }
 
-fn socket(kind: Kind) -> Result<OwnedFd> {
+fn socket(kind: Kind, flags: i32) -> Result<OwnedFd> {
     let kind = match kind {
         Kind::Stream => libc::SOCK_STREAM,
         Kind::SeqPacket => libc::SOCK_SEQPACKET,
         Kind::Datagram => libc::SOCK_DGRAM,
     };
     // SAFETY: no pointers.
-    let r = unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) };
+    let r = unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC | flags, 0) };
     check(r as i64, "socket", || "AF_UNIX").map(own)
 }
 
@@ -75,19 +75,27 @@ fn address(path: &Path) -> Result<(libc::sockaddr_un, libc::socklen_t)> {
 /// # Errors
 /// ETIMEDOUT after `patience`; EAGAIN when a later send takes longer.
 pub fn connect(path: &Path, kind: Kind, patience: Duration) -> Result<OwnedFd> {
-    let fd = socket(kind)?;
-    let (addr, len) = address(path)?;
+    let fd = socket(kind, 0)?;
     set_send_timeout(fd.as_fd(), patience)?;
+    connect_socket(fd, path).map_err(|e| match e.errno().0 {
+        libc::EAGAIN => Error::new("connect", path.display().to_string(), Errno(libc::ETIMEDOUT)),
+        _ => e,
+    })
+}
+
+/// The same with a socket that never blocks, not in this call either: EAGAIN when the listener's queue is full.
+pub fn connect_nonblocking(path: &Path, kind: Kind) -> Result<OwnedFd> {
+    connect_socket(socket(kind, libc::SOCK_NONBLOCK)?, path)
+}
+
+fn connect_socket(fd: OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let (addr, len) = address(path)?;
     check_restart(
         // SAFETY: `addr` is initialised and `len` is within it.
         || unsafe { libc::connect(fd.as_raw_fd(), (&raw const addr).cast(), len) } as i64,
         "connect",
         || path.display().to_string(),
-    )
-    .map_err(|e| match e.errno().0 {
-        libc::EAGAIN => Error::new("connect", path.display().to_string(), Errno(libc::ETIMEDOUT)),
-        _ => e,
-    })?;
+    )?;
     Ok(fd)
 }
 
@@ -121,7 +129,7 @@ pub fn listen(path: &Path, kind: Kind) -> Result<OwnedFd> {
 
 /// bind(2) only: for datagram sockets.
 pub fn bind(path: &Path, kind: Kind) -> Result<OwnedFd> {
-    let fd = socket(kind)?;
+    let fd = socket(kind, 0)?;
     let (addr, len) = address(path)?;
     // SAFETY: `addr` is initialised and `len` is within it.
     let r = unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) };

@@ -17,6 +17,7 @@ mod notify;
 mod process;
 mod rootless;
 mod seccomp;
+mod systemd;
 mod terminal;
 mod update;
 
@@ -25,7 +26,7 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 19] = [
+    let areas: [&'static [Case]; 20] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
@@ -45,6 +46,7 @@ pub fn all() -> Vec<&'static Case> {
         rootless::CASES,
         faults::CASES,
         cve::CASES,
+        systemd::CASES,
     ];
     areas.into_iter().flatten().collect()
 }

@@ -109,6 +109,10 @@ fn ancestors(dir: &Dir) -> Vec<PathBuf> {
 /// # Errors
 /// Besides failed system calls those of [`refuse_used`]; nothing is left behind then.
 pub fn create(plan: &CgroupPlan) -> Result<Cgroup> {
+    if let Some(unit) = &plan.unit {
+        // systemd makes it, around a process that does not exist yet.
+        return Ok(Cgroup::of_unit(plan.paths.clone(), Some(unit.unit.clone())));
+    }
     let mut made = Made::default();
     let created = match &plan.paths {
         CgroupPaths::None => Ok(CgroupPaths::None),
@@ -118,9 +122,56 @@ pub fn create(plan: &CgroupPlan) -> Result<Cgroup> {
         }
     };
     match created {
-        Ok(paths) => Ok(Cgroup { paths }),
+        Ok(paths) => Ok(Cgroup::open(paths)),
         Err(e) => Err(e.and_also(made.undo())),
     }
+}
+
+/// After systemd has made the unit and put the process there: what it did not make (v1 hierarchies that it does not use) and did not
+/// enable (controllers that it does not know).
+///
+/// # Errors
+/// When the unit's cgroup is not where it has to be: then nothing would be limited.
+pub fn complete(plan: &CgroupPlan) -> Result<()> {
+    match &plan.paths {
+        CgroupPaths::None => Ok(()),
+        CgroupPaths::Unified { dir } => complete_v2(dir, plan),
+        CgroupPaths::Legacy { hierarchies, unified } => {
+            let mut made = Made::default();
+            let completed = hierarchies
+                .iter()
+                .try_for_each(|h| complete_v1(h, &mut made))
+                .and_then(|()| match unified {
+                    Some(dir) => made.make_with_parents(dir).map(drop).map_err(Error::from),
+                    None => Ok(()),
+                });
+            completed.map_err(|e| e.and_also(made.undo()))
+        }
+    }
+}
+
+fn complete_v1(h: &Hierarchy, made: &mut Made) -> Result<()> {
+    made.make_with_parents(&h.dir)
+        .map_err(Error::from)
+        .and_then(|_| {
+            if h.has("cpuset") {
+                seed_cpusets(&h.dir)
+            } else {
+                Ok(())
+            }
+        })
+        .doing(|| format!("unable to create the {} cgroup", h.controllers.join(",")))
+}
+
+fn complete_v2(dir: &Dir, plan: &CgroupPlan) -> Result<()> {
+    let path = dir.path();
+    if !path.exists() {
+        return Err(Error::new(format!(
+            "systemd has made the unit, but not the cgroup {}",
+            path.display()
+        )));
+    }
+    enable_above(dir, plan)
 }
 
 /// Lack of rights that a rootless runtime lives with.
@@ -174,11 +225,16 @@ fn create_bare(dir: &Dir, made: &mut Made) -> Result<()> {
 fn create_v1(h: &Hierarchy, made: &mut Made) -> Result<()> {
     create_bare(&h.dir, made)?;
     if h.has("cpuset") {
-        for path in ancestors(&h.dir).iter().chain([&h.dir.path()]) {
-            seed_cpuset(path)?;
-        }
+        seed_cpusets(&h.dir)?;
     }
     Ok(())
+}
+
+fn seed_cpusets(dir: &Dir) -> Result<()> {
+    ancestors(dir)
+        .iter()
+        .chain([&dir.path()])
+        .try_for_each(|path| seed_cpuset(path))
 }
 
 /// A fresh v1 cpuset is empty and nobody can enter it: it gets what its parent has.
@@ -207,11 +263,16 @@ fn create_unified(dir: &Dir, plan: &CgroupPlan, made: &mut Made) -> Result<Cgrou
 }
 
 fn create_v2(dir: &Dir, plan: &CgroupPlan, made: &mut Made) -> Result<()> {
+    if !made.make_with_parents(dir)? {
+        refuse_used_dir(&dir.path())?;
+    }
+    enable_above(dir, plan)
+}
+
+/// Gives the cgroup every controller, and makes sure that it is of a kind that can use them.
+fn enable_above(dir: &Dir, plan: &CgroupPlan) -> Result<()> {
     let above = ancestors(dir);
     let path = dir.path();
-    if !made.make_with_parents(dir)? {
-        refuse_used_dir(&path)?;
-    }
     // Nearly always the parent has everything already: then its own file is all that is read.
     let parent = above.last().unwrap_or(&dir.mountpoint);
     if !missing_below(parent, &plan.controllers)?.is_empty() {

@@ -244,6 +244,11 @@ impl DevicePolicy {
         self.default
     }
 
+    /// The nodes that the opposite verdict holds for.
+    pub fn exceptions(&self) -> impl Iterator<Item = (&Node, &Access)> {
+        self.exceptions.iter()
+    }
+
     /// True when a missing device filter would change nothing that matters: everything is allowed.
     pub fn allows_everything(&self) -> bool {
         self.default == Verdict::Allow && self.exceptions.is_empty()

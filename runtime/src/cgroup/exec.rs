@@ -4,6 +4,7 @@
 
 use super::hierarchy::OwnCgroups;
 use super::paths::{CgroupPaths, Dir};
+use super::systemd::{Manager, Unit};
 use super::{Born, Cgroup, Door, Entrance, Share, file, join_dir};
 use crate::cli::args::SubCgroup;
 use crate::error::{Doing, Error, Result};
@@ -31,6 +32,8 @@ pub struct ExecCgroup {
     /// moved away altogether.
     instead: Option<PathBuf>,
     rights: Rights,
+    /// The unit of systemd that may move the process when we may not, and where to below its cgroup.
+    unit: Option<(Unit, String)>,
 }
 
 impl Cgroup {
@@ -45,11 +48,14 @@ impl Cgroup {
             v2: None,
             instead: None,
             rights,
+            unit: None,
         };
         match &self.paths {
             CgroupPaths::None => {}
             CgroupPaths::Unified { dir } => {
-                out.v2 = Some(below(dir, unified_sub(sub)?)?);
+                let part = unified_sub(sub)?;
+                out.v2 = Some(below(dir, part)?);
+                out.unit = self.unit.clone().map(|unit| (unit, part.to_string()));
                 if *sub == SubCgroup::Own {
                     out.instead = where_init_is(dir, init)?;
                 }
@@ -193,6 +199,12 @@ impl ExecCgroup {
         };
         let joined = match (join_dir(path, pid), &self.instead) {
             (Err(e), Some(instead)) if is_no_room(&e) => join_dir(instead, pid),
+            (other, _) => other,
+        };
+        let joined = match (joined, &self.unit) {
+            (Err(e), Some((unit, part))) if e.is(libc::EACCES) || e.is(libc::EPERM) => {
+                Manager::connect(unit.bus).and_then(|mut m| m.attach(unit, part, pid))
+            }
             (other, _) => other,
         };
         self.tolerate(joined)

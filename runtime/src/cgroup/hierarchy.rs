@@ -128,6 +128,25 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The same host for whoever has only what is below `cgroup`: of the controllers of a v2 tree those that were given there.
+    pub fn below(self, cgroup: &str) -> Result<Layout> {
+        let cgroup = cgroup.trim_matches('/');
+        match self {
+            Layout::Unified { mountpoint, .. } if !cgroup.is_empty() => Ok(Layout::Unified {
+                controllers: read_controllers(&mountpoint.join(cgroup))?,
+                mountpoint,
+            }),
+            other => Ok(other),
+        }
+    }
+}
+
+fn read_controllers(dir: &Path) -> Result<Vec<String>> {
+    let text = file::read(dir, "cgroup.controllers")?;
+    Ok(text.split_whitespace().map(str::to_string).collect())
+}
+
 /// Looks at /sys/fs/cgroup: a v2 tree costs two calls and one small read; a v1 hierarchy one statfs(2) and one
 /// stat(2) each. Only hierarchies mounted elsewhere, or showing only a part, send us to mountinfo.
 ///
@@ -138,10 +157,7 @@ pub fn probe_layout(own: &OwnCgroups) -> Result<Layout> {
     if magic_of(top)? == Some(CGROUP2_SUPER_MAGIC) {
         return Ok(Layout::Unified {
             mountpoint: top.to_path_buf(),
-            controllers: file::read(top, "cgroup.controllers")?
-                .split_whitespace()
-                .map(str::to_string)
-                .collect(),
+            controllers: read_controllers(top)?,
         });
     }
     let hierarchies = probe_hierarchies(own, top)?;

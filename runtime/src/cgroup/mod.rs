@@ -34,9 +34,10 @@ mod plan;
 mod processes;
 pub mod rdt;
 mod stats;
+pub mod systemd;
 mod update;
 
-pub use create::{create, refuse_used};
+pub use create::{complete, create, refuse_used};
 pub use exec::{ExecCgroup, Rights};
 pub use freeze::State as FreezerState;
 pub use hierarchy::{Layout, Mounted, OwnCgroups, OwnV1, probe_layout};
@@ -46,6 +47,7 @@ pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem, resolve};
 pub use plan::{CgroupPlan, Phase, Policy, UsageCheck, Write, plan_cgroup, plan_writes};
 pub use update::{UpdatePlan, merge, plan_update};
 
+use self::systemd::{Manager, Unit};
 use crate::cli::stats::Stats;
 use crate::error::{Doing, Error, Result};
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,6 +79,8 @@ pub enum Born {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
     paths: CgroupPaths,
+    /// The unit of systemd that it is, with that driver.
+    unit: Option<Unit>,
 }
 
 /// How long the kernel may need to empty and remove a cgroup.
@@ -85,7 +89,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Cgroup {
     /// The cgroup of a record. Costs nothing; directories that were never made, or are gone, are empty ones.
     pub fn open(paths: CgroupPaths) -> Cgroup {
-        Cgroup { paths }
+        Cgroup { paths, unit: None }
+    }
+
+    /// The same where it may be a unit of systemd.
+    pub fn of_unit(paths: CgroupPaths, unit: Option<Unit>) -> Cgroup {
+        Cgroup { paths, unit }
     }
 
     /// Its directories. After [`create`] without rights these can be fewer than planned.
@@ -190,6 +199,21 @@ impl Cgroup {
     pub fn pids(&self) -> Result<Vec<i32>> {
         self.listing_dir()
             .map_or(Ok(Vec::new()), |p| processes::directly_in(&p))
+    }
+
+    /// Makes sure that a process is in the cgroup, where somebody else was to put it.
+    ///
+    /// # Errors
+    /// When it is not: none of the limits would hold for it.
+    pub fn require_member(&self, pid: i32) -> Result<()> {
+        if self.is_none() || self.pids()?.contains(&pid) {
+            return Ok(());
+        }
+        let dir = self.listing_dir().unwrap_or_default();
+        Err(Error::new(format!(
+            "process {pid} was not moved into the cgroup {}",
+            dir.display()
+        )))
     }
 
     /// Where freezing happens: the v1 freezer, or the v2 directory.
@@ -343,6 +367,9 @@ impl Cgroup {
     /// ended everybody by its own end. False when [`Cgroup::kill_all`] and [`Cgroup::destroy`] are needed, which also
     /// tell what stands in the way.
     pub fn remove_if_empty(&self) -> bool {
+        if self.unit.is_some() {
+            return false; // systemd is told first
+        }
         let mut all = true;
         for dir in self.paths.dirs() {
             match sys::fs::unlinkat(sys::fs::cwd(), &dir.path(), libc::AT_REMOVEDIR) {
@@ -353,13 +380,19 @@ impl Cgroup {
         all
     }
 
-    /// Removes the cgroup with everything below it. What is gone already is fine.
+    /// Removes the cgroup with everything below it: the unit first, then what systemd leaves (239 leaves sub-cgroups, all leave
+    /// v1 hierarchies that they do not use). What is gone already is fine. Call [`Cgroup::kill_all`] before: systemd would ask
+    /// processes to end, and wait for them.
     ///
     /// # Errors
     /// After 10 seconds with the directory that could not be removed, and who is in it. Every other directory has been
     /// tried by then.
     pub fn destroy(&self) -> Result<()> {
-        let mut failed: Option<Error> = None;
+        let stopped = match &self.unit {
+            Some(unit) => Manager::connect(unit.bus).and_then(|mut m| m.stop(unit)),
+            None => Ok(()),
+        };
+        let mut failed = stopped.err();
         for dir in self.paths.dirs() {
             if let Err(e) = remove(&dir.path()) {
                 failed = Some(match failed {

@@ -156,6 +156,30 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(out)
 }
 
+/// The directories of a unit of systemd. `root` is the cgroup below which that systemd has all its units; on v1 units have the same
+/// path in every hierarchy.
+pub fn of_unit(root: &str, unit: &Path, layout: &Layout) -> Result<CgroupPaths, PathProblem> {
+    let root = normal(Path::new(root)).ok_or_else(|| PathProblem::OwnIsOutside(root.to_string()))?;
+    let dir = |mountpoint: &Path| Dir {
+        mountpoint: mountpoint.to_path_buf(),
+        below: root.join(unit),
+    };
+    Ok(match layout {
+        Layout::None => CgroupPaths::None,
+        Layout::Unified { mountpoint, .. } => CgroupPaths::Unified { dir: dir(mountpoint) },
+        Layout::Legacy { hierarchies, unified } => CgroupPaths::Legacy {
+            hierarchies: hierarchies
+                .iter()
+                .map(|m| Hierarchy {
+                    controllers: m.controllers.clone(),
+                    dir: dir(&m.mountpoint),
+                })
+                .collect(),
+            unified: unified.as_deref().map(dir),
+        },
+    })
+}
+
 /// Places the container in every mounted hierarchy. An absolute path begins at the mount; any other, and the id when
 /// there is none, goes below our own cgroup on v1 and BESIDE it on v2, where a cgroup with processes of its own
 /// (ours) cannot give controllers to a child.

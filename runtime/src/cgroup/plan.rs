@@ -7,6 +7,7 @@ use super::convert::{self, Swap};
 use super::device::{self, DevicePolicy};
 use super::hierarchy::{Layout, OwnCgroups};
 use super::paths::{self, CgroupPaths};
+use super::systemd::{self, Bus, SystemdFacts, UnitName, UnitPlan};
 use crate::config::{self, Config, Resources};
 use crate::facts::HostFacts;
 use crate::problems::Problems;
@@ -87,12 +88,16 @@ pub struct CgroupPlan {
     /// v2 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage_check: Option<UsageCheck>,
+    /// The unit that systemd makes of it; without one we make the directories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitPlan>,
 }
 
-/// Plans the cgroup of container `id`.
+/// Plans the cgroup of container `id`. `tool` is our own name, for the name of the unit.
 pub fn plan_cgroup(
     config: &Config,
     id: &str,
+    tool: &str,
     layout: &Layout,
     own: &OwnCgroups,
     facts: &HostFacts,
@@ -101,13 +106,45 @@ pub fn plan_cgroup(
     let (no_linux, no_resources) = (config::Linux::default(), Resources::default());
     let linux = config.linux.as_ref().unwrap_or(&no_linux);
     let resources = linux.resources.as_ref().unwrap_or(&no_resources);
-    let paths = paths::resolve(&linux.cgroups_path, id, layout, own);
     let devices = device::plan_devices(&resources.devices, problems);
     if !facts.is_rootless() && !devices.allows_everything() {
         require_device_control(layout, problems);
     }
+    let help = match &facts.systemd {
+        Some(s) if s.bus == Bus::User => {
+            " to your systemd: let the administrator add it to Delegate= of user@.service"
+        }
+        _ => "",
+    };
+    let mut writes = plan_writes_with(resources, layout, "/linux/resources", help, problems);
+    let (paths, unit) = match &facts.systemd {
+        None => {
+            let paths = paths::resolve(&linux.cgroups_path, id, layout, own);
+            (problems.keep("/linux/cgroupsPath", paths), None)
+        }
+        Some(systemd) => {
+            systemd::round_quota(&mut writes, resources.cpu.as_ref());
+            let name = systemd::plan_name(&linux.cgroups_path, tool, id, systemd);
+            match problems.keep("/linux/cgroupsPath", name) {
+                None => (None, None),
+                Some(name) => (
+                    place_unit(&name, systemd, layout, problems),
+                    Some(systemd::plan_unit(
+                        &name,
+                        id,
+                        config,
+                        &writes,
+                        &devices,
+                        (layout, systemd),
+                        problems,
+                    )),
+                ),
+            }
+        }
+    };
     CgroupPlan {
-        paths: problems.keep("/linux/cgroupsPath", paths).unwrap_or_default(),
+        paths: paths.unwrap_or_default(),
+        unit,
         controllers: match layout {
             Layout::Unified { controllers, .. } => controllers.clone(),
             Layout::Legacy { .. } | Layout::None => Vec::new(),
@@ -115,10 +152,26 @@ pub fn plan_cgroup(
         explicit_path: !linux.cgroups_path.is_empty(),
         rootless: facts.is_rootless(),
         in_user_namespace: facts.in_user_namespace,
-        writes: plan_writes(resources, layout, "/linux/resources", problems),
+        writes,
         devices,
         usage_check: plan_usage_check(resources, layout),
     }
+}
+
+fn place_unit(
+    name: &UnitName,
+    systemd: &SystemdFacts,
+    layout: &Layout,
+    problems: &mut Problems,
+) -> Option<CgroupPaths> {
+    if systemd.bus == Bus::User && !matches!(layout, Layout::Unified { .. }) {
+        problems.add(
+            "--systemd-cgroup",
+            "cannot use rootless systemd cgroups manager on cgroup v1: a user's systemd has no rights over its controllers",
+        );
+    }
+    let paths = paths::of_unit(&systemd.control_group, &name.below, layout);
+    problems.keep("/linux/cgroupsPath", paths)
 }
 
 /// A container whose device rules nobody enforces must not start.
@@ -150,11 +203,23 @@ pub(super) fn plan_usage_check(r: &Resources, layout: &Layout) -> Option<UsageCh
 
 /// The writes for `resources` on a host with `layout`; `place` is the JSON pointer of `resources`.
 pub fn plan_writes(r: &Resources, layout: &Layout, place: &str, problems: &mut Problems) -> Vec<Write> {
+    plan_writes_with(r, layout, place, "", problems)
+}
+
+/// `help` tells how a missing controller can be had.
+fn plan_writes_with(
+    r: &Resources,
+    layout: &Layout,
+    place: &str,
+    help: &str,
+    problems: &mut Problems,
+) -> Vec<Write> {
     check_values(r, place, problems);
     let mut out = Writes {
         list: Vec::new(),
         layout,
         place,
+        help,
         problems,
     };
     match layout {
@@ -169,6 +234,7 @@ struct Writes<'a> {
     list: Vec<Write>,
     layout: &'a Layout,
     place: &'a str,
+    help: &'a str,
     problems: &'a mut Problems,
 }
 
@@ -209,7 +275,8 @@ impl Writes<'_> {
                 self.problems.add(
                     format!("{}/{field}", self.place),
                     format!(
-                        "cannot set {controller} limit: the {controller} cgroup controller is not available"
+                        "cannot set {controller} limit: the {controller} cgroup controller is not available{}",
+                        self.help
                     ),
                 );
             }
@@ -652,7 +719,10 @@ fn v2_unified(r: &Resources, out: &mut Writes<'_>) {
         if controller != "cgroup" && !out.has(controller) {
             out.problems.add(
                 place,
-                format!("unified resource {key:?} can't be set: controller {controller:?} not available"),
+                format!(
+                    "unified resource {key:?} can't be set: controller {controller:?} not available{}",
+                    out.help
+                ),
             );
             continue;
         }
@@ -1146,6 +1216,7 @@ mod tests {
                 plan_cgroup(
                     &config,
                     "box",
+                    "runb",
                     &layout,
                     &OwnCgroups::default(),
                     facts,

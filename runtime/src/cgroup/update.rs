@@ -6,6 +6,7 @@ use super::hierarchy::{Layout, Mounted};
 use super::limits;
 use super::paths::CgroupPaths;
 use super::plan::{self, UsageCheck, Write};
+use super::systemd::{self, Line, Manager, Unit};
 use super::{Cgroup, file};
 use crate::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 use crate::error::{Error, Result};
@@ -213,6 +214,10 @@ impl Before {
         Ok(None)
     }
 
+    fn as_lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.lines.iter().map(|line| (self.file.as_str(), line.as_str()))
+    }
+
     fn put_back(&self) -> Result<()> {
         for line in &self.lines {
             file::write(&self.path, &self.file, line)?;
@@ -276,23 +281,68 @@ impl Cgroup {
         for write in &plan.writes {
             before.extend(Before::read(&self.paths, write)?);
         }
-        let writes: Vec<&Write> = plan.writes.iter().collect();
-        let undo = Undo(before);
+        match &self.unit {
+            None => self.write_limits(&plan.writes, Undo { before, unit: None }),
+            Some(unit) => self.update_unit(unit, plan, before),
+        }
+    }
+
+    fn write_limits(&self, writes: &[Write], undo: Undo) -> Result<Undo> {
+        let writes: Vec<&Write> = writes.iter().collect();
         match limits::apply_writes(&self.paths, &writes) {
             Ok(()) => Ok(undo),
             Err(e) => Err(undo.because(e)),
         }
     }
+
+    /// systemd is told first: what it cannot express lands with the writes after it. When one of those fails, it is told the old
+    /// values again.
+    fn update_unit(&self, unit: &Unit, plan: &UpdatePlan, before: Vec<Before>) -> Result<Undo> {
+        let mut manager = Manager::connect(unit.bus)?;
+        let version = manager.probe_facts()?.version;
+        let cpu = plan.merged.cpu.as_ref();
+        let mut writes = plan.writes.clone();
+        systemd::round_quota(&mut writes, cpu);
+        let lines: Vec<Line<'_>> = writes.iter().map(systemd::line_of).collect();
+        manager.set_properties(unit, &systemd::of_lines(&lines, version, cpu))?;
+        let old: Vec<Line<'_>> = before.iter().flat_map(Before::as_lines).collect();
+        let properties = systemd::of_lines(&old, version, cpu);
+        let told = Told {
+            manager,
+            unit: unit.clone(),
+            properties,
+        };
+        let undo = Undo {
+            before,
+            unit: Some(told),
+        };
+        self.write_limits(&writes, undo)
+    }
 }
 
 /// What an update has changed.
 #[derive(Debug)]
-pub struct Undo(Vec<Before>);
+pub struct Undo {
+    before: Vec<Before>,
+    unit: Option<Told>,
+}
+
+/// A unit that was told new values, and its old ones.
+#[derive(Debug)]
+struct Told {
+    manager: Manager,
+    unit: Unit,
+    properties: Vec<systemd::Property>,
+}
 
 impl Undo {
     /// Puts it back, and attaches what did not go back to the error that made it necessary.
-    pub fn because(&self, e: Error) -> Error {
-        put_back(e, &self.0)
+    pub fn because(mut self, e: Error) -> Error {
+        let told = match &mut self.unit {
+            Some(told) => told.manager.set_properties(&told.unit, &told.properties),
+            None => Ok(()),
+        };
+        put_back(e.and_also(told), &self.before)
     }
 }
 

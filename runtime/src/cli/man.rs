@@ -85,6 +85,8 @@ fn program() -> String {
          ended it.\n\
          .SH ENVIRONMENT\n\
          .TP\n.B XDG_RUNTIME_DIR\nFor an ordinary user the state directory is $XDG_RUNTIME_DIR/runb.\n\
+         .TP\n.BR DBUS_SYSTEM_BUS_ADDRESS \", \" DBUS_SESSION_BUS_ADDRESS\nWhere systemd is asked with --systemd-cgroup: by root, \
+         and by an ordinary user, who needs one of the second and XDG_RUNTIME_DIR.\n\
          .TP\n.BR LISTEN_FDS \", \" LISTEN_PID\nSockets of systemd's socket activation are passed on to the container.\n\
          .SH FILES\n\
          .TP\n.I /run/runb\nState of containers, one directory each.\n\

@@ -2,7 +2,7 @@
 //!
 //! May not: change anything, neither the host nor the bundle.
 
-use super::json;
+use super::{Invocation, json};
 use crate::container::create::Planned;
 use crate::error::{Doing, Result};
 use crate::facts::{CgroupMode, HostFacts};
@@ -28,8 +28,8 @@ struct Preview<'a> {
 ///
 /// # Errors
 /// All problems of the configuration.
-pub fn plan(bundle: Option<&Path>) -> Result<String> {
-    let planned = load(bundle)?;
+pub fn plan(invocation: &Invocation, bundle: Option<&Path>) -> Result<String> {
+    let planned = load(invocation, bundle)?;
     let steps = steps::init_steps(&planned.plan, Parking::ForStart);
     let preview = Preview {
         host: &planned.facts,
@@ -43,8 +43,8 @@ pub fn plan(bundle: Option<&Path>) -> Result<String> {
 ///
 /// # Errors
 /// All problems of the configuration, or all that the host lacks for it.
-pub fn check(bundle: Option<&Path>) -> Result<String> {
-    let planned = load(bundle)?;
+pub fn check(invocation: &Invocation, bundle: Option<&Path>) -> Result<String> {
+    let planned = load(invocation, bundle)?;
     let mut problems = Problems::default();
     check_host(&planned.facts, &mut problems);
     check_files(&planned.plan, &mut problems);
@@ -86,16 +86,17 @@ fn check_files(plan: &Plan, problems: &mut Problems) {
     }
 }
 
-fn load(bundle: Option<&Path>) -> Result<Planned> {
+fn load(invocation: &Invocation, bundle: Option<&Path>) -> Result<Planned> {
     let bundle = std::path::absolute(bundle.unwrap_or(Path::new(".")))
         .map_err(|e| sys::Error::io("getcwd", "", &e))
         .doing(|| "the bundle")?;
-    Planned::load(&bundle, |bundle| {
+    Planned::load(&invocation.global, &bundle, |bundle| {
         Ok(Options {
             // No container is made; where the id would stand one sees from which bundle it comes.
             id: bundle
                 .file_name()
                 .map_or("container".into(), |name| name.to_string_lossy().into_owned()),
+            tool: invocation.identity.name(),
             bundle: bundle.to_path_buf(),
             pivot: Pivot::PivotRoot,
             keyring: Keyring::New,

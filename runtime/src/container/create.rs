@@ -3,10 +3,10 @@
 //! May not: leave anything behind when it fails, whatever it had made.
 
 use super::{boot_id, pid_file, probe_identity};
-use crate::cgroup::rdt;
-use crate::cgroup::{self, Cgroup, Phase as Limits, Share};
+use crate::cgroup::systemd::{self, Manager, SystemdFacts, UnitPlan};
+use crate::cgroup::{self, Born, Cgroup, CgroupPaths, Phase as Limits, Share, rdt};
 use crate::cli::Invocation;
-use crate::cli::args::{self, CgroupDriver, Rootless};
+use crate::cli::args::{self, CgroupDriver, Global, Rootless};
 use crate::cli::identity::SPEC_VERSION;
 use crate::console::{self, Attendance};
 use crate::error::{Doing, Error, Kind, Result};
@@ -59,15 +59,11 @@ pub fn make(
     parking: Parking,
     attendance: Attendance,
 ) -> Result<Made> {
-    if invocation.global.cgroup_driver == CgroupDriver::Systemd {
-        return Err(Error::new(
-            "systemd cgroup flag passed, but systemd support for managing cgroups is not available \
-             (configure the cgroupfs driver)",
-        ));
-    }
     let paths = Paths::of(args)?;
-    let notify_dir = Host::of_environment().map(|_| invocation.global.root.join(args.id.as_str()));
-    let mut planned = Planned::load(&paths.bundle, |bundle| options(args, bundle, notify_dir))?;
+    let mut planned = Planned::load(&invocation.global, &paths.bundle, |bundle| {
+        options(invocation, args, bundle)
+    })?;
+    let manager = planned.manager.take();
     match invocation.global.rootless {
         Rootless::Auto => {}
         said => planned.plan.cgroup.rootless = said == Rootless::Yes,
@@ -87,7 +83,7 @@ pub fn make(
         dir: &dir,
         parking,
     };
-    match building.build(&planned.json) {
+    match building.build(&planned.json, manager) {
         Ok(built) => Ok(Made {
             record: built.record,
             dir,
@@ -111,21 +107,37 @@ pub struct Planned {
     pub json: Vec<u8>,
     layout: cgroup::Layout,
     own: cgroup::OwnCgroups,
+    /// With the systemd driver: it was asked what it can do, and will be asked to do it.
+    manager: Option<Manager>,
 }
 
 impl Planned {
     /// Reads the bundle and the host; nothing is changed.
-    pub fn load(bundle: &Path, options: impl FnOnce(&Path) -> Result<Options>) -> Result<Planned> {
+    pub fn load(
+        global: &Global,
+        bundle: &Path,
+        options: impl FnOnce(&Path) -> Result<Options>,
+    ) -> Result<Planned> {
         let (json, mut config) = plan::load_config(bundle)?;
         let options = options(bundle)?;
         if let Some(dir) = &options.notify_dir {
             notify::add_to_config(&mut config, dir);
         }
         let own = cgroup::OwnCgroups::probe()?;
-        let layout = cgroup::probe_layout(&own)?;
+        let mut layout = cgroup::probe_layout(&own)?;
+        let facts = HostFacts::probe()?;
+        let (manager, systemd) = match global.cgroup_driver {
+            CgroupDriver::Fs => (None, None),
+            CgroupDriver::Systemd => {
+                let (manager, about) = connect_systemd(global.rootless, &facts)?;
+                layout = layout.below(&about.control_group)?;
+                (Some(manager), Some(about))
+            }
+        };
         let facts = HostFacts {
             cgroup_mode: layout.mode(),
-            ..HostFacts::probe()?
+            systemd,
+            ..facts
         };
         let wants_rdt = config.linux.as_ref().is_some_and(|l| l.intel_rdt.is_some());
         let rdt = if wants_rdt { rdt::probe_rdt()? } else { None };
@@ -136,8 +148,16 @@ impl Planned {
             json,
             layout,
             own,
+            manager,
         })
     }
+}
+
+fn connect_systemd(rootless: Rootless, facts: &HostFacts) -> Result<(Manager, SystemdFacts)> {
+    systemd::check_booted()?;
+    let mut manager = Manager::connect(systemd::probe_bus(rootless, facts))?;
+    let about = manager.probe_facts()?;
+    Ok((manager, about))
 }
 
 /// The caller's paths, absolute before the working directory changes.
@@ -176,12 +196,13 @@ impl Paths {
     }
 }
 
-fn options(args: &args::Create, bundle: &Path, notify_dir: Option<PathBuf>) -> Result<Options> {
+fn options(invocation: &Invocation, args: &args::Create, bundle: &Path) -> Result<Options> {
     let listen_fds = listen_fds()?;
     let preserve_fds = args.preserve_fds.saturating_add(listen_fds);
     check_preserved(preserve_fds)?;
     Ok(Options {
         id: args.id.as_str().to_string(),
+        tool: invocation.identity.name(),
         bundle: bundle.to_path_buf(),
         pivot: if args.no_pivot {
             Pivot::MoveMount
@@ -195,7 +216,7 @@ fn options(args: &args::Create, bundle: &Path, notify_dir: Option<PathBuf>) -> R
         },
         preserve_fds,
         listen_fds,
-        notify_dir,
+        notify_dir: Host::of_environment().map(|_| invocation.global.root.join(args.id.as_str())),
     })
 }
 
@@ -238,7 +259,7 @@ struct Building<'a> {
 }
 
 impl Building<'_> {
-    fn build(&self, json: &[u8]) -> Result<Built> {
+    fn build(&self, json: &[u8], mut manager: Option<Manager>) -> Result<Built> {
         let plan = self.plan;
         let relay = self.prepare_notify()?;
         let prepared = Prepared {
@@ -259,14 +280,19 @@ impl Building<'_> {
         plan.rdt
             .as_ref()
             .map_or(Ok(()), rdt::RdtPlan::create)
-            .and_then(|()| cgroup.apply_limits(&plan.cgroup, Limits::Early))
-            .and_then(|()| self.start_init(&cgroup, record, prepared))
+            // The cgroup of a unit is there later, and so are its limits.
+            .and_then(|()| match manager {
+                None => cgroup.apply_limits(&plan.cgroup, Limits::Early),
+                Some(_) => Ok(()),
+            })
+            .and_then(|()| self.start_init(&cgroup, record, prepared, manager.as_mut()))
             .map(|built| Built { relay, ..built })
             .map_err(|e| {
-                let groups = rdt.map_or(Ok(()), |r| r.destroy());
-                e.and_also(cgroup.kill_all())
-                    .and_also(cgroup.destroy())
-                    .and_also(groups)
+                let e = e.and_also(rdt.map_or(Ok(()), |r| r.destroy()));
+                match manager.is_none_or(|m| m.owns_unit()) {
+                    true => e.and_also(cgroup.kill_all()).and_also(cgroup.destroy()),
+                    false => e,
+                }
             })
     }
 
@@ -294,6 +320,7 @@ impl Building<'_> {
             owner: self.facts.euid,
             annotations: self.plan.annotations.clone(),
             cgroup: self.plan.cgroup.paths.clone(),
+            unit: self.plan.cgroup.unit.as_ref().map(|u| u.unit.clone()),
             rdt: self.plan.rdt.as_ref().map(rdt::RdtPlan::record),
             namespaces: self.plan.namespaces.clone(),
             keyring: self.plan.options.keyring,
@@ -301,17 +328,26 @@ impl Building<'_> {
         })
     }
 
-    fn start_init(&self, cgroup: &Cgroup, record: Record, prepared: Prepared) -> Result<Built> {
+    fn start_init(
+        &self,
+        cgroup: &Cgroup,
+        record: Record,
+        prepared: Prepared,
+        manager: Option<&mut Manager>,
+    ) -> Result<Built> {
         let plan = self.plan;
         let (gate, until) = match self.parking {
             Parking::ForStart => (Some(Gate::make(self.dir)?), Until::Parked),
             Parking::Never => (None, Until::Executed),
         };
-        if !has_atomic_device_rules(cgroup) {
+        if manager.is_none() && !has_atomic_device_rules(cgroup) {
             cgroup.apply_devices(&plan.cgroup)?;
         }
         let steps = steps::init_steps(plan, self.parking);
-        let v2 = cgroup.dir_fd()?;
+        let v2 = match manager {
+            None => cgroup.dir_fd()?,
+            Some(_) => None,
+        };
         let entrances = open_entrances(&steps, cgroup)?;
         let bundle = plan.options.bundle.to_string_lossy();
         let make_child = |wire| Child {
@@ -354,6 +390,8 @@ impl Building<'_> {
             master: None,
             limited: false,
             pid_file: pid_file::Written::default(),
+            unit: plan.cgroup.unit.as_ref().zip(manager),
+            asked: false,
         };
         let flags = steps::clone_flags(plan);
         let into = v2.as_ref().map(|d| d.as_fd());
@@ -485,12 +523,55 @@ struct Parent<'a> {
     master: Option<OwnedFd>,
     limited: bool,
     pid_file: pid_file::Written,
+    /// With the systemd driver: what it makes, and the way to it.
+    unit: Option<(&'a UnitPlan, &'a mut Manager)>,
+    /// It was asked for the unit.
+    asked: bool,
 }
 
 impl Parent<'_> {
+    /// As early as there is a process: the job takes systemd some milliseconds, which the child uses.
+    fn ask_for_unit(&mut self, process: &Process) -> Result<()> {
+        match &mut self.unit {
+            Some((plan, manager)) if !std::mem::replace(&mut self.asked, true) => {
+                manager.begin(plan, process.pid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the unit, and does with it what the cgroupfs driver has done before there was a process. The child waits too
+    /// (Request::Cgroup), so nothing of the container's has run outside of these rules.
+    fn move_into_unit(&mut self, process: &Process) -> Result<()> {
+        let Some((unit, manager)) = &mut self.unit else {
+            return Ok(());
+        };
+        manager.finish(unit, process.pid)?;
+        let plan = &self.building.plan.cgroup;
+        cgroup::complete(plan)?;
+        // systemd has put it where it has a controller in use; in v1 hierarchies beside those, and in a slice, it is not yet.
+        if systemd::is_slice(&unit.unit.name) || matches!(plan.paths, CgroupPaths::Legacy { .. }) {
+            self.cgroup.join(process.pid, Share::All, Born::Outside)?;
+        }
+        self.cgroup.require_member(process.pid)?;
+        self.cgroup.apply_devices(plan)?;
+        self.cgroup.apply_limits(plan, Limits::Early)?;
+        self.delegate()
+    }
+
+    fn delegate(&self) -> Result<()> {
+        match self.building.plan.cgroup_owner() {
+            Some(uid) => self.cgroup.delegate(uid),
+            None => Ok(()),
+        }
+    }
+
     /// Memory and pids last: they would count our own set-up against the container.
     fn apply_late_limits(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.limited, true) {
+            if let Some((unit, manager)) = &mut self.unit {
+                manager.set_properties(&unit.unit, &unit.late)?;
+            }
             self.cgroup
                 .apply_limits(&self.building.plan.cgroup, Limits::Late)?;
         }
@@ -499,7 +580,11 @@ impl Parent<'_> {
 }
 
 impl Answers for Parent<'_> {
-    fn beside(&mut self, _: &Process) -> Result<()> {
+    fn beside(&mut self, process: &Process) -> Result<()> {
+        if self.unit.is_some() {
+            self.ask_for_unit(process)?;
+            return self.move_into_unit(process);
+        }
         match has_atomic_device_rules(self.cgroup) {
             true => self.cgroup.apply_devices(&self.building.plan.cgroup),
             false => Ok(()),
@@ -508,8 +593,9 @@ impl Answers for Parent<'_> {
 
     fn setup(&mut self, process: &Process) -> Result<()> {
         let plan = self.building.plan;
-        if let Some(uid) = plan.cgroup_owner() {
-            self.cgroup.delegate(uid)?;
+        match self.unit {
+            Some(_) => self.ask_for_unit(process)?,
+            None => self.delegate()?,
         }
         if let Some(maps) = &plan.id_maps {
             idmap::apply_id_maps(maps, process.pid, self.building.facts)?;
@@ -582,7 +668,7 @@ impl Answers for Parent<'_> {
 /// v2 rules are one program that is in force or not, so they can be loaded while the child works. v1 rules are written one
 /// by one, beginning with "deny all": a child that made its nodes in between would be refused.
 fn has_atomic_device_rules(cgroup: &Cgroup) -> bool {
-    !matches!(cgroup.paths(), cgroup::CgroupPaths::Legacy { .. })
+    !matches!(cgroup.paths(), CgroupPaths::Legacy { .. })
 }
 
 /// Whether the kernel has killed for memory in this cgroup; a cgroup that cannot be read tells nothing.

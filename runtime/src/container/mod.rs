@@ -98,7 +98,9 @@ impl Container {
     /// Its cgroup. One of another boot is gone, and its path may be somebody else's by now.
     pub fn cgroup(&self) -> Result<Cgroup> {
         match &self.record {
-            Some(record) if is_this_boot(record)? => Ok(Cgroup::open(record.cgroup.clone())),
+            Some(record) if is_this_boot(record)? => {
+                Ok(Cgroup::of_unit(record.cgroup.clone(), record.unit.clone()))
+            }
             _ => Ok(Cgroup::default()),
         }
     }

@@ -146,7 +146,7 @@ impl Guest {
             return case
                 .needs
                 .iter()
-                .any(|need| matches!(need, Need::Vm | Need::AppArmor))
+                .any(|need| matches!(need, Need::Vm | Need::AppArmor | Need::Systemd))
                 || OF_SYSTEMD.iter().any(|start| case.id.starts_with(start));
         }
         if case.needs.iter().any(|need| Self::is_for_vm(*need)) || OF_CGROUPS.contains(&case.area()) {
@@ -166,7 +166,7 @@ impl Guest {
     /// What a machine at hand may lack, so that the case is worth a guest.
     fn is_for_vm(need: Need) -> bool {
         match need {
-            Need::Vm | Need::AppArmor | Need::Capability(..) => true,
+            Need::Vm | Need::AppArmor | Need::Systemd | Need::Capability(..) => true,
             Need::V1(_) | Need::V2 | Need::V2Controller(_) | Need::Controller(_) => true,
             Need::Path(path) => path.starts_with("/sys/fs/cgroup"),
             Need::Root
@@ -174,6 +174,7 @@ impl Guest {
             | Need::TimeNamespaces
             | Need::NoAppArmor
             | Need::NoSelinux
+            | Need::NoSystemd
             | Need::IdMappedMounts
             | Need::Program(_)
             | Need::Cpu(_) => false,
@@ -185,8 +186,8 @@ impl Guest {
         match need {
             Need::V1(_) => self.tree == Tree::V2,
             Need::V2 | Need::V2Controller(_) => self.tree == Tree::V1,
-            Need::AppArmor => self.init != Init::Systemd,
-            Need::NoAppArmor => self.init == Init::Systemd,
+            Need::AppArmor | Need::Systemd => self.init != Init::Systemd,
+            Need::NoAppArmor | Need::NoSystemd => self.init == Init::Systemd,
             Need::Path(path) => self.tree == Tree::V2 && path.starts_with("/sys/fs/cgroup/"),
             Need::Cpu(list) => !list.contains(&match self.arch {
                 Arch::Amd64 => "x86_64",
