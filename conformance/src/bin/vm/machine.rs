@@ -129,10 +129,11 @@ impl Machine<'_> {
             ));
         command.args(["-device", "virtio-rng-pci"]);
         for (n, disk) in self.disks.iter().enumerate() {
+            // A full disk of the host is the guest's error; by default QEMU would stop the guest without a word.
             command
                 .arg("-drive")
                 .arg(format!(
-                    "file={},if=none,id=disk{n},format=raw,snapshot=on,cache=unsafe",
+                    "file={},if=none,id=disk{n},format=raw,snapshot=on,cache=unsafe,werror=report",
                     disk.display()
                 ))
                 .arg("-device")
