@@ -118,7 +118,15 @@ pub fn launch<'c>(
     let needs_setup = steps.contains(&Step::Ask(Request::Setup));
     match serve(&ours, &mut served, answers, until, needs_setup) {
         Ok(()) => Ok(served.process),
-        Err(e) => Err(e.and_also(served.destroy())),
+        Err(e) => Err(explain(e, answers).and_also(served.destroy())),
+    }
+}
+
+/// A child that is killed while it waits for an answer is noticed by the answer: nobody is there to read it.
+fn explain(e: Error, answers: &dyn Answers) -> Error {
+    match answers.epitaph() {
+        Some(why) if e.is(libc::EPIPE) => Error::new(format!("container init died during its setup ({why})")),
+        _ => e,
     }
 }
 

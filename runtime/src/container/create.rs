@@ -634,7 +634,11 @@ impl Answers for Parent<'_> {
         if let Some(rdt) = &self.record.rdt {
             rdt.join(process.pid)?;
         }
-        self.record.init = Some(identity.ok_or_else(|| Error::new("container init died during its setup"))?);
+        let Some(identity) = identity else {
+            let why = self.epitaph().map(|t| format!(" ({t})")).unwrap_or_default();
+            return Err(Error::new(format!("container init died during its setup{why}")));
+        };
+        self.record.init = Some(identity);
         self.building.dir.save_record(&self.record)?;
         if let Some(path) = &self.building.paths.pidfd_socket {
             send_pidfd(path, process)?;
@@ -658,10 +662,8 @@ impl Answers for Parent<'_> {
     }
 
     fn epitaph(&self) -> Option<String> {
-        is_oom_killed(self.cgroup).then(|| {
-            "it was killed for lack of memory: the container's memory limit is too low for its init"
-                .to_string()
-        })
+        is_oom_killed(self.cgroup)
+            .then(|| "it was OOM-killed: the memory limit is too low for it".to_string())
     }
 }
 

@@ -69,10 +69,14 @@ impl Stage {
         self.step = name;
     }
 
-    /// A command to its end, whatever that is.
+    /// A command to its end, whatever that is. It has less time than the outside waits for a line.
     pub fn run(&self, words: &[&str]) -> Result<Outcome, String> {
         let (program, arguments) = words.split_first().ok_or("no command")?;
-        command::run(Command::new(program).args(arguments), "", USUAL * self.patience)
+        command::run(
+            Command::new(program).args(arguments),
+            "",
+            USUAL * self.patience / 2,
+        )
     }
 
     /// A command that has to succeed; its output.
