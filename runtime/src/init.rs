@@ -173,6 +173,7 @@ fn apply(step: Step, c: &mut Child<'_>, p: &mut Progress) -> Result<()> {
         Step::FinalAffinity => set_affinity(Some(c.process.affinity.last.as_deref().unwrap_or(&EVERY_CPU))),
         Step::NewSession => Ok(sys::process::setsid()?),
         Step::NonDumpable => Ok(sys::process::set_dumpable(false)?),
+        Step::TryJoin(ns) => try_join(c, ns),
         Step::Join(ns) => join(c, ns),
         Step::JoinContainer => join_container(c),
         Step::Unshare(flags) => sys::process::unshare(flags).doing(|| "failed to unshare namespaces"),
@@ -316,14 +317,31 @@ fn set_affinity(mask: Option<&[u64]>) -> Result<()> {
     }
 }
 
-/// Tolerates EPERM only where an ordinary user joins with the rights that its user namespace will give: the join is
-/// tried again after the user namespace.
 fn join(c: &mut Child<'_>, ns: Ns) -> Result<()> {
-    let init = init_of(c)?;
-    let Some((_, fd)) = init.joined.iter().find(|(n, _)| *n == ns) else {
-        return Err(Error::new(format!("the {} namespace was not opened", ns.word())));
+    let init = init_of_mut(c)?;
+    let Some(at) = init.joined.iter().position(|(n, _)| *n == ns) else {
+        return Ok(());
     };
-    sys::process::setns(fd.as_fd(), ns.flag()).doing(|| format!("failed to join the {} namespace", ns.word()))
+    sys::process::setns(init.joined[at].1.as_fd(), ns.flag())
+        .doing(|| format!("failed to join the {} namespace", ns.word()))?;
+    init.joined.swap_remove(at);
+    if ns == Ns::User && are_groups_denied() {
+        c.groups = credentials::Groups::Denied;
+    }
+    Ok(())
+}
+
+/// What cannot be read is found out when the groups are set.
+fn are_groups_denied() -> bool {
+    let setgroups = Procfs::host().and_then(|proc| proc.read("self/setgroups"));
+    setgroups.is_ok_and(|text| text.trim() == "deny")
+}
+
+fn try_join(c: &mut Child<'_>, ns: Ns) -> Result<()> {
+    match join(c, ns) {
+        Err(e) if e.is(libc::EPERM) => Ok(()),
+        other => other,
+    }
 }
 
 /// One setns(2) by pidfd enters them all (kernel 5.8): no path, no race with the container.
@@ -648,10 +666,16 @@ fn lend_network(c: &Child<'_>) -> Result<()> {
 fn park(c: &Child<'_>, p: &mut Progress) -> Result<()> {
     // Recorded: from here on the container lives without the runtime.
     p.parked = true;
-    match &init_of(c)?.gate {
-        Some(gate) => gate.wait(),
-        None => Err(Error::new("no gate to wait at")),
+    let Some(gate) = &init_of(c)?.gate else {
+        return Err(Error::new("no gate to wait at"));
+    };
+    if !c.facts.is_rootless() {
+        return gate.wait();
     }
+    // An exec of an ordinary user may enter only what it may look at. Nothing of the host is open here any more.
+    sys::process::set_dumpable(true)?;
+    gate.wait()?;
+    Ok(sys::process::set_dumpable(false)?)
 }
 
 fn exec(c: &Child<'_>, p: &Progress) -> Result<()> {

@@ -26,7 +26,9 @@ pub enum Step {
     NewSession,
     /// Not to be looked at by processes of a namespace that is joined (CVE-2016-9962).
     NonDumpable,
-    /// setns(2) of one kind.
+    /// The same, unless we have not the right to: the user namespace that is joined next may bring it.
+    TryJoin(Ns),
+    /// setns(2) of one kind, unless that was done already.
     Join(Ns),
     /// All of an existing container's namespaces at once, by the pidfd of its init.
     JoinContainer,
@@ -258,9 +260,16 @@ fn enter_namespaces(s: &mut Vec<Step>, plan: &Plan) {
     } else {
         s.extend((*ns.source(Ns::User) != NsSource::Host).then_some(Step::Ask(Request::Setup)));
         s.push(Step::NonDumpable);
+        if ns.path(Ns::User).is_some() {
+            // Some belong to the host and some to the user namespace; an ordinary user has no right over the former.
+            s.extend(
+                ns.joined()
+                    .filter(|(n, _)| *n != Ns::User)
+                    .map(|(n, _)| Step::TryJoin(n)),
+            );
+            s.extend([Step::Join(Ns::User), Step::BecomeRoot]);
+        }
         s.extend(joins(|n| n != Ns::User));
-        s.extend(joins(|n| n == Ns::User));
-        s.extend(ns.path(Ns::User).is_some().then_some(Step::BecomeRoot));
     }
     let rest = ns.new_flags() & !(Ns::User.flag() | Ns::Cgroup.flag());
     s.extend((rest != 0).then_some(Step::Unshare(rest)));
@@ -303,7 +312,7 @@ impl Step {
     /// is only told by `--debug`.
     pub fn name(&self) -> String {
         match self {
-            Step::Join(ns) => format!("join {} namespace", ns.word()),
+            Step::Join(ns) | Step::TryJoin(ns) => format!("join {} namespace", ns.word()),
             Step::Hooks(phase) => format!("{} hooks", phase.word()),
             Step::Mount(n) => format!("mount {n}"),
             other => format!("{other:?}").to_lowercase(),

@@ -129,6 +129,89 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "rootless.exec-in-a-created-container",
+        clause: "reference exec: a created container takes processes, an ordinary user's too",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.args(&["sleep"]);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let create = as_user(w.launching("create", &[])?);
+                require(&w.call(create)?)?;
+                let id = w.id.clone();
+                require(&w.call(as_user(Call::new(&["exec", &id, "/probe", "exit", "0"])))?)
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.join-namespaces-of-a-container",
+        clause: "config-linux.md#namespaces path: user and what belongs to it, in any order",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.args(&["sleep"]);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                for verb in ["create", "start"] {
+                    let id = w.id.clone();
+                    let call = match verb {
+                        "create" => w.launching("create", &[])?,
+                        _ => Call::new(&["start", &id]),
+                    };
+                    require(&w.call(as_user(call))?)?;
+                }
+                let pid = w.pid()?;
+                for kind in ["user", "pid", "ipc", "uts"] {
+                    w.setup.namespace(kind, &format!("/proc/{pid}/ns/{kind}"));
+                }
+                w.setup.unset("/linux/uidMappings");
+                w.setup.unset("/linux/gidMappings");
+                w.setup.unset("/hostname");
+                w.setup.args(&["report"]);
+                // Writes the configuration as it is now; the id is that of the container to join.
+                w.launching("run", &[])?;
+                let (bundle, second) = (w.bundle(), format!("{}-second", w.id));
+                require(&w.call(as_user(Call::new(&["run", "--bundle", &bundle, &second])))?)
+            }),
+        ],
+        expect: |w| w.fact("/setgroups", "deny"),
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.no-cgroup-and-no-pid-namespace",
+        clause: "reference: what cannot be killed as a whole is a warning",
+        level: Level::Should,
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            s.drop_namespace("pid");
+            s.unmount("/proc");
+            s.mount("/proc", "none", "/proc", &["rbind", "nosuid", "nodev", "noexec"]);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let run = as_user(w.launching("run", &[])?).without_log();
+                let out = w.call(run)?;
+                require(&out)?;
+                w.mentions(
+                    &out,
+                    &["no cgroup and no private pid namespace", "strongly discouraged"],
+                );
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
         id: "rootless.ps-needs-a-cgroup",
         clause: "reference ps: without a cgroup nobody knows the processes, and that is an error, not an empty list",
         level: Level::Should,

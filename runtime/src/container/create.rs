@@ -275,6 +275,9 @@ impl Building<'_> {
         self.dir.save_config(json)?;
         self.dir.save_record(&record)?;
         let cgroup = cgroup::create(&plan.cgroup)?;
+        if cgroup.is_none() && !plan.namespaces.is_new(Ns::Pid) {
+            self.invocation.log.warn(UNKILLABLE);
+        }
         record.cgroup = cgroup.paths().clone();
         let rdt = record.rdt.clone();
         plan.rdt
@@ -486,6 +489,10 @@ fn refuse_hosts_mounts(joined: Option<BorrowedFd<'_>>) -> Result<()> {
     }
     Ok(())
 }
+
+/// In runc's words.
+const UNKILLABLE: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
+     Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)";
 
 /// Opens the doors of the cgroups that the steps enter.
 fn open_entrances(steps: &[Step], cgroup: &Cgroup) -> Result<Vec<(Share, cgroup::Entrance)>> {

@@ -31,6 +31,11 @@ pub fn apply_bounding(plan: &CapabilityPlan, last: u8) -> Result<()> {
 pub fn apply_user(user: &UserPlan, groups: Groups) -> Result<()> {
     match groups {
         Groups::Set => cred::set_groups(&user.groups).doing(|| "unable to set groups")?,
+        Groups::Denied if !user.groups.is_empty() => {
+            return Err(Error::new(
+                "cannot set any additional groups in a rootless container",
+            ));
+        }
         Groups::Denied => {}
     }
     cred::set_gid(user.gid).doing(|| "unable to setgid")?;
