@@ -316,8 +316,19 @@ impl StateDir {
 
     /// Writes the record: a reader sees the old one or the new one.
     pub fn save_record(&self, record: &Record) -> Result<()> {
+        self.stage_record(record)?;
+        self.commit_record()
+    }
+
+    /// Writes a record that nobody reads until [`StateDir::commit_record`]: what can be done while somebody else works.
+    pub fn stage_record(&self, record: &Record) -> Result<()> {
         let json = serde_json::to_vec(record).map_err(|e| Error::new(e.to_string()))?;
-        self.save(RECORD, &json).doing(|| "write the container's state")
+        self.stage(RECORD, &json).doing(|| "write the container's state")
+    }
+
+    /// Puts the staged record in the place of the one before.
+    pub fn commit_record(&self) -> Result<()> {
+        self.commit(RECORD).doing(|| "write the container's state")
     }
 
     /// Reads the record. `None` when the directory holds none: a create was killed before it wrote one.
@@ -364,7 +375,9 @@ impl StateDir {
 
     /// Keeps the limits after an update.
     pub fn save_resources(&self, json: &[u8]) -> Result<()> {
-        self.save(RESOURCES, json).doing(|| "keep the container's limits")
+        self.stage(RESOURCES, json)
+            .and_then(|()| self.commit(RESOURCES))
+            .doing(|| "keep the container's limits")
     }
 
     /// The limits after the last update, if there was one.
@@ -372,17 +385,24 @@ impl StateDir {
         self.load(RESOURCES)
     }
 
-    fn save(&self, name: &str, data: &[u8]) -> Result<()> {
-        // Under the lock there is one writer, so one temporary name is enough.
-        let temporary = format!(".{name}");
+    fn stage(&self, name: &str, data: &[u8]) -> Result<()> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
-        write_file(self.dir.as_fd(), &temporary, flags, data)?;
-        Ok(fs::renameat(
-            self.dir.as_fd(),
-            Path::new(&temporary),
-            self.dir.as_fd(),
-            Path::new(name),
-        )?)
+        write_file(self.dir.as_fd(), &staged(name), flags, data)
+    }
+
+    /// By an exchange, after which the old one goes: what is renamed over another file ext4 writes to the disk at once
+    /// (auto_da_alloc), and its removal then waits for that. Nothing here has to outlive the machine.
+    fn commit(&self, name: &str) -> Result<()> {
+        let (dir, staged) = (self.dir.as_fd(), staged(name));
+        let (new, old) = (Path::new(&staged), Path::new(name));
+        match fs::exchange(dir, new, dir, old) {
+            Ok(()) => Ok(fs::unlinkat(dir, new, 0)?),
+            // There is no old one, or a file system that cannot.
+            Err(e) if e.is(libc::ENOENT) || e.is(libc::EINVAL) || e.is_unavailable() => {
+                Ok(fs::renameat(dir, new, dir, old)?)
+            }
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn load(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -446,6 +466,11 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
 fn write_file(dir: BorrowedFd<'_>, name: &str, flags: i32, data: &[u8]) -> Result<()> {
     let fd = fs::openat(dir, Path::new(name), flags, 0o600)?;
     write_all(fd.as_fd(), data)
+}
+
+/// Under the lock there is one writer, so one temporary name is enough.
+fn staged(name: &str) -> String {
+    format!(".{name}")
 }
 
 /// Writes the whole buffer.
@@ -524,7 +549,8 @@ mod tests {
         let root = StateRoot::new(&scratch("foreign"));
         let (dir, _lock) = root.reserve(&ContainerId::parse("f".as_ref()).unwrap()).unwrap();
         for text in ["", "{", "{}", "[]", "null", "{\"version\":1,\"id\":\"g\"}"] {
-            dir.save(RECORD, text.as_bytes()).unwrap();
+            dir.stage(RECORD, text.as_bytes()).unwrap();
+            dir.commit(RECORD).unwrap();
             let e = dir.load_record().unwrap_err().to_string();
             assert!(e.starts_with("the state of container f is damaged: "), "{e}");
         }

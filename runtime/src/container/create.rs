@@ -19,7 +19,7 @@ use crate::launch::{self, Answers, Process, Until};
 use crate::namespaces::{Ns, NsSource, is_of_process};
 use crate::netdev::{self, Netlink};
 use crate::notify::{self, Host, Relay};
-use crate::plan::{self, Keyring, Options, Plan};
+use crate::plan::{self, Forks, Keyring, Options, Plan};
 use crate::process::Terminal;
 use crate::process::credentials::Groups;
 use crate::rootfs::{self, Pivot};
@@ -392,6 +392,7 @@ impl Building<'_> {
             record,
             master: None,
             limited: false,
+            staged: false,
             pid_file: pid_file::Written::default(),
             unit: plan.cgroup.unit.as_ref().zip(manager),
             asked: false,
@@ -529,6 +530,8 @@ struct Parent<'a> {
     record: Record,
     master: Option<OwnedFd>,
     limited: bool,
+    /// Whether [`Parent::record`] names the init and is staged.
+    staged: bool,
     pid_file: pid_file::Written,
     /// With the systemd driver: what it makes, and the way to it.
     unit: Option<(&'a UnitPlan, &'a mut Manager)>,
@@ -537,6 +540,18 @@ struct Parent<'a> {
 }
 
 impl Parent<'_> {
+    /// The record that is due when the init is ready, written while it works. With a second fork the init is not there yet.
+    fn stage_record(&mut self, process: &Process) -> Result<()> {
+        if self.building.plan.forks == Forks::One
+            && let Some(identity) = probe_identity(process.pid)?
+        {
+            self.record.init = Some(identity);
+            self.building.dir.stage_record(&self.record)?;
+            self.staged = true;
+        }
+        Ok(())
+    }
+
     /// As early as there is a process: the job takes systemd some milliseconds, which the child uses.
     fn ask_for_unit(&mut self, process: &Process) -> Result<()> {
         match &mut self.unit {
@@ -592,10 +607,10 @@ impl Answers for Parent<'_> {
             self.ask_for_unit(process)?;
             return self.move_into_unit(process);
         }
-        match has_atomic_device_rules(self.cgroup) {
-            true => self.cgroup.apply_devices(&self.building.plan.cgroup),
-            false => Ok(()),
+        if has_atomic_device_rules(self.cgroup) {
+            self.cgroup.apply_devices(&self.building.plan.cgroup)?;
         }
+        self.stage_record(process)
     }
 
     fn setup(&mut self, process: &Process) -> Result<()> {
@@ -637,16 +652,18 @@ impl Answers for Parent<'_> {
         let log = &self.building.invocation.log;
         log.debug(|| format!("child process in init(): pid {}", process.pid));
         self.apply_late_limits()?;
-        let identity = probe_identity(process.pid)?;
         if let Some(rdt) = &self.record.rdt {
             rdt.join(process.pid)?;
         }
-        let Some(identity) = identity else {
-            let why = self.epitaph().map(|t| format!(" ({t})")).unwrap_or_default();
-            return Err(Error::new(format!("container init died during its setup{why}")));
-        };
-        self.record.init = Some(identity);
-        self.building.dir.save_record(&self.record)?;
+        if !self.staged {
+            let Some(identity) = probe_identity(process.pid)? else {
+                let why = self.epitaph().map(|t| format!(" ({t})")).unwrap_or_default();
+                return Err(Error::new(format!("container init died during its setup{why}")));
+            };
+            self.record.init = Some(identity);
+            self.building.dir.stage_record(&self.record)?;
+        }
+        self.building.dir.commit_record()?;
         if let Some(path) = &self.building.paths.pidfd_socket {
             send_pidfd(path, process)?;
         }
