@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::case::{Case, Cond, Level, Need, Step};
 use crate::denial;
+use crate::host::CgroupMode;
 use crate::kernel::{self, BeforeExec};
 use crate::leak;
 use crate::world::{Call, Ended, Trouble, World, require};
@@ -435,7 +436,11 @@ pub const CASES: &[Case] = &[
             let id = w.id.clone();
             let out = w.call(Call::new(&["update", "--pids-limit", "70", &id]))?;
             w.is(!out.ok(), "update succeeded with a full disk");
-            let limit = w.cgroup_file("pids", "pids.max")?;
+            let tree = match w.setup.place.cgroups {
+                CgroupMode::V2 => "",
+                _ => "pids",
+            };
+            let limit = w.cgroup_file(tree, "pids.max")?;
             w.eq("pids.max after the failed update", limit, "50");
             drop(filler);
             std::fs::remove_file(root.join("filler"))?;

@@ -438,6 +438,9 @@ fn number(value: Option<i64>, place: &str, problems: &mut Problems) -> Option<Op
 ///
 /// An allowing exception must cover the whole access that is asked for; a denying one bites when it shares any part of
 /// it, or an open for reading AND writing would slip past a rule that denies writing.
+///
+/// Exceptions of one type and major number share their comparisons: the kernel follows every way through a program before
+/// it takes it, so a branch costs more there than an instruction.
 pub fn compile(policy: &DevicePolicy) -> Vec<Insn> {
     // r1 scratch (the context pointer is not needed after the loads), r2 type, r3 access, r4 major, r5 minor.
     let mut program = vec![
@@ -448,39 +451,80 @@ pub fn compile(policy: &DevicePolicy) -> Vec<Insn> {
         insn(LDX_W, 4, 1, 4, 0),
         insn(LDX_W, 5, 1, 8, 0),
     ];
-    for (node, access) in &policy.exceptions {
-        let block = compile_exception(policy.default, *node, *access);
-        program.extend(block);
+    let exceptions: Vec<(Node, Access)> = policy.exceptions.iter().map(|(n, a)| (*n, *a)).collect();
+    for same in exceptions.chunk_by(|(a, _), (b, _)| (a.kind, a.major) == (b.kind, b.major)) {
+        for group in same.chunks(MOST_IN_GROUP) {
+            program.extend(compile_group(policy.default, group));
+        }
     }
     program.extend(verdict_block(policy.default));
     program
 }
 
-fn compile_exception(default: Verdict, node: Node, access: Access) -> Vec<Insn> {
-    let kind = match node.kind {
+/// A jump reaches 32767 instructions; an exception takes at most six.
+const MOST_IN_GROUP: usize = 1000;
+
+/// Exceptions of one type and major number.
+fn compile_group(default: Verdict, group: &[(Node, Access)]) -> Vec<Insn> {
+    let Some((first, _)) = group.first() else {
+        return Vec::new();
+    };
+    let kind = match first.kind {
         DeviceType::Block => 1,
         DeviceType::Char => 2,
     };
-    let mut block = vec![insn(JNE_K, 2, 0, 0, kind)];
+    // Numbers are compared as 32-bit patterns.
+    let mut conditions = vec![insn(JNE_K, 2, 0, 0, kind)];
+    conditions.extend(first.major.map(|n| insn(JNE_K, 4, 0, 0, n as i32)));
+    let mut body = Vec::new();
+    let mut whole = Vec::new();
+    for (node, access) in group {
+        match node.minor {
+            Some(minor) if *access == Access::ALL => whole.push(minor),
+            minor => body.extend(compile_exception(default, minor, *access)),
+        }
+    }
+    body.extend(compile_whole(default, &whole));
+    guard(conditions, body)
+}
+
+/// One exception, where type and major number fit.
+fn compile_exception(default: Verdict, minor: Option<u32>, access: Access) -> Vec<Insn> {
+    let mut conditions = Vec::new();
     if access != Access::ALL {
-        block.push(insn(MOV_X, 1, 3, 0, 0));
-        block.push(insn(AND_K, 1, 0, 0, i32::from(access.bits())));
-        block.push(match default {
+        conditions.push(insn(MOV_X, 1, 3, 0, 0));
+        conditions.push(insn(AND_K, 1, 0, 0, i32::from(access.bits())));
+        conditions.push(match default {
             Verdict::Deny => insn(JNE_X, 1, 3, 0, 0),
             Verdict::Allow => insn(JEQ_K, 1, 0, 0, 0),
         });
     }
-    // Numbers are compared as 32-bit patterns.
-    block.extend(node.major.map(|n| insn(JNE_K, 4, 0, 0, n as i32)));
-    block.extend(node.minor.map(|n| insn(JNE_K, 5, 0, 0, n as i32)));
-    block.extend(verdict_block(default.opposite()));
-    let end = block.len();
-    for (at, i) in block.iter_mut().enumerate() {
+    conditions.extend(minor.map(|n| insn(JNE_K, 5, 0, 0, n as i32)));
+    guard(conditions, verdict_block(default.opposite()).to_vec())
+}
+
+/// Minor numbers for which every access is excepted: all but the last jump to the one verdict, which the last falls into.
+fn compile_whole(default: Verdict, minors: &[u32]) -> Vec<Insn> {
+    let Some((last, others)) = minors.split_last() else {
+        return Vec::new();
+    };
+    let mut block: Vec<Insn> = (others.iter().enumerate())
+        .map(|(at, minor)| insn(JEQ_K, 5, 0, (others.len() - at) as i16, *minor as i32))
+        .collect();
+    block.extend(compile_exception(default, Some(*last), Access::ALL));
+    block
+}
+
+/// `body`, unless a jump among the conditions leads behind it.
+fn guard(mut conditions: Vec<Insn>, body: Vec<Insn>) -> Vec<Insn> {
+    let end = conditions.len() + body.len();
+    for (at, i) in conditions.iter_mut().enumerate() {
         if [JNE_K, JNE_X, JEQ_K].contains(&i.code) {
             i.off = (end - at - 1) as i16;
         }
     }
-    block
+    conditions.extend(body);
+    conditions
 }
 
 fn verdict_block(verdict: Verdict) -> [Insn; 2] {
@@ -519,7 +563,7 @@ mod tests {
         let context = [ask.1 << 16 | ask.0, ask.2, ask.3];
         let mut r = [0u32; 11];
         let mut at = 0usize;
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let i = program[at];
             let (dst, src) = ((i.registers & 15) as usize, (i.registers >> 4) as usize);
             let mut jump = false;
@@ -614,6 +658,75 @@ mod tests {
         assert_eq!(interpret(&program, (BLOCK, R, 8, 0)), 1);
         assert_eq!(interpret(&program, (BLOCK, R | W, 8, 1)), 1);
         assert_eq!(interpret(&program, (CHAR, R | W, 8, 0)), 1);
+    }
+
+    /// What the list of exceptions says, without a program.
+    fn judge(policy: &DevicePolicy, (kind, access, major, minor): (u32, u32, u32, u32)) -> u32 {
+        let hit = policy.exceptions.iter().any(|(node, a)| {
+            let fits = |n: Option<u32>, asked: u32| n.is_none_or(|n| n == asked);
+            let kinds = if node.kind == DeviceType::Block {
+                BLOCK
+            } else {
+                CHAR
+            };
+            let covered = match policy.default {
+                Verdict::Deny => access & !u32::from(a.bits()) == 0,
+                Verdict::Allow => access & u32::from(a.bits()) != 0,
+            };
+            kinds == kind && fits(node.major, major) && fits(node.minor, minor) && covered
+        });
+        u32::from(hit == (policy.default == Verdict::Deny))
+    }
+
+    #[test]
+    fn the_program_says_what_the_list_says() {
+        let numbers = ["1:1", "1:2", "1:3", "1:*", "2:1", "*:1", "*:*", "-1:2"];
+        let mut seed = 7u32;
+        let mut next = |n: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize % n
+        };
+        let mut judged = 0;
+        for _ in 0..400 {
+            let rules: Vec<config::DeviceRule> = (0..next(9))
+                .map(|_| {
+                    let access = ["r", "w", "m", "rw", "rwm", "rwm", "rwm"][next(7)];
+                    let kind = ["b", "c", "c", "a"][next(4)];
+                    rule(next(2) == 0, &format!("{kind} {} {access}", numbers[next(8)]))
+                })
+                .collect();
+            let mut problems = Problems::default();
+            let policy = plan_devices(&rules, &mut problems);
+            if !problems.is_empty() {
+                continue;
+            }
+            let program = compile(&policy);
+            for kind in [BLOCK, CHAR] {
+                for access in 1..8 {
+                    for (major, minor) in (0..4).flat_map(|a| (0..5).map(move |b| (a, b))) {
+                        let ask = (kind, access, major, minor);
+                        assert_eq!(interpret(&program, ask), judge(&policy, ask), "{rules:?} {ask:?}");
+                        judged += 1;
+                    }
+                }
+            }
+        }
+        assert!(judged > 10_000, "only {judged}");
+    }
+
+    #[test]
+    fn a_group_may_be_larger_than_a_jump() {
+        let mut rules = vec![rule(false, "a")];
+        rules.extend((0..9000).map(|n| rule(true, &format!("c 240:{n} rw"))));
+        let policy = policy(&rules);
+        let program = compile(&policy);
+        for (ask, pass) in [
+            ((CHAR, R, 240, 8999), 1),
+            ((CHAR, R, 240, 9000), 0),
+            ((BLOCK, R, 240, 1), 0),
+        ] {
+            assert_eq!(interpret(&program, ask), pass, "{ask:?}");
+        }
     }
 
     #[test]

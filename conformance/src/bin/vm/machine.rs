@@ -31,6 +31,8 @@ pub struct Machine<'a> {
     /// For the console.
     pub dir: PathBuf,
     pub patience: u32,
+    /// See [`private_qemu`].
+    pub private_qemu: PathBuf,
 }
 
 /// The program that plays machines of this architecture.
@@ -39,6 +41,37 @@ pub fn emulator(arch: Arch) -> &'static str {
         Arch::Amd64 => "qemu-system-x86_64",
         Arch::Arm64 => "qemu-system-aarch64",
     }
+}
+
+/// Where setup unpacks QEMU when it cannot be installed.
+pub fn private_qemu(cache: &Path) -> PathBuf {
+    cache.join("qemu")
+}
+
+/// The command that plays a machine: the system's QEMU, or the one that was unpacked beside it with its libraries.
+fn play(arch: Arch, private: &Path) -> Command {
+    // The thread that starts it lives as long as the guest; if this program is killed, so is the guest.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    let unpacked = private.join("usr/bin").join(emulator(arch));
+    if unpacked.is_file() {
+        let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let libraries = ["usr/lib", "lib"].map(|dir| private.join(dir).join(&triple));
+        let below = |dir: &str| libraries[0].join(dir);
+        command
+            .arg("env")
+            .arg(format!(
+                "LD_LIBRARY_PATH={}:{}:{}",
+                libraries[0].display(),
+                libraries[1].display(),
+                below("pulseaudio").display()
+            ))
+            .arg(format!("QEMU_MODULE_DIR={}", below("qemu").display()))
+            .arg(unpacked);
+    } else {
+        command.arg(emulator(arch));
+    }
+    command
 }
 
 impl Machine<'_> {
@@ -99,9 +132,7 @@ impl Machine<'_> {
 
     fn command(&self, serial: &str) -> Command {
         let guest = self.guest;
-        // The thread that starts it lives as long as the guest; if this program is killed, so is the guest.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", emulator(guest.arch)]);
+        let mut command = play(guest.arch, &self.private_qemu);
         let (machine, cpu, console) = match guest.arch {
             // A plain CPU: what a newer one saves and walks more costs twice the time here, and shows nothing.
             Arch::Amd64 => ("pc", "Nehalem", "ttyS0"),

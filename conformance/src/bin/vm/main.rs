@@ -40,7 +40,7 @@ const USAGE: &str = "usage: vm [options]
   --shell             boot one guest (--guest, default v2) with a shell on this terminal instead of running cases
   --release DIR       where runb, conformance and vm are (default: where this program is)
   --arm64 DIR         where the same programs are for the arm64 guest (without: that guest is a skip)
-  --engines-with LIST the runtimes that the engines of the systemd guest are run with (default runc)
+  --engines-with LIST the runtimes that the engines of the systemd guest are run with (default runb,runc)
   --patience N        every deadline times N, for a loaded machine (default 1)
   --cache DIR         where images are kept (default .cache/vm)
   --keep              keep the consoles of guests that did well, too
@@ -72,7 +72,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         shell: false,
         release: None,
         arm64: None,
-        engines_with: vec!["runc".to_owned()],
+        engines_with: vec!["runb".to_owned(), "runc".to_owned()],
         patience: 1,
         cache: ".cache/vm".into(),
         keep: false,

@@ -158,7 +158,8 @@ fn lack(a: &Arguments, guest: &Guest) -> Option<String> {
     if root_needed {
         programs.push("debootstrap");
     }
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let unpacked = machine::private_qemu(&a.cache).join("usr/bin");
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:" + &unpacked.to_string_lossy();
     let there = |name: &str| path.split(':').any(|dir| Path::new(dir).join(name).is_file());
     if let Some(name) = programs.iter().find(|name| !there(name)) {
         return Some(format!("{name} is not installed"));
@@ -235,6 +236,7 @@ fn prepare<'a>(
         disks,
         dir: dir.to_owned(),
         patience: a.patience,
+        private_qemu: machine::private_qemu(cache.dir()),
     })
 }
 
