@@ -941,7 +941,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         id: "systemd.killed-create",
-        clause: "issue 2: kill -9 at any moment; delete --force clears, units included",
+        clause: "safety: kill -9 at any moment; delete --force clears, units included",
         needs: NEEDS,
         config: sleeper,
         steps: &[Step::Do(|w| {
@@ -1118,7 +1118,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         id: "systemd.rootless-without-a-bus",
-        clause: "issue 3: where the bus is missing one sentence says so",
+        clause: "safety: where the bus is missing one sentence says so",
         needs: USERS,
         config: users_bundle,
         steps: &[
@@ -1139,7 +1139,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         id: "systemd.rootless-at-the-system-bus",
-        clause: "issue 3: a missing right is one sentence that says what to do (podman#16529)",
+        clause: "safety: a missing right is one sentence that says what to do (podman#16529)",
         needs: USERS,
         config: users_bundle,
         steps: &[
@@ -1160,7 +1160,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         id: "systemd.rootless-missing-controller",
-        clause: "issue 3: a controller that was not delegated is named",
+        clause: "safety: a controller that was not delegated is named",
         needs: USERS,
         config: |s| {
             users_bundle(s);
