@@ -140,6 +140,11 @@ impl Guest {
         if !self.can(case) {
             return false;
         }
+        // Where the reference is known to hang, its deadlines, stretched for emulation, are longer than a guest may be silent.
+        // It hangs on the host as well.
+        if case.area() == "faults" && runtime != self.runtimes[0] {
+            return false;
+        }
         if self.init == Init::Systemd {
             // The tree is that of `v2`, where its cases run at a fraction of the price; what is left is what only this
             // guest has, and what its systemd has a hand in.
