@@ -68,6 +68,12 @@ fn play(arch: Arch, private: &Path) -> Command {
             ))
             .arg(format!("QEMU_MODULE_DIR={}", below("qemu").display()))
             .arg(unpacked);
+        // Firmware may have come along, or be the system's.
+        for root in [private, Path::new("/")] {
+            for dir in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+                command.arg("-L").arg(root.join(dir));
+            }
+        }
     } else {
         command.arg(emulator(arch));
     }
