@@ -40,6 +40,8 @@ pub enum Need {
     NoAppArmor,
     /// SELinux is not enabled.
     NoSelinux,
+    /// SELinux is enabled, with a policy for containers.
+    Selinux,
     /// id-mapped mounts work on the work directory.
     IdMappedMounts,
     /// The harness holds this capability (by number).

@@ -175,6 +175,10 @@ pub fn probe_lack(need: Need) -> Option<String> {
             !Path::new("/sys/fs/selinux/enforce").exists(),
             "SELinux is enabled",
         ),
+        Need::Selinux => unless(
+            Path::new("/sys/fs/selinux/enforce").exists(),
+            "SELinux is not enabled",
+        ),
         Need::IdMappedMounts => unless(
             kernel_at_least(5, 19),
             "needs id-mapped mounts (Linux 5.19 for this file system)",

@@ -608,6 +608,34 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "process.selinux",
+        clause: "config.md#linux-process selinuxLabel, config-linux.md#mount-label: the program, exec and mounts are labelled",
+        needs: &[Need::Root, Need::Selinux],
+        config: |s| {
+            s.set(
+                "/process/selinuxLabel",
+                json!("system_u:system_r:container_t:s0:c1,c2"),
+            );
+            s.set(
+                "/linux/mountLabel",
+                json!("system_u:object_r:container_file_t:s0:c1,c2"),
+            );
+            s.args(&["report", "--", "sleep"]);
+        },
+        steps: &[Step::Create, Step::Start, Step::Wait(Cond::Said("report"), 5)],
+        expect: |w| {
+            let label = "system_u:system_r:container_t:s0:c1,c2";
+            w.fact("/attr", label)?;
+            let report = w.exec_report(&[])?;
+            w.eq("label of exec", &report["attr"], label);
+            let shm = w.mount_at("/dev/shm")?;
+            let labelled = shm.fs_options.iter().any(|o| o.contains("container_file_t"));
+            w.is(labelled, format!("/dev/shm has no label: {:?}", shm.fs_options));
+            Ok(())
+        },
+        ..Case::RUN
+    },
+    Case {
         id: "process.apparmor",
         clause: "config.md#linux-process apparmorProfile: the program and whatever exec brings are confined",
         needs: CONFINED,

@@ -179,6 +179,7 @@ impl Guest {
             | Need::TimeNamespaces
             | Need::NoAppArmor
             | Need::NoSelinux
+            | Need::Selinux
             | Need::NoSystemd
             | Need::IdMappedMounts
             | Need::Program(_)
@@ -198,6 +199,8 @@ impl Guest {
                 Arch::Amd64 => "x86_64",
                 Arch::Arm64 => "aarch64",
             }),
+            // No guest has a policy.
+            Need::Selinux => true,
             _ => false,
         }
     }
