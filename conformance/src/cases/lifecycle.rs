@@ -1,6 +1,7 @@
 //! Operations and states: create, start, kill, delete, pause. What a config means stands elsewhere.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -703,6 +704,9 @@ pub const CASES: &[Case] = &[
                     w.reap_orphans();
                     (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
                 })?;
+                // The kernel tells start times in hundredths of a second: within one a pid cannot come round.
+                let tick = Instant::now() + Duration::from_millis(20);
+                w.until(1, "the clock to tick", |_| (Instant::now() >= tick).then_some(()))?;
                 if let Err(e) = kernel::make_impostor(pid) {
                     return Err(Trouble::Skip(format!(
                         "no process can be made with pid {pid}: {e}"

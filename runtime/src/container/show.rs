@@ -56,8 +56,9 @@ fn find_name(uid: u32) -> Option<String> {
 }
 
 fn view(container: &Container, owner: String) -> Result<StateView> {
-    if container.under_way && container.record.is_none() {
-        // Its create has not written a record yet, or its delete has removed it: nothing can be said of it.
+    if container.record.is_none() {
+        // Its create has not written a record yet or was killed before, or its delete has removed it: nothing can be said
+        // of it. `delete --force` and `gc` clear what a killed create has left.
         return Err(state::absent());
     }
     let status = container

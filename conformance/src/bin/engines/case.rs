@@ -101,13 +101,20 @@ impl Scene<'_> {
             }
         }
         close(&mut word, &mut neutral);
-        neutral
+        without_noise(&neutral)
             // runc 1.5 puts it before every failure of the set-up, 1.1 before some.
             .replace("error during container init: ", "")
             .replace(&format!("{name} "), "RUNTIME ")
             .replace(self.role.name(), "ROLE")
             .replace(&name, "RUNTIME")
     }
+}
+
+/// Without what Docker's client says when the container is removed before it has asked how it ended: a race of its own.
+fn without_noise(text: &str) -> String {
+    text.split_inclusive('\n')
+        .filter(|line| !line.contains("error waiting for container: context canceled"))
+        .collect()
 }
 
 /// How many cases ended how.

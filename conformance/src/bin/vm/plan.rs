@@ -27,6 +27,9 @@ const AT_ONCE: usize = 2;
 /// How often a case of the reference is tried again.
 const RETRIES: u32 = 2;
 
+/// Held while something is made that guests share.
+static MAKING: Mutex<()> = Mutex::new(());
+
 fn guests(a: &Arguments) -> Vec<&'static Guest> {
     if a.guests.is_empty() {
         guest::GUESTS.iter().collect()
@@ -219,12 +222,16 @@ fn prepare<'a>(
     dir: &Path,
 ) -> Result<Machine<'a>, String> {
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let packages = packages::fetch(cache, guest.arch)?;
-    let base = base::archive(cache, guest.arch, &packages)?;
+    let (packages, base, disk) = {
+        // Guests of one architecture share all of this; who comes second finds it made.
+        let _turn = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let packages = packages::fetch(cache, guest.arch)?;
+        let base = base::archive(cache, guest.arch, &packages)?;
+        (packages, base, base::disk(cache)?)
+    };
     let release = release(a, guest.arch).ok_or("no programs for this guest")?;
     let initrd = dir.join("initrd");
     join(&initrd, &base, &release, job).map_err(|e| format!("{}: {e}", initrd.display()))?;
-    let disk = base::disk(cache)?;
     let disks: Vec<PathBuf> = match guest.init {
         Init::Script => vec![disk.clone(), disk],
         Init::Systemd => vec![debian::image(cache, &packages)?, disk],
