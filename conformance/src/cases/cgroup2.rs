@@ -278,7 +278,12 @@ pub const CASES: &[Case] = &[
         id: "cgroup2.memory-too-small-to-start",
         clause: "reference: a create that the kernel kills for its own limit says so",
         needs: MEMORY,
-        config: |s| s.set("/linux/resources/memory", json!({"limit": 8192, "swap": 8192})),
+        config: |s| {
+            // More than the kernel may have set aside for the cgroup before it counts, and nothing that it can take back.
+            s.file("/data/large", &"x".repeat(1 << 20));
+            s.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]);
+            s.set("/linux/resources/memory", json!({"limit": 8192, "swap": 8192}));
+        },
         steps: &[Step::Fails(&Step::Create, &["OOM-killed"])],
         ..Case::RUN
     },
