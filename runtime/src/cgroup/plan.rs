@@ -93,6 +93,13 @@ pub struct CgroupPlan {
     pub unit: Option<UnitPlan>,
 }
 
+impl CgroupPlan {
+    /// Whether the kernel may kill for a limit of this plan.
+    pub fn limits_memory(&self) -> bool {
+        self.writes.iter().any(|w| w.controller == "memory")
+    }
+}
+
 /// Plans the cgroup of container `id`. `tool` is our own name, for the name of the unit.
 pub fn plan_cgroup(
     config: &Config,

@@ -540,6 +540,11 @@ struct Parent<'a> {
 }
 
 impl Parent<'_> {
+    fn died(&self) -> Error {
+        let why = self.epitaph().map(|t| format!(" ({t})")).unwrap_or_default();
+        Error::new(format!("container init died during its setup{why}"))
+    }
+
     /// The record that is due when the init is ready, written while it works. With a second fork the init is not there yet.
     fn stage_record(&mut self, process: &Process) -> Result<()> {
         if self.building.plan.forks == Forks::One
@@ -652,14 +657,15 @@ impl Answers for Parent<'_> {
         let log = &self.building.invocation.log;
         log.debug(|| format!("child process in init(): pid {}", process.pid));
         self.apply_late_limits()?;
+        // The kernel kills for a limit below what is used already, but the init may not have died of it yet.
+        if self.building.plan.cgroup.limits_memory() && is_oom_killed(self.cgroup) {
+            return Err(self.died());
+        }
         if let Some(rdt) = &self.record.rdt {
             rdt.join(process.pid)?;
         }
         if !self.staged {
-            let Some(identity) = probe_identity(process.pid)? else {
-                let why = self.epitaph().map(|t| format!(" ({t})")).unwrap_or_default();
-                return Err(Error::new(format!("container init died during its setup{why}")));
-            };
+            let identity = probe_identity(process.pid)?.ok_or_else(|| self.died())?;
             self.record.init = Some(identity);
             self.building.dir.stage_record(&self.record)?;
         }
