@@ -3,6 +3,8 @@
 //! ```text
 //! <root>/<id>/            0711; its existence means that the id is taken; flock on it is the container's lock
 //!   state.json            the record, replaced atomically
+//!   .state.json           the next record, while it is not in force yet; or the last one, for an instant
+//!   notify/               bound into the container where a host waits for its READY (see [`crate::notify`])
 //!   config.json           the configuration as it was at create: the bundle may change or vanish later
 //!   resources.json        the limits, after an update
 //!   exec.fifo             has a reader while the container is created and waits for `start` (see [`crate::gate`])
