@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use sys::process::{Block, ExecStrings, Exit, Spawn};
+use sys::process::{Block, ExecStrings, Exit, Spawn, Tie};
 use sys::wait::{Deadline, Interest};
 
 /// The six moments (config.md, POSIX-platform hooks).
@@ -164,7 +164,8 @@ fn run_hook(hook: &config::Hook, state_json: &str, default_env: &[String]) -> Re
         path: &path,
         args: &args,
         env: &env,
-        stdio,
+        fds: &stdio,
+        tie: Tie::DiesWithUs,
     })?;
     drop((stdin_rd, out_wr, err_wr));
     let deadline = match hook.timeout {

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use sys::process::{Block, ExecStrings, Exit, Spawn};
+use sys::process::{Block, ExecStrings, Exit, Spawn, Tie};
 
 /// The maps of a fresh user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -162,7 +162,8 @@ fn run_and_read(program: &Path, args: &[String]) -> Result<(Exit, String)> {
         path: &path,
         args: &args,
         env: &env,
-        stdio,
+        fds: &stdio,
+        tie: Tie::DiesWithUs,
     })?;
     drop(wr);
     // The pipe closes when the helper ends.

@@ -674,6 +674,29 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok((own(fds[0] as i64), own(fds[1] as i64)))
 }
 
+/// splice(2): moves up to `most` bytes between two pipes without copying and without waiting; 0 at the end of `from`.
+///
+/// # Errors
+/// EAGAIN when `from` is empty or `to` is full.
+pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize> {
+    let r = check_restart(
+        // SAFETY: null offsets: both are pipes.
+        || unsafe {
+            libc::splice(
+                from.as_raw_fd(),
+                std::ptr::null_mut(),
+                to.as_raw_fd(),
+                std::ptr::null_mut(),
+                most,
+                libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK,
+            )
+        } as i64,
+        "splice",
+        || "",
+    )?;
+    Ok(r as usize)
+}
+
 /// memfd_create(2) with MFD_CLOEXEC, sealable. MFD_EXEC is asked first: with sysctl vm.memfd_noexec set,
 /// a memfd without it is not executable (kernel 6.3); older kernels answer EINVAL to the flag.
 pub fn memfd_executable(name: &CStr) -> Result<OwnedFd> {

@@ -10,6 +10,7 @@ pub mod alloc;
 pub mod bpf;
 pub mod cred;
 pub mod errno;
+pub mod event;
 pub mod fs;
 pub mod memory;
 pub mod mount;

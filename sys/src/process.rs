@@ -264,6 +264,24 @@ pub fn peek_any() -> Result<Option<i32>> {
     Ok((pid != 0).then_some(pid))
 }
 
+/// True when `pid` is a child of ours that has not been reaped, alive or not.
+pub fn is_child(pid: i32) -> Result<bool> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: an all-zero siginfo is valid and the kernel fills it.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let answer = check_restart(
+        // SAFETY: `info` outlives the call.
+        || unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) } as i64,
+        "waitid",
+        || pid.to_string(),
+    );
+    match answer {
+        Ok(_) => Ok(true),
+        Err(e) if e.is(libc::ECHILD) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// The kernel's release as (major, minor) (uname(2)).
 pub fn kernel_release() -> (u32, u32) {
     // SAFETY: an all-zero utsname is valid and the kernel fills it; it cannot fail with a valid pointer.
@@ -383,6 +401,12 @@ pub fn setsid() -> Result<()> {
     check(unsafe { libc::setsid() } as i64, "setsid", || "").map(drop)
 }
 
+/// setpgid(2): a process group of our own.
+pub fn set_process_group() -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setpgid(0, 0) } as i64, "setpgid", || "").map(drop)
+}
+
 /// sethostname(2).
 pub fn sethostname(name: &str) -> Result<()> {
     // SAFETY: pointer and length of a live string.
@@ -416,6 +440,19 @@ pub fn set_parent_death_signal(signal: i32) -> Result<()> {
 /// PR_SET_CHILD_SUBREAPER: orphans among our descendants become our children.
 pub fn set_subreaper() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, "PR_SET_CHILD_SUBREAPER", 1, 0).map(drop)
+}
+
+/// PR_SCHED_CORE: a core-scheduling cookie of its own for our process group, which what we start inherits.
+///
+/// # Errors
+/// EINVAL on kernels without it (before 5.14, or built without CONFIG_SCHED_CORE); ENODEV without SMT.
+pub fn create_core_cookie() -> Result<()> {
+    const PR_SCHED_CORE: i32 = 62;
+    const CREATE: u64 = 1;
+    const PROCESS_GROUP: u64 = 2;
+    // SAFETY: a null address: nothing is asked back.
+    let r = unsafe { libc::prctl(PR_SCHED_CORE, CREATE, 0u64, PROCESS_GROUP, 0u64) };
+    check(r as i64, "prctl", || "PR_SCHED_CORE").map(drop)
 }
 
 /// PR_SET_NO_NEW_PRIVS.
@@ -520,17 +557,31 @@ pub struct Spawn<'a> {
     pub args: &'a ExecStrings,
     /// The whole environment.
     pub env: &'a ExecStrings,
-    /// Descriptors for 0, 1 and 2.
-    pub stdio: [BorrowedFd<'a>; 3],
+    /// Descriptors for 0, 1, 2 and as many more as there are.
+    pub fds: &'a [BorrowedFd<'a>],
+    /// What else it does not share with us.
+    pub tie: Tie,
+}
+
+/// How a spawned program hangs together with its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// It is killed when we die.
+    DiesWithUs,
+    /// It outlives us, in a process group of its own.
+    Outlives,
 }
 
 /// fork + exec without touching libc's fork handlers: works in a process that was itself made by clone3. Every
-/// descriptor but stdio is closed on exec; signals are unblocked; the child dies with us.
+/// descriptor that is not named is closed on exec; signals are unblocked.
 ///
 /// # Errors
 /// Also the errno of a failed exec: it comes back through a close-on-exec pipe.
 pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
-    let (rd, wr) = crate::fs::pipe()?;
+    let (rd, low) = crate::fs::pipe()?;
+    // Out of the way of the descriptors that the program is given.
+    let wr = crate::fs::dup_above(std::os::fd::AsFd::as_fd(&low), s.fds.len() as RawFd)?;
+    drop(low);
     let us = pid();
     match fork(0, None)? {
         Forked::Child => {
@@ -560,21 +611,28 @@ pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
 
 fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
     let prepare = || -> Result<()> {
-        set_parent_death_signal(libc::SIGKILL)?;
-        // It may have died before we asked for its signal. 0: it is outside of our pid namespace, and cannot be told apart.
-        if ![parent, 0].contains(&parent_pid()) {
-            exit_now(127);
+        match s.tie {
+            Tie::DiesWithUs => {
+                set_parent_death_signal(libc::SIGKILL)?;
+                // It may have died before we asked for its signal. 0: it is outside of our pid namespace, and cannot be
+                // told apart.
+                if ![parent, 0].contains(&parent_pid()) {
+                    exit_now(127);
+                }
+            }
+            Tie::Outlives => set_process_group()?,
         }
-        // Copies above 2 first: the wanted descriptors may themselves be 0, 1 or 2 in another order.
-        let copies = [
-            crate::fs::dup_above(s.stdio[0], 3)?,
-            crate::fs::dup_above(s.stdio[1], 3)?,
-            crate::fs::dup_above(s.stdio[2], 3)?,
-        ];
+        // Copies above all wanted numbers first: the wanted descriptors may themselves be among them in another order.
+        let count = s.fds.len() as RawFd;
+        let copies = s
+            .fds
+            .iter()
+            .map(|fd| crate::fs::dup_above(*fd, count))
+            .collect::<Result<Vec<_>>>()?;
         for (n, fd) in copies.iter().enumerate() {
             crate::fs::dup_onto(std::os::fd::AsFd::as_fd(fd), n as RawFd, false)?;
         }
-        crate::fs::cloexec_from(3)?;
+        crate::fs::cloexec_from(count as u32)?;
         crate::wait::reset_signals()
     };
     match prepare() {
