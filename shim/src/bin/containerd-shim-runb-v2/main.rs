@@ -1,5 +1,9 @@
 //! The containerd shim.
 
+#![allow(dead_code)]
+
+mod proto;
+
 #[global_allocator]
 static ALLOCATOR: sys::alloc::Small = sys::alloc::Small::new();
 
