@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 mod proto;
+mod ttrpc;
 
 #[global_allocator]
 static ALLOCATOR: sys::alloc::Small = sys::alloc::Small::new();
