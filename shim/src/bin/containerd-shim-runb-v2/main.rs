@@ -1,5 +1,10 @@
 //! The containerd shim.
 
+#![allow(dead_code)]
+
+mod proto;
+mod ttrpc;
+
 #[global_allocator]
 static ALLOCATOR: sys::alloc::Small = sys::alloc::Small::new();
 

@@ -1,0 +1,6 @@
+//! ttrpc without sockets: frames and status codes.
+//!
+//! May not: read, write, wait. Whoever owns a connection feeds it in and takes bytes out.
+
+pub mod frame;
+pub mod status;
