@@ -33,5 +33,5 @@ pub mod state;
 pub mod steps;
 pub mod supervise;
 pub mod sysctl;
-pub mod time;
+pub use sys::time;
 pub mod wire;

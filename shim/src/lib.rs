@@ -5,6 +5,10 @@
 //! monitor of `brig`. One thread, one event loop; nothing blocks in it.
 
 pub mod children;
+pub mod container;
 pub mod error;
 pub mod reactor;
+pub mod runtime;
+pub mod signals;
+pub mod stdio;
 pub mod sync;

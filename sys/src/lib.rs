@@ -19,6 +19,7 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod socket;
+pub mod time;
 pub mod tty;
 pub mod wait;
 pub mod watch;
