@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+mod address;
 mod args;
 mod proto;
 mod ttrpc;
