@@ -4,6 +4,9 @@
 
 mod address;
 mod args;
+mod bundle;
+mod dialect;
+mod options;
 mod proto;
 mod ttrpc;
 
