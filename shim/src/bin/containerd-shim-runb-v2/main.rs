@@ -6,6 +6,7 @@ mod address;
 mod args;
 mod bundle;
 mod dialect;
+mod info;
 mod options;
 mod proto;
 mod ttrpc;
