@@ -2,6 +2,12 @@
 
 #![allow(dead_code)]
 
+mod address;
+mod args;
+mod bundle;
+mod dialect;
+mod info;
+mod options;
 mod proto;
 mod ttrpc;
 

@@ -1,40 +1,61 @@
-//! How the caller wants its runtime to be called, as it travels. What the shim makes of it is in `dialect`.
+//! How the caller wants its runtime to be called, as it travels. Finding it in what a caller sent is the business of
+//! [`crate::options`].
 
 use super::named;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
-/// `containerd.runc.v1.Options`.
-#[derive(Clone, PartialEq, Eq, Message)]
+/// `containerd.runc.v1.Options`. As JSON it is the bundle's `options.json`: snake case, zero values left out, as Go writes
+/// the same message.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     #[prost(bool, tag = "1")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub no_pivot_root: bool,
     #[prost(bool, tag = "2")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub no_new_keyring: bool,
     #[prost(string, tag = "3")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub shim_cgroup: String,
     #[prost(uint32, tag = "4")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub io_uid: u32,
     #[prost(uint32, tag = "5")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub io_gid: u32,
     #[prost(string, tag = "6")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub binary_name: String,
     #[prost(string, tag = "7")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub root: String,
     /// Until containerd 1.7; reserved since.
     #[prost(string, tag = "8")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub criu_path: String,
     #[prost(bool, tag = "9")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub systemd_cgroup: bool,
     #[prost(string, tag = "10")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub criu_image_path: String,
     #[prost(string, tag = "11")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub criu_work_path: String,
     /// Deprecated.
     #[prost(string, tag = "12")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub task_api_address: String,
     /// Deprecated.
     #[prost(uint32, tag = "13")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub task_api_version: u32,
+}
+
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Of a checkpoint.
