@@ -3,3 +3,7 @@
 //!
 //! May not: know containerd, ttrpc or any other protocol. Two front ends use it: `containerd-shim-runb-v2` and the
 //! monitor of `brig`. One thread, one event loop; nothing blocks in it.
+
+pub mod cgroup;
+pub mod metrics;
+pub mod oom;
