@@ -168,13 +168,11 @@ mod tests {
         let mut watch = OomWatch::begin(&cgroup).unwrap().unwrap();
         assert!(!watch.take());
         write(2);
-        sys::wait::readable(
-            watch.as_fd(),
-            sys::wait::Deadline::after(std::time::Duration::from_secs(10)),
-        )
-        .unwrap();
+        sys::wait::readable(watch.as_fd(), sys::wait::Deadline::after(Duration::from_secs(10))).unwrap();
         assert_eq!(watch.check(), Some(2));
         assert!(watch.take());
+        let now = sys::wait::Deadline::after(Duration::ZERO);
+        assert!(sys::wait::readable(watch.as_fd(), now).is_err(), "read away");
         assert!(!watch.take());
         // What was counted before we began is news as well: it happened between create and now.
         assert!(OomWatch::begin(&cgroup).unwrap().unwrap().take());

@@ -407,6 +407,10 @@ fn judge_watch(b: &Box, limit: &[(&str, &str)]) {
     assert!(more <= kills, "no kill is told for ever");
     assert!(!watch.take());
     b.remove();
+    if matches!(cgroup, Cgroup::V1(_)) {
+        // The signal of the removal comes by a work queue of the kernel.
+        sys::wait::readable(watch.as_fd(), deadline).unwrap();
+    }
     assert!(!watch.take(), "removal is no kill");
     assert_eq!(watch.check(), None);
     let begun = OomWatch::begin(&cgroup);

@@ -92,8 +92,21 @@ pub(crate) fn parse_number(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_was_removed_while_open_is_known() {
+        let dir = std::env::temp_dir().join(format!("shim-files-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("cgroup.procs"), "").unwrap();
+        let files = Files::open(&dir).unwrap();
+        files.still_there().unwrap();
+        assert!(files.text("pids.current").unwrap().is_none());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(files.still_there(), Err(Error::NotFound)));
+    }
 
     #[test]
     fn numbers() {
