@@ -8,12 +8,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::cgroup::{Cgroup, Mounts};
 use crate::children::{Child, Exited, Flight};
 use crate::error::{Context, Error, Kind, Result};
+use crate::metrics::{self, Metrics, Network};
+use crate::mount::{Mount, mount_all, unmount_all};
+use crate::oom::OomWatch;
+use crate::reactor::{Either, either};
 use crate::runtime::{Checkpoint, Create, Exec, Host, Runtime, Stdio};
 use crate::stdio::console::Socket;
 use crate::stdio::{self, Owner, Prepared, Streams, Wanted};
@@ -200,6 +207,8 @@ pub struct Container {
     over: Cell<bool>,
     paused: Cell<Option<Status>>,
     private_pids: bool,
+    /// Set when the init's end has been told.
+    gone: Rc<Once<()>>,
     watch: RefCell<Option<Watched>>,
 }
 
@@ -211,8 +220,8 @@ impl std::fmt::Debug for Container {
 
 /// The cgroup, and who watches its memory.
 struct Watched {
-    cgroup: Rc<crate::cgroup::Cgroup>,
-    oom: Option<Rc<RefCell<crate::oom::Watch>>>,
+    cgroup: Rc<Cgroup>,
+    oom: Option<Rc<RefCell<OomWatch>>>,
 }
 
 impl Container {
@@ -224,7 +233,7 @@ impl Container {
         on: &Host,
         settings: Settings,
         wanted: Wanted,
-        rootfs: Vec<crate::mount::Mount>,
+        rootfs: Vec<Mount>,
         sink: Sink,
         limit: Option<Instant>,
     ) -> Result<Rc<Container>> {
@@ -239,6 +248,7 @@ impl Container {
             starting: Rc::default(),
             over: Cell::new(false),
             paused: Cell::new(None),
+            gone: Rc::default(),
             watch: RefCell::new(None),
         });
         let made = container.mount_and_make(rootfs, limit).await;
@@ -248,11 +258,11 @@ impl Container {
         Ok(container)
     }
 
-    async fn mount_and_make(self: &Rc<Self>, rootfs: Vec<crate::mount::Mount>, limit: Option<Instant>) -> Result<()> {
+    async fn mount_and_make(self: &Rc<Self>, rootfs: Vec<Mount>, limit: Option<Instant>) -> Result<()> {
         if !rootfs.is_empty() {
             let path = self.rootfs();
             make_rootfs(&path)?;
-            let mount = move || crate::mount::mount_all(&rootfs, &path).map_err(|e| e.to_string());
+            let mount = move || mount_all(&rootfs, &path).map_err(|e| e.to_string());
             let mounted = self.on.children.fork(&self.on.reactor, limit, mount).await;
             mounted.context("failed to mount rootfs component")?;
         }
@@ -355,10 +365,14 @@ impl Container {
 
     fn watch_cgroup(self: &Rc<Self>) {
         // A runtime may have made none, or may have lost it to an init that is dead already.
-        let Ok(cgroup) = crate::cgroup::Cgroup::of_process(self.init.pid.get() as i32) else {
+        let Ok(cgroup) = Cgroup::of(self.init.pid.get() as i32, &mut Mounts::default()) else {
             return;
         };
-        let oom = crate::oom::Watch::new(&cgroup).ok().map(|w| Rc::new(RefCell::new(w)));
+        let oom = match OomWatch::begin(&cgroup) {
+            Ok(Some(watch)) => Some(Rc::new(RefCell::new(watch))),
+            // Without it the container runs all the same; only the reason of its death may stay unknown.
+            Ok(None) | Err(_) => None,
+        };
         if let Some(watch) = &oom {
             self.watch_memory(watch);
         }
@@ -368,26 +382,28 @@ impl Container {
         }));
     }
 
-    fn watch_memory(self: &Rc<Self>, watch: &Rc<RefCell<crate::oom::Watch>>) {
-        let Ok(fd) = sys::fs::dup_above(std::os::fd::AsFd::as_fd(&*watch.borrow()), 3) else {
+    fn watch_memory(self: &Rc<Self>, watch: &Rc<RefCell<OomWatch>>) {
+        let copy = watch.borrow().as_fd().try_clone_to_owned();
+        let Some(news) = copy.ok().and_then(|fd| self.on.reactor.watch(fd).ok()) else {
             return;
         };
-        let Ok(source) = self.on.reactor.watch(fd) else { return };
         let (watch, container) = (Rc::downgrade(watch), Rc::downgrade(self));
+        let gone = Rc::clone(&self.gone);
         self.on.reactor.spawn(async move {
-            while source.readable().await.is_ok() {
+            loop {
+                let (readable, gone) = (pin!(news.readable()), pin!(gone.wait()));
+                if !matches!(either(readable, gone).await, Either::Left(Ok(()))) {
+                    return;
+                }
                 let (Some(watch), Some(container)) = (watch.upgrade(), container.upgrade()) else {
                     return;
                 };
                 container.tell_memory(&watch);
-                if container.init.ended.is_set() {
-                    return;
-                }
             }
         });
     }
 
-    fn tell_memory(&self, watch: &RefCell<crate::oom::Watch>) {
+    fn tell_memory(&self, watch: &RefCell<OomWatch>) {
         if watch.borrow_mut().take() {
             (self.sink)(Happened::OutOfMemory);
         }
@@ -418,14 +434,14 @@ impl Container {
             // Others may be frozen still, and could not end.
             let _ = self.settings.runtime.resume(&self.on, &self.settings.id, limit).await;
         }
-        let (others, started) = (std::pin::pin!(self.running.zero()), std::pin::pin!(self.starting.zero()));
-        // One that does not end although its kernel was told to kill it must not keep the init's end from being known.
-        crate::reactor::either(others, std::pin::pin!(late())).await;
-        crate::reactor::either(started, std::pin::pin!(late())).await;
+        // One that does not end although the kernel was told to kill it must not keep the init's end from being known.
+        either(pin!(self.running.zero()), pin!(late())).await;
+        either(pin!(self.starting.zero()), pin!(late())).await;
         let oom = self.watch.borrow().as_ref().and_then(|w| w.oom.clone());
         if let Some(watch) = oom {
             self.tell_memory(&watch);
         }
+        self.gone.set(());
         self.tell_exit(&self.init, exited);
     }
 
@@ -451,6 +467,20 @@ impl Container {
     /// Pid of the init; 0 before there is one.
     pub fn pid(&self) -> u32 {
         self.init.pid.get()
+    }
+
+    /// One line on what it is at.
+    pub fn describe(&self) -> String {
+        let execs = self.execs.borrow();
+        let running = execs.values().filter(|p| !p.ended.is_set()).count();
+        format!(
+            "{} pid {} {:?}, {} of {} execs not ended",
+            self.settings.id,
+            self.init.pid.get(),
+            self.init_status(),
+            running,
+            execs.len()
+        )
     }
 
     fn rootfs(&self) -> PathBuf {
@@ -709,7 +739,7 @@ impl Container {
 
     async fn unmount(&self, limit: Option<Instant>) -> Result<()> {
         let path = self.rootfs();
-        let unmount = move || crate::mount::unmount_all(&path).map_err(|e| e.to_string());
+        let unmount = move || unmount_all(&path).map_err(|e| e.to_string());
         self.on.children.fork(&self.on.reactor, limit, unmount).await
     }
 
@@ -849,14 +879,18 @@ impl Container {
         }
     }
 
-    /// What its cgroup says.
+    /// What its cgroup and its network say. The latter only as long as its init lives.
     ///
     /// # Errors
-    /// NotFound when it has none (any more).
-    pub fn metrics(&self) -> Result<crate::metrics::Metrics> {
+    /// NotFound when it has no cgroup (any more).
+    pub fn metrics(&self) -> Result<(Metrics, Vec<Network>)> {
         let cgroup = self.watch.borrow().as_ref().map(|w| Rc::clone(&w.cgroup));
         let cgroup = cgroup.ok_or_else(|| Error::not_found("cgroup does not exist"))?;
-        crate::metrics::read(&cgroup, self.init.pid.get() as i32)
+        let network = match self.over.get() {
+            true => Vec::new(),
+            false => metrics::network_of(self.init.pid.get() as i32),
+        };
+        Ok((metrics::read(&cgroup)?, network))
     }
 }
 

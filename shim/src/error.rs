@@ -83,6 +83,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<crate::cgroup::Error> for Error {
+    fn from(e: crate::cgroup::Error) -> Error {
+        match e {
+            crate::cgroup::Error::NotFound => Error::not_found(e.to_string()),
+            crate::cgroup::Error::Failed(..) => Error::new(e.to_string()),
+        }
+    }
+}
+
 impl From<sys::Error> for Error {
     fn from(e: sys::Error) -> Error {
         Error::new(e.to_string())

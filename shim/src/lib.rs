@@ -4,9 +4,13 @@
 //! May not: know containerd, ttrpc or any other protocol. Two front ends use it: `containerd-shim-runb-v2` and the
 //! monitor of `brig`. One thread, one event loop; nothing blocks in it.
 
+pub mod cgroup;
 pub mod children;
 pub mod container;
 pub mod error;
+pub mod metrics;
+pub mod mount;
+pub mod oom;
 pub mod reactor;
 pub mod runtime;
 pub mod signals;

@@ -538,6 +538,11 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// True when there is such a program in PATH.
+pub fn is_installed(name: &str) -> bool {
+    find_program(name).is_some()
+}
+
 /// A program by its path, or by its name in PATH.
 fn find_program(name: &str) -> Option<String> {
     if name.contains('/') {

@@ -458,6 +458,17 @@ pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize> {
     Ok(r as usize)
 }
 
+/// pread(2) once into `buf`; the file position stays.
+pub fn read_at(fd: BorrowedFd<'_>, buf: &mut [u8], offset: i64) -> Result<usize> {
+    let r = check_restart(
+        // SAFETY: `buf` is writable for its length.
+        || unsafe { libc::pread64(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), offset) } as i64,
+        "read",
+        || "",
+    )?;
+    Ok(r as usize)
+}
+
 /// write(2) once; returns the number of bytes written.
 pub fn write(fd: BorrowedFd<'_>, data: &[u8]) -> Result<usize> {
     // SAFETY: `data` is readable for its length.
@@ -765,6 +776,15 @@ pub fn fsync(fd: BorrowedFd<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reading_at_an_offset_leaves_the_position() {
+        let fd = open(Path::new("/proc/self/comm"), libc::O_RDONLY, 0).unwrap();
+        let (mut a, mut b) = ([0u8; 2], [0u8; 3]);
+        assert_eq!(read_at(fd.as_fd(), &mut a, 1).unwrap(), 2);
+        assert_eq!(read(fd.as_fd(), &mut b).unwrap(), 3);
+        assert_eq!(a, b[1..]);
+    }
 
     #[test]
     fn descriptors_close_one_by_one_too() {

@@ -11,6 +11,9 @@ use crate::proto::types::{RuntimeInfo, RuntimeVersion, json};
 use crate::ttrpc::status::{Error, Result};
 use serde_json::{Map, Value};
 
+/// The name of this program.
+pub const PROGRAM: &str = "containerd-shim-runb-v2";
+
 /// The annotation with a list of mount types that containerd is to leave to the shim, separated by commas.
 pub const ALLOW_MOUNTS: &str = "containerd.io/runtime-allow-mounts";
 

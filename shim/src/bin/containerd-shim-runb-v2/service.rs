@@ -20,7 +20,8 @@ use shim::stdio::Wanted;
 use shim::sync::{Count, Once};
 
 use crate::log::Log;
-use crate::options::Options;
+use crate::bundle;
+use crate::options::{self, Options};
 use crate::proto::events as event;
 use crate::proto::google::{Any, Timestamp};
 use crate::proto::options::{CheckpointOptions, ProcessDetails};
@@ -34,6 +35,13 @@ use crate::ttrpc::status::{Code, Error, Result};
 const LINGER: Duration = Duration::from_secs(1);
 /// How long events may take to be delivered when it stops.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// The runtime of this project.
+const OWN_RUNTIME: &str = "runb";
+/// What containerd's own shim would take.
+const OTHER_RUNTIME: &str = "runc";
+/// The same as its.
+const DEFAULT_ROOT: &str = "/run/containerd/runc";
 
 /// The containers of this shim, and all that its answers need.
 pub struct Task {
@@ -75,25 +83,39 @@ impl Task {
         found.ok_or_else(|| Error::not_found("container not created"))
     }
 
+    /// For whoever wonders what it does.
+    pub fn describe(&self) -> String {
+        let containers = self.containers.borrow();
+        let mut text = format!("{} containers, {} events waiting", containers.len(), self.publisher.waiting());
+        for container in containers.values() {
+            text.push_str(&format!("; {}", container.describe()));
+        }
+        text
+    }
+
     fn is_empty(&self) -> bool {
         self.containers.borrow().is_empty() && self.creating.value() == 0
     }
 
     async fn create(self: &Rc<Self>, request: CreateTaskRequest, limit: Option<Instant>) -> Result<PidResponse> {
-        let options = Options::of_request(request.options.as_ref())?;
         let bundle = PathBuf::from(&request.bundle);
+        let mut unpacked = options::extract(request.options.as_ref(), |path| std::fs::read(path))?;
+        for warning in &unpacked.warnings {
+            self.log.error(warning);
+        }
+        let options = &mut unpacked.options;
         if self.containers.borrow().contains_key(&request.id) {
             return Err(Error::already_exists(format!("container {}", request.id)));
         }
         let _creating = self.creating.hold();
-        let binary = options.binary();
-        options.save(&bundle)?;
+        options.binary_name = binary_of(options);
+        bundle::write_options(&bundle, options)?;
         let settings = Settings {
             id: request.id.clone(),
             namespace: self.namespace.clone(),
             runtime: Runtime {
-                binary,
-                root: options.root(&self.namespace),
+                binary: options.binary_name.clone(),
+                root: root_of(options, &self.namespace),
                 log: bundle.join("log.json"),
                 systemd_cgroup: options.systemd_cgroup,
             },
@@ -299,9 +321,9 @@ impl Task {
 
     fn stats(&self, request: &ContainerRequest) -> Result<StatsResponse> {
         let container = self.container(&request.id)?;
-        let metrics = container.metrics()?;
+        let (metrics, network) = container.metrics()?;
         Ok(StatsResponse {
-            stats: Some(crate::stats::encode(metrics)),
+            stats: Some(crate::stats::encode(metrics, network)),
         })
     }
 
@@ -407,6 +429,28 @@ impl Service for Task {
         }
         answer
     }
+}
+
+/// The runtime: as named, else ours, beside this program or in PATH, else runc.
+pub fn binary_of(options: &Options) -> String {
+    if !options.binary_name.is_empty() {
+        return options.binary_name.clone();
+    }
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)));
+    match beside.filter(|path| path.exists()) {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None if shim::runtime::is_installed(OWN_RUNTIME) => OWN_RUNTIME.into(),
+        None => OTHER_RUNTIME.into(),
+    }
+}
+
+/// Where the runtime keeps its state: each namespace has its own.
+pub fn root_of(options: &Options, namespace: &str) -> PathBuf {
+    let root = match options.root.as_str() {
+        "" => DEFAULT_ROOT,
+        root => root,
+    };
+    PathBuf::from(root).join(namespace)
 }
 
 async fn reply<M: Message>(work: impl Future<Output = Result<M>>) -> Result<Vec<u8>> {

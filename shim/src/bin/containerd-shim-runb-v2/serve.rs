@@ -1,0 +1,111 @@
+//! The server: the process that stays.
+//!
+//! May not: be started by hand; `start` gives it its socket as descriptor 3.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use shim::children::Children;
+use shim::reactor::{Either, Reactor, either};
+use shim::runtime::Host;
+use shim::signals::Signals;
+use shim::sync::Count;
+
+use crate::args::Args;
+use crate::log::Log;
+use crate::publisher::Publisher;
+use crate::service::Task;
+use crate::ttrpc::server;
+use crate::ttrpc::status::{Error, Result};
+
+/// Where `start` puts the listening socket.
+pub const LISTENER: i32 = 3;
+
+/// Where events go. The environment is containerd's word.
+pub const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
+
+/// How long the last answers may take to be written.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Serves until it is told to stop, then removes the socket.
+pub fn run(args: &Args) -> Result<()> {
+    if !sys::fs::is_inherited(LISTENER) {
+        return Err(Error::invalid_argument(
+            "no socket was handed over: the server is started by the action start, which containerd calls",
+        ));
+    }
+    let listener = sys::fs::adopt(LISTENER);
+    sys::process::set_subreaper()?;
+    let reactor = Reactor::new()?;
+    let (loop_of_task, args) = (reactor.clone(), args.clone());
+    reactor.run(async move { serve(loop_of_task, listener, args).await })?
+}
+
+async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
+    let children = Children::default();
+    let signals = Signals::new(&reactor, &children)?;
+    let log = Rc::new(Log::open(&args.id, args.debug));
+    let events = std::env::var_os(TTRPC_ADDRESS).map(PathBuf::from).unwrap_or_default();
+    let publisher = Publisher::new(&reactor, &log, events, &args.namespace);
+    reactor.spawn(Rc::clone(&publisher).deliver());
+    let on = Host {
+        reactor: reactor.clone(),
+        children,
+    };
+    let task = Task::new(&on, &log, &publisher, &args.namespace);
+
+    sys::fs::set_nonblocking(listener.as_fd(), true)?;
+    let listener = Rc::new(reactor.watch(listener)?);
+    let unsent = Rc::<Count>::default();
+    let failure = Rc::new(RefCell::new(None));
+    {
+        let (reactor_of_task, task, unsent) = (reactor.clone(), Rc::clone(&task), Rc::clone(&unsent));
+        let (failure, stop) = (Rc::clone(&failure), Rc::clone(&task.stop));
+        reactor.spawn(async move {
+            if let Err(e) = server::serve(&reactor_of_task, &listener, &task, &unsent).await {
+                failure.replace(Some(e));
+                stop.set(());
+            }
+        });
+    }
+
+    let ended = {
+        let (stopped, signalled) = (pin!(task.stop.wait()), pin!(attend_signals(&signals, &task, &log)));
+        match either(stopped, signalled).await {
+            Either::Left(()) => Ok(()),
+            Either::Right(ended) => ended,
+        }
+    };
+    // No new client may find us; one that already has is told all the same.
+    remove_socket(Path::new(&args.socket));
+    let until = std::time::Instant::now() + LAST_ANSWERS;
+    // Whoever does not read its answer has gone.
+    let _ = reactor.within(Some(until), unsent.zero()).await;
+    match failure.take() {
+        Some(e) => Err(e.into()),
+        None => ended,
+    }
+}
+
+/// SIGTERM and SIGINT end the server; its containers go on, as those of containerd's own shim do.
+async fn attend_signals(signals: &Signals, task: &Task, log: &Log) -> Result<()> {
+    loop {
+        match signals.next().await? {
+            libc::SIGTERM | libc::SIGINT => return Ok(()),
+            // What operators send to a shim that seems to hang.
+            libc::SIGUSR1 => log.info(format!("state on request: {}", task.describe())),
+            _ => {}
+        }
+    }
+}
+
+fn remove_socket(path: &Path) {
+    if !path.as_os_str().is_empty() {
+        // Somebody may have been faster.
+        let _ = std::fs::remove_file(path);
+    }
+}
