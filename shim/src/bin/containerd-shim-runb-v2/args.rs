@@ -207,7 +207,7 @@ fn judge(flags: Flags, word: Option<&str>) -> Result<Args, Refusal> {
         (Flags { version: true, .. }, _) => Action::Version,
         (Flags { info: true, .. }, _) => Action::Info,
         (Flags { namespace, .. }, _) if namespace.is_empty() => {
-            return Err(Refusal::meaning("shim namespace cannot be empty"));
+            return Err(Refusal::meaning("-namespace is missing"));
         }
         (_, Some("start")) => Action::Start,
         (_, Some("delete")) => Action::Delete,
@@ -356,8 +356,8 @@ mod tests {
                 r#"invalid boolean value "yes" for -debug: parse error"#,
                 2,
             ),
-            ("start", "shim namespace cannot be empty", 1),
-            ("", "shim namespace cannot be empty", 1),
+            ("start", "-namespace is missing", 1),
+            ("", "-namespace is missing", 1),
         ] {
             assert_eq!(refused(line), (text.to_string(), code), "{line}");
         }

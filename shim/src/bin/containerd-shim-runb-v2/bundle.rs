@@ -65,10 +65,14 @@ fn write(bundle: &Path, name: &str, content: &[u8]) -> Result<()> {
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    // What a killed shim left has its own content and mode.
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)?
         .write_all(content)
@@ -123,6 +127,8 @@ mod tests {
         };
         assert_eq!(read_options(&bundle.0), Ok(None));
         write_options(&bundle.0, &Options::default()).unwrap();
+        // What a killed shim may have left.
+        fs::write(bundle.0.join(".options.json.new"), "x".repeat(1000)).unwrap();
         write_options(&bundle.0, &options).unwrap();
         assert_eq!(bundle.names(), ["options.json", "runtime"]);
         let json = bundle.0.join("options.json");

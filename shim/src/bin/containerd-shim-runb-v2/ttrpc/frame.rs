@@ -94,10 +94,10 @@ impl Header {
     }
 }
 
-/// The error for a payload that is too long, in the words of Go's implementation.
+/// The error for a payload that is too long; peers expect this code for it.
 pub fn oversize(length: usize) -> Error {
     Error::resource_exhausted(format!(
-        "message length {length} exceed maximum message size of {MAX_PAYLOAD}"
+        "a message of {length} bytes is longer than the {MAX_PAYLOAD} that a frame may carry"
     ))
 }
 
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(error.code, Code::ResourceExhausted);
         assert_eq!(
             error.message,
-            "message length 4194309 exceed maximum message size of 4194304"
+            "a message of 4194309 bytes is longer than the 4194304 that a frame may carry"
         );
         assert_eq!(out, b"before");
         // One byte for the key, four for the length.
