@@ -23,7 +23,9 @@ pub struct Machine {
 
 impl Machine {
     /// Makes the directory with everything the inside needs, and one cgroup in each hierarchy.
-    pub fn prepare(runtime: &Path, reference: Option<&Path>, image: &Path) -> Result<Machine, String> {
+    ///
+    /// Each program lies in a directory of its role's name; `image` is a tar file that the inside is told of.
+    pub fn prepare(programs: &[(&str, &Path)], image: Option<&Path>) -> Result<Machine, String> {
         let name = format!("{PREFIX}{}", std::process::id());
         let mut machine = Machine {
             dir: std::env::temp_dir().join(&name),
@@ -38,11 +40,13 @@ impl Machine {
                 .map(|_| ())
                 .map_err(|e| format!("{}: {e}", from.display()))
         };
-        place(runtime, "subject")?;
-        if let Some(reference) = reference {
-            place(reference, "reference")?;
+        for (role, path) in programs {
+            place(path, role)?;
         }
-        std::fs::write(machine.dir.join("image"), image.display().to_string()).map_err(|e| e.to_string())?;
+        if let Some(image) = image {
+            std::fs::write(machine.dir.join("image"), image.display().to_string())
+                .map_err(|e| e.to_string())?;
+        }
         std::fs::write(machine.dir.join("host.sh"), SCRIPT).map_err(|e| e.to_string())?;
         for parent in own_cgroups()? {
             let cgroup = parent.join(&name);

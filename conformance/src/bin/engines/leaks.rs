@@ -44,15 +44,20 @@ pub fn survey(dir: &Path) -> Survey {
 
 /// Waits until nothing is there that was not there before; complains about what stays.
 pub fn check(before: &Survey, dir: &Path) -> Result<(), String> {
-    let mut left: Vec<String> = Vec::new();
+    let mut left_over: Vec<String> = Vec::new();
     let clean = command::until("nothing left behind", MOMENT, || {
-        let now = survey(dir);
-        left = now.0.difference(&before.0).cloned().collect();
-        // A container's parent cgroup is the engine's own and stays, once made.
-        left.retain(|line| !is_engines_own(line));
-        left.is_empty()
+        left_over = left(before, dir);
+        left_over.is_empty()
     });
-    clean.map_err(|_| format!("left behind: {}", left.join(", ")))
+    clean.map_err(|_| format!("left behind: {}", left_over.join(", ")))
+}
+
+/// What is there now and was not there before.
+pub fn left(before: &Survey, dir: &Path) -> Vec<String> {
+    let now = survey(dir);
+    let added = now.0.difference(&before.0);
+    // A container's parent cgroup is the engine's own and stays, once made.
+    added.filter(|line| !is_engines_own(line)).cloned().collect()
 }
 
 fn is_engines_own(line: &str) -> bool {
@@ -77,7 +82,7 @@ pub fn nobody_else_runs() -> Result<(), String> {
 }
 
 /// Living processes of this PID namespace, without those of this program.
-fn processes() -> Vec<(u32, String)> {
+pub fn processes() -> Vec<(u32, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry
@@ -103,7 +108,7 @@ fn processes() -> Vec<(u32, String)> {
     found
 }
 
-fn hierarchies() -> Vec<PathBuf> {
+pub fn hierarchies() -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let cgroups = mounts
         .lines()
@@ -113,7 +118,7 @@ fn hierarchies() -> Vec<PathBuf> {
         .collect()
 }
 
-fn directories(parent: &Path, visit: &mut impl FnMut(&Path)) {
+pub fn directories(parent: &Path, visit: &mut impl FnMut(&Path)) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             visit(&entry.path());

@@ -106,7 +106,9 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
     let cache = arguments.cache.clone().unwrap_or_else(|| ".cache/engines".into());
     let image = base::image(&cache)?;
     host::sweep_leftovers();
-    let machine = host::Machine::prepare(runtime, reference.as_deref(), &image)?;
+    let mut programs = vec![("subject", runtime)];
+    programs.extend(reference.as_deref().map(|path| ("reference", path)));
+    let machine = host::Machine::prepare(&programs, Some(&image))?;
     let mut words: Vec<String> = arguments
         .filters
         .iter()

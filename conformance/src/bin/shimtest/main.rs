@@ -1,0 +1,153 @@
+//! `shimtest`: judges a containerd shim by speaking to it as containerd does, byte by byte.
+//!
+//! May not: link any code of the shim, need containerd, or leave anything behind on the machine.
+//!
+//! The program plays containerd: it makes bundles, calls the shim's `start` in each dialect there is, speaks Task v2 and v3
+//! over ttrpc and receives the events. It has two lives, as `engines` has: inside, in namespaces of a played host, everything
+//! that lives there and is not the program itself comes from the shim.
+
+mod caller;
+mod cases;
+mod daemon;
+mod known;
+mod scene;
+
+#[path = "../engines/command.rs"]
+mod command;
+#[path = "../engines/host.rs"]
+mod host;
+#[path = "../engines/leaks.rs"]
+mod leaks;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
+  --shim PATH     the shim to judge
+  --runtime PATH  the runtime that it is told to use
+  --filter TEXT   only cases whose name contains TEXT; may be given again
+  --repeat N      each case N times
+  --verbose       for each failed case the shim's log and the events
+  --list          print the names of the cases
+Needs root and a static busybox. One line for each case, and a last line with the sums.";
+
+/// What the user asked for.
+#[derive(Default)]
+struct Arguments {
+    shim: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    filters: Vec<String>,
+    repeat: usize,
+    verbose: bool,
+    list: bool,
+    /// Set by the program itself when it starts its second life.
+    inside: Option<PathBuf>,
+}
+
+fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        repeat: 1,
+        ..Arguments::default()
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--shim" => arguments.shim = Some(value()?.into()),
+            "--runtime" => arguments.runtime = Some(value()?.into()),
+            "--filter" => arguments.filters.push(value()?),
+            "--repeat" => arguments.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
+            "--verbose" => arguments.verbose = true,
+            "--list" => arguments.list = true,
+            "--inside" => arguments.inside = Some(value()?.into()),
+            _ => return Err(format!("unknown argument {word}")),
+        }
+    }
+    let is_complete = arguments.shim.is_some() && arguments.runtime.is_some();
+    if !is_complete && !arguments.list && arguments.inside.is_none() {
+        return Err("--shim and --runtime are needed".into());
+    }
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse_arguments(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("shimtest: {problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let verdict = match (&arguments.inside, &arguments.shim, &arguments.runtime) {
+        _ if arguments.list => {
+            cases::all().iter().for_each(|case| println!("{}", case.name));
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(dir), _, _) => inside(&arguments, dir),
+        (None, Some(shim), Some(runtime)) => outside(&arguments, shim, runtime),
+        _ => Err("--shim and --runtime are needed".into()),
+    };
+    verdict.unwrap_or_else(|problem| {
+        eprintln!("shimtest: {problem}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The first life: everything that belongs to the real machine.
+fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCode, String> {
+    host::sweep_leftovers();
+    let machine = host::Machine::prepare(&[("shim", shim), ("runtime", runtime)], None)?;
+    let mut words: Vec<String> = arguments
+        .filters
+        .iter()
+        .flat_map(|f| ["--filter".into(), f.clone()])
+        .collect();
+    words.extend(["--repeat".into(), arguments.repeat.to_string()]);
+    words.extend(arguments.verbose.then(|| "--verbose".into()));
+    machine.live(&words)
+}
+
+/// The second life: the played host's.
+fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
+    let lab = scene::Lab::enter(dir)?;
+    println!("judging {}", lab.version.replace('\n', " "));
+    let known = known::of(&lab.version);
+    let (mut passed, mut failed, mut expected) = (0, 0, 0);
+    let cases = cases::all();
+    let chosen = cases.iter().filter(|case| {
+        arguments.filters.is_empty() || arguments.filters.iter().any(|f| case.name.contains(f.as_str()))
+    });
+    for case in chosen.flat_map(|case| std::iter::repeat_n(case, arguments.repeat)) {
+        let began = Instant::now();
+        let verdict = scene::perform(&lab, case, arguments.verbose);
+        let seconds = began.elapsed().as_secs_f64();
+        match (verdict, known.reason(case.name)) {
+            (Ok(()), None) => {
+                passed += 1;
+                println!("ok   {} ({seconds:.1} s)", case.name);
+            }
+            (Ok(()), Some(_)) => {
+                failed += 1;
+                println!("UNEXPECTED PASS {} ({seconds:.1} s)", case.name);
+            }
+            (Err(why), Some(reason)) => {
+                expected += 1;
+                println!("known {}: {reason}", case.name);
+                if arguments.verbose {
+                    println!("     {}", why.trim_end().replace('\n', "\n     "));
+                }
+            }
+            (Err(why), None) => {
+                failed += 1;
+                println!("FAIL {} ({seconds:.1} s)", case.name);
+                println!("     {}", why.trim_end().replace('\n', "\n     "));
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {expected} failed as known");
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
