@@ -48,7 +48,11 @@ impl Child {
     /// ESRCH when it has.
     pub fn signal(&self, signal: i32) -> sys::Result<()> {
         if self.exit.is_set() {
-            return Err(sys::Error::new("kill", self.pid.to_string(), sys::Errno(libc::ESRCH)));
+            return Err(sys::Error::new(
+                "kill",
+                self.pid.to_string(),
+                sys::Errno(libc::ESRCH),
+            ));
         }
         sys::process::kill(self.pid, signal)
     }
@@ -179,7 +183,9 @@ impl Children {
         let mut early = self.0.early.borrow_mut();
         // The latest, should the kernel have used the number twice.
         let Some(at) = early.iter().rposition(|(p, _)| *p == pid) else {
-            return Err(Error::new(format!("process {pid} is not a child of its supervisor")));
+            return Err(Error::new(format!(
+                "process {pid} is not a child of its supervisor"
+            )));
         };
         let (_, exited) = early.remove(at);
         let exit = Rc::<Once<Exited>>::default();
@@ -217,6 +223,8 @@ impl Children {
 }
 
 fn in_fork(wr: &OwnedFd, work: impl FnOnce() -> std::result::Result<(), String>) -> i32 {
+    // A mount that hangs must not keep a client's FIFO or our socket open.
+    sys::fs::close_all_but(3, &mut [std::os::fd::AsRawFd::as_raw_fd(wr)]);
     let prepare = || -> sys::Result<()> {
         sys::process::set_parent_death_signal(libc::SIGKILL)?;
         sys::wait::reset_signals()

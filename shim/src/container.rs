@@ -207,6 +207,8 @@ pub struct Container {
     over: Cell<bool>,
     paused: Cell<Option<Status>>,
     private_pids: bool,
+    /// The runtime has something under its name.
+    made: Cell<bool>,
     /// Set when the init's end has been told.
     gone: Rc<Once<()>>,
     watch: RefCell<Option<Watched>>,
@@ -248,6 +250,7 @@ impl Container {
             starting: Rc::default(),
             over: Cell::new(false),
             paused: Cell::new(None),
+            made: Cell::new(false),
             gone: Rc::default(),
             watch: RefCell::new(None),
         });
@@ -280,7 +283,11 @@ impl Container {
         self.over.set(true);
         let (id, on) = (&self.settings.id, &self.on);
         let limit = Some(Instant::now() + LAST_OUTPUT);
-        let deleted = self.settings.runtime.delete(on, id, true, limit).await;
+        // A runtime that refused has undone its own work, and what has the name may be another's.
+        let deleted = match self.made.get() {
+            true => self.settings.runtime.delete(on, id, true, limit).await,
+            false => Ok(()),
+        };
         self.init.close_streams(on).await;
         let unmounted = self.unmount(limit).await;
         let mut error = first;
@@ -306,14 +313,21 @@ impl Container {
             no_new_keyring: s.no_new_keyring,
         };
         let stdio = stdio_of(&prepared);
-        match &s.checkpoint {
-            None => s.runtime.create(&self.on, &create, stdio, limit).await?,
+        let made = match &s.checkpoint {
+            None => s.runtime.create(&self.on, &create, stdio, limit).await,
             Some(image) => {
                 let work = self.criu_work();
-                s.runtime.restore(&self.on, &create, image, &work, stdio, limit).await?;
+                s.runtime
+                    .restore(&self.on, &create, image, &work, stdio, limit)
+                    .await
             }
-        }
-        self.take_over(&self.init, prepared, socket, &pid_file, &flight).await?;
+        };
+        // One that was killed for its time may have come to the end.
+        let killed = |e: &Error| e.kind() == Kind::DeadlineExceeded;
+        self.made.set(made.as_ref().err().is_none_or(killed));
+        made?;
+        self.take_over(&self.init, prepared, socket, &pid_file, &flight)
+            .await?;
         self.watch_cgroup();
         Ok(())
     }
@@ -357,7 +371,9 @@ impl Container {
         if let Some(socket) = socket {
             let master = socket.receive(&self.on.reactor).await?;
             let owner = self.owner(process);
-            let copied = streams.begin_console(&self.on, master, &process.wanted, &owner).await;
+            let copied = streams
+                .begin_console(&self.on, master, &process.wanted, &owner)
+                .await;
             copied.context("failed to start console copy")?;
         }
         Ok(())
@@ -428,11 +444,19 @@ impl Container {
         let late = || self.on.reactor.sleep(LAST_OUTPUT);
         if !self.private_pids {
             // Without a pid namespace of its own the others do not end with it. That nothing is left is what is wanted.
-            let _ = self.settings.runtime.kill(&self.on, &self.settings.id, 9, true, limit).await;
+            let _ = self
+                .settings
+                .runtime
+                .kill(&self.on, &self.settings.id, 9, true, limit)
+                .await;
         }
         if self.paused.take() == Some(Status::Paused) {
             // Others may be frozen still, and could not end.
-            let _ = self.settings.runtime.resume(&self.on, &self.settings.id, limit).await;
+            let _ = self
+                .settings
+                .runtime
+                .resume(&self.on, &self.settings.id, limit)
+                .await;
         }
         // One that does not end although the kernel was told to kill it must not keep the init's end from being known.
         either(pin!(self.running.zero()), pin!(late())).await;
@@ -553,7 +577,10 @@ impl Container {
             self.make_init(limit).await?;
             self.watch_init();
         } else {
-            self.settings.runtime.start(&self.on, &self.settings.id, limit).await?;
+            self.settings
+                .runtime
+                .start(&self.on, &self.settings.id, limit)
+                .await?;
         }
         self.init.phase.set(Phase::Running);
         let pid = self.init.pid.get();
@@ -572,7 +599,9 @@ impl Container {
         let running = self.running.hold();
         if self.over.get() {
             let id = &self.settings.id;
-            return Err(Error::precondition(format!("container {id} init process is not running")));
+            return Err(Error::precondition(format!(
+                "container {id} init process is not running"
+            )));
         }
         let made = self.make_exec(process, limit).await;
         if let Err(e) = made {
@@ -606,9 +635,12 @@ impl Container {
             pid_file: &pid_file,
             console_socket: socket.as_ref().map(Socket::path),
         };
-        s.runtime.exec(&self.on, &exec, stdio_of(&prepared), limit).await?;
+        s.runtime
+            .exec(&self.on, &exec, stdio_of(&prepared), limit)
+            .await?;
         drop(spec);
-        self.take_over(process, prepared, socket, &pid_file, &flight).await
+        self.take_over(process, prepared, socket, &pid_file, &flight)
+            .await
     }
 
     fn exec_file(&self, exec: &str, extension: &str) -> PathBuf {
@@ -634,7 +666,10 @@ impl Container {
     /// AlreadyExists; when the container is not in a state for it.
     pub fn add_exec(&self, exec: &str, wanted: Wanted, spec: Vec<u8>) -> Result<()> {
         if exec.is_empty() || exec.contains('/') || exec.starts_with('.') {
-            return Err(Error::of(Kind::InvalidArgument, format!("{exec:?} is no name for a process")));
+            return Err(Error::of(
+                Kind::InvalidArgument,
+                format!("{exec:?} is no name for a process"),
+            ));
         }
         if self.execs.borrow().contains_key(exec) {
             return Err(Error::of(Kind::AlreadyExists, format!("id {exec}")));
@@ -663,9 +698,15 @@ impl Container {
             if self.init.pid.get() == 0 {
                 return Err(Error::precondition("process not created"));
             }
-            return self.settings.runtime.kill(&self.on, &self.settings.id, signal, all, limit).await;
+            return self
+                .settings
+                .runtime
+                .kill(&self.on, &self.settings.id, signal, all, limit)
+                .await;
         }
-        let child = process.child().ok_or_else(|| Error::precondition("process not created"))?;
+        let child = process
+            .child()
+            .ok_or_else(|| Error::precondition("process not created"))?;
         match child.signal(signal as i32) {
             Err(e) if e.is(libc::ESRCH) => Err(Error::not_found("process already finished")),
             sent => Ok(sent?),
@@ -720,7 +761,11 @@ impl Container {
         if self.init_status() == Status::Stopped {
             self.init.close_streams(&self.on).await;
         }
-        let deleted = self.settings.runtime.delete(&self.on, &self.settings.id, false, limit).await;
+        let deleted = self
+            .settings
+            .runtime
+            .delete(&self.on, &self.settings.id, false, limit)
+            .await;
         if self.init.child().is_some() {
             // What was only created ends by its deletion, and its end is told before.
             let until = Some(Instant::now() + LAST_OUTPUT);
@@ -756,7 +801,11 @@ impl Container {
             Status::Stopped => return Err(Error::new("cannot pause a stopped container")),
         }
         self.paused.set(Some(Status::Pausing));
-        let paused = self.settings.runtime.pause(&self.on, &self.settings.id, limit).await;
+        let paused = self
+            .settings
+            .runtime
+            .pause(&self.on, &self.settings.id, limit)
+            .await;
         self.paused.set(paused.is_ok().then_some(Status::Paused));
         paused?;
         (self.sink)(Happened::Paused);
@@ -775,7 +824,10 @@ impl Container {
             Status::Running | Status::Pausing => return Err(Error::new("cannot resume a running process")),
             Status::Stopped => return Err(Error::new("cannot resume a stopped container")),
         }
-        self.settings.runtime.resume(&self.on, &self.settings.id, limit).await?;
+        self.settings
+            .runtime
+            .resume(&self.on, &self.settings.id, limit)
+            .await?;
         self.paused.set(None);
         (self.sink)(Happened::Resumed);
         Ok(())
@@ -790,7 +842,10 @@ impl Container {
         if self.init_status() == Status::Stopped {
             return Err(Error::new("cannot update a stopped container"));
         }
-        self.settings.runtime.update(&self.on, &self.settings.id, resources, limit).await
+        self.settings
+            .runtime
+            .update(&self.on, &self.settings.id, resources, limit)
+            .await
     }
 
     /// Writes a checkpoint.
@@ -809,7 +864,11 @@ impl Container {
             options.work = self.criu_work();
         }
         let work = options.work.clone();
-        let done = self.settings.runtime.checkpoint(&self.on, &self.settings.id, &options, limit).await;
+        let done = self
+            .settings
+            .runtime
+            .checkpoint(&self.on, &self.settings.id, &options, limit)
+            .await;
         let Err(e) = done else {
             if own_work {
                 // Empty leftovers of CRIU; what cannot be removed goes with the bundle.
@@ -835,7 +894,11 @@ impl Container {
     /// # Errors
     /// When the runtime cannot tell: nobody may take that for an empty container.
     pub async fn pids(&self, limit: Option<Instant>) -> Result<Vec<(u32, Option<String>)>> {
-        let pids = self.settings.runtime.ps(&self.on, &self.settings.id, limit).await?;
+        let pids = self
+            .settings
+            .runtime
+            .ps(&self.on, &self.settings.id, limit)
+            .await?;
         let named: BTreeMap<u32, String> = self
             .execs
             .borrow()
@@ -909,11 +972,14 @@ fn make_rootfs(path: &Path) -> Result<()> {
 }
 
 fn read_pid(path: &Path) -> Result<i32> {
-    let text = std::fs::read_to_string(path).map_err(|e| sys::Error::io("open", path.display().to_string(), &e));
+    let text =
+        std::fs::read_to_string(path).map_err(|e| sys::Error::io("open", path.display().to_string(), &e));
     let text = text.context("failed to retrieve OCI runtime container pid")?;
-    text.trim()
-        .parse()
-        .map_err(|_| Error::new(format!("failed to retrieve OCI runtime container pid: {text:?} is no pid")))
+    text.trim().parse().map_err(|_| {
+        Error::new(format!(
+            "failed to retrieve OCI runtime container pid: {text:?} is no pid"
+        ))
+    })
 }
 
 /// A file that is there as long as this.
@@ -923,7 +989,12 @@ impl Temporary {
     fn write(path: &Path, bytes: &[u8]) -> Result<Temporary> {
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = std::fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path);
         let temporary = Temporary(path.to_owned());
         file.and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
             .map_err(|e| sys::Error::io("write", path.display().to_string(), &e))?;

@@ -39,6 +39,10 @@ pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), String> {
 /// Never.
 pub fn unmount_all(rootfs: &Path) -> Result<(), String> {
     // Nothing mounted is the goal.
-    let _ = std::process::Command::new("umount").arg("-q").arg("-l").arg(rootfs).status();
+    let _ = std::process::Command::new("umount")
+        .arg("-q")
+        .arg("-l")
+        .arg(rootfs)
+        .status();
     Ok(())
 }

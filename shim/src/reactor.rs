@@ -152,7 +152,12 @@ impl Reactor {
 
     fn run_ready(&self) {
         loop {
-            let next = self.0.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = self
+                .0
+                .ready
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some(id) = next else { return };
             // Taken out while it runs: it may start tasks.
             let task = self.0.tasks.borrow_mut().get_mut(&id).and_then(Option::take);
@@ -181,7 +186,9 @@ impl Reactor {
         for event in found {
             let woken = {
                 let mut waiting = self.0.waiting.borrow_mut();
-                let Some(w) = waiting.get_mut(&event.key) else { continue };
+                let Some(w) = waiting.get_mut(&event.key) else {
+                    continue;
+                };
                 let read = if event.readable { w.read.take() } else { None };
                 let write = if event.writable { w.write.take() } else { None };
                 // The report disarmed both sides. The one that is still waited for is armed when its task is polled,
@@ -339,7 +346,10 @@ impl<T: AsFd> Source<T> {
     ///
     /// # Errors
     /// The call's.
-    pub async fn read_when_ready<R>(&self, mut call: impl FnMut(BorrowedFd<'_>) -> sys::Result<R>) -> sys::Result<R> {
+    pub async fn read_when_ready<R>(
+        &self,
+        mut call: impl FnMut(BorrowedFd<'_>) -> sys::Result<R>,
+    ) -> sys::Result<R> {
         loop {
             match call(self.fd()) {
                 Err(e) if e.is(libc::EAGAIN) => self.readable().await?,

@@ -35,6 +35,8 @@ pub struct Runtime {
     pub log: PathBuf,
     /// `--systemd-cgroup`.
     pub systemd_cgroup: bool,
+    /// `--criu`, when it is not empty.
+    pub criu: String,
 }
 
 /// What a call found and said.
@@ -128,7 +130,13 @@ impl Runtime {
         stdio: Stdio<'_>,
         limit: Option<Instant>,
     ) -> Result<()> {
-        let mut verb = words(&["create", "--bundle", &text(c.bundle), "--pid-file", &text(c.pid_file)]);
+        let mut verb = words(&[
+            "create",
+            "--bundle",
+            &text(c.bundle),
+            "--pid-file",
+            &text(c.pid_file),
+        ]);
         if let Some(socket) = c.console_socket {
             verb.extend(words(&["--console-socket", &text(socket)]));
         }
@@ -139,7 +147,8 @@ impl Runtime {
             verb.push("--no-new-keyring".into());
         }
         verb.push(c.id.into());
-        self.run(on, "OCI runtime create failed", Call { verb, stdio, limit }).await
+        self.run(on, "OCI runtime create failed", Call { verb, stdio, limit })
+            .await
     }
 
     /// `restore --detach`.
@@ -155,7 +164,13 @@ impl Runtime {
         stdio: Stdio<'_>,
         limit: Option<Instant>,
     ) -> Result<()> {
-        let mut verb = words(&["restore", "--image-path", &text(image), "--work-path", &text(work)]);
+        let mut verb = words(&[
+            "restore",
+            "--image-path",
+            &text(image),
+            "--work-path",
+            &text(work),
+        ]);
         verb.extend(words(&["--detach", "--pid-file", &text(c.pid_file)]));
         if let Some(socket) = c.console_socket {
             verb.extend(words(&["--console-socket", &text(socket)]));
@@ -164,7 +179,8 @@ impl Runtime {
             verb.push("--no-pivot".into());
         }
         verb.extend(words(&["-no-subreaper", "--bundle", &text(c.bundle), c.id]));
-        self.run(on, "OCI runtime restore failed", Call { verb, stdio, limit }).await
+        self.run(on, "OCI runtime restore failed", Call { verb, stdio, limit })
+            .await
     }
 
     /// `start`.
@@ -172,27 +188,42 @@ impl Runtime {
     /// # Errors
     /// `OCI runtime start failed: ` and what the runtime logged.
     pub async fn start(&self, on: &Host, id: &str, limit: Option<Instant>) -> Result<()> {
-        self.simple(on, "OCI runtime start failed", &["start", id], limit).await
+        self.simple(on, "OCI runtime start failed", &["start", id], limit)
+            .await
     }
 
     /// `exec --detach`.
     ///
     /// # Errors
     /// `OCI runtime exec failed: ` and what the runtime logged.
-    pub async fn exec(&self, on: &Host, e: &Exec<'_>, stdio: Stdio<'_>, limit: Option<Instant>) -> Result<()> {
+    pub async fn exec(
+        &self,
+        on: &Host,
+        e: &Exec<'_>,
+        stdio: Stdio<'_>,
+        limit: Option<Instant>,
+    ) -> Result<()> {
         let mut verb = words(&["exec", "--process", &text(e.process)]);
         if let Some(socket) = e.console_socket {
             verb.extend(words(&["--console-socket", &text(socket)]));
         }
         verb.extend(words(&["--detach", "--pid-file", &text(e.pid_file), e.id]));
-        self.run(on, "OCI runtime exec failed", Call { verb, stdio, limit }).await
+        self.run(on, "OCI runtime exec failed", Call { verb, stdio, limit })
+            .await
     }
 
     /// `kill`.
     ///
     /// # Errors
     /// NotFound when the process has ended or the container is gone.
-    pub async fn kill(&self, on: &Host, id: &str, signal: u32, all: bool, limit: Option<Instant>) -> Result<()> {
+    pub async fn kill(
+        &self,
+        on: &Host,
+        id: &str,
+        signal: u32,
+        all: bool,
+        limit: Option<Instant>,
+    ) -> Result<()> {
         let number = signal.to_string();
         let verb: &[&str] = match all {
             true => &["kill", "--all", id, &number],
@@ -202,7 +233,11 @@ impl Runtime {
         killed.map_err(|e| {
             let said = e.to_string();
             let lower = said.to_lowercase();
-            let ended = ["container not running", "no such process", "process already finished"];
+            let ended = [
+                "container not running",
+                "no such process",
+                "process already finished",
+            ];
             if ended.iter().any(|words| lower.contains(words)) {
                 Error::not_found("process already finished")
             } else if lower.contains("does not exist") {
@@ -234,7 +269,8 @@ impl Runtime {
     /// `OCI runtime pause failed: ` and what the runtime logged.
     pub async fn pause(&self, on: &Host, id: &str, limit: Option<Instant>) -> Result<()> {
         let limit = Some(limit.unwrap_or_else(soon));
-        self.simple(on, "OCI runtime pause failed", &["pause", id], limit).await
+        self.simple(on, "OCI runtime pause failed", &["pause", id], limit)
+            .await
     }
 
     /// `resume`.
@@ -243,7 +279,8 @@ impl Runtime {
     /// `OCI runtime resume failed: ` and what the runtime logged.
     pub async fn resume(&self, on: &Host, id: &str, limit: Option<Instant>) -> Result<()> {
         let limit = Some(limit.unwrap_or_else(soon));
-        self.simple(on, "OCI runtime resume failed", &["resume", id], limit).await
+        self.simple(on, "OCI runtime resume failed", &["resume", id], limit)
+            .await
     }
 
     /// `update` with LinuxResources as JSON.
@@ -286,8 +323,20 @@ impl Runtime {
     ///
     /// # Errors
     /// What the runtime logged.
-    pub async fn checkpoint(&self, on: &Host, id: &str, c: &Checkpoint, limit: Option<Instant>) -> Result<()> {
-        let mut verb = words(&["checkpoint", "--image-path", &text(&c.image), "--work-path", &text(&c.work)]);
+    pub async fn checkpoint(
+        &self,
+        on: &Host,
+        id: &str,
+        c: &Checkpoint,
+        limit: Option<Instant>,
+    ) -> Result<()> {
+        let mut verb = words(&[
+            "checkpoint",
+            "--image-path",
+            &text(&c.image),
+            "--work-path",
+            &text(&c.work),
+        ]);
         if let Some(parent) = &c.parent {
             verb.extend(words(&["--parent-path", &text(parent)]));
         }
@@ -298,7 +347,12 @@ impl Runtime {
             (c.file_locks, "--file-locks"),
             (!c.exit, "--leave-running"),
         ];
-        verb.extend(switches.iter().filter(|(on, _)| *on).map(|(_, word)| word.to_string()));
+        verb.extend(
+            switches
+                .iter()
+                .filter(|(on, _)| *on)
+                .map(|(_, word)| word.to_string()),
+        );
         for namespace in &c.empty_namespaces {
             verb.extend(words(&["--empty-ns", namespace]));
         }
@@ -348,7 +402,9 @@ impl Runtime {
         };
         let name = &self.binary;
         let code = answer.code;
-        Error::new(format!("{doing}{name} did not terminate successfully: exit status {code}{said}"))
+        Error::new(format!(
+            "{doing}{name} did not terminate successfully: exit status {code}{said}"
+        ))
     }
 
     fn log_end(&self) -> u64 {
@@ -360,10 +416,19 @@ impl Runtime {
             let name = &self.binary;
             Error::new(format!("exec: \"{name}\": executable file not found in $PATH"))
         })?;
-        let mut args = words(&[&self.binary, "--root", &text(&self.root), "--log", &text(&self.log)]);
+        let mut args = words(&[
+            &self.binary,
+            "--root",
+            &text(&self.root),
+            "--log",
+            &text(&self.log),
+        ]);
         args.extend(words(&["--log-format", "json"]));
         if self.systemd_cgroup {
             args.push("--systemd-cgroup".into());
+        }
+        if !self.criu.is_empty() {
+            args.extend(words(&["--criu", &self.criu]));
         }
         args.extend(call.verb);
         run_program(on, &path, args, call.stdio, call.limit).await
@@ -393,7 +458,10 @@ async fn ask(on: &Host, binary: &str, word: &str) -> Result<Vec<u8>> {
     let args = words(&[binary, word]);
     let answer = run_program(on, &path, args, Stdio::Captured, Some(soon())).await?;
     if answer.code != 0 {
-        return Err(Error::new(format!("{binary} {word}: exit status {}", answer.code)));
+        return Err(Error::new(format!(
+            "{binary} {word}: exit status {}",
+            answer.code
+        )));
     }
     Ok(answer.output)
 }
@@ -468,7 +536,9 @@ async fn run_program(
         let _ = child.signal(libc::SIGKILL);
         child.exit.wait().await;
         let name = path.rsplit('/').next().unwrap_or(path);
-        return Err(Error::deadline(format!("{name} was not done in time and was killed: context deadline exceeded")));
+        return Err(Error::deadline(format!(
+            "{name} was not done in time and was killed: context deadline exceeded"
+        )));
     };
     talked?;
     let exited = child.exit.wait().await;
@@ -494,12 +564,7 @@ async fn feed(on: &Host, pipe: OwnedFd, bytes: &[u8]) -> sys::Result<()> {
 }
 
 /// Reads until the program has ended. The end of the pipe is not waited for: what a hook left running may hold it.
-async fn listen(
-    on: &Host,
-    pipe: OwnedFd,
-    output: &RefCell<Vec<u8>>,
-    exit: &Once<Exited>,
-) -> Result<()> {
+async fn listen(on: &Host, pipe: OwnedFd, output: &RefCell<Vec<u8>>, exit: &Once<Exited>) -> Result<()> {
     let pipe = on.reactor.watch(pipe)?;
     loop {
         // Asked before the read: what was said before the end is in the pipe then.

@@ -90,7 +90,11 @@ fn make_private_dir(base: &Path) -> sys::Result<PathBuf> {
             Err(e) => return Err(e),
         }
     }
-    Err(sys::Error::new("mkdir", base.display().to_string(), sys::Errno(libc::EEXIST)))
+    Err(sys::Error::new(
+        "mkdir",
+        base.display().to_string(),
+        sys::Errno(libc::EEXIST),
+    ))
 }
 
 /// TIOCSWINSZ.

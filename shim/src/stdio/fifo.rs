@@ -95,7 +95,9 @@ impl WatchedWriter {
                 return;
             }
             // A failure means that the FIFO has been removed: nobody can come.
-            let Ok(again) = open(&path, libc::O_RDONLY) else { return };
+            let Ok(again) = open(&path, libc::O_RDONLY) else {
+                return;
+            };
             reader = Some(again);
             let (sleep, stopped) = (pin!(reactor.sleep(LOOK_FOR_READER)), pin!(stop.wait()));
             if let crate::reactor::Either::Right(()) = either(sleep, stopped).await {

@@ -73,8 +73,14 @@ fn parse_output(address: &str) -> Result<Output> {
     match scheme {
         "fifo" => Ok(Output::Fifo(logger::decode(rest).into())),
         "file" => Ok(Output::File(logger::decode(rest).into())),
-        "binary" => Ok(Output::Logger(logger::Program::parse(rest, logger::Readiness::EndOrByte))),
-        "binary-v2" => Ok(Output::Logger(logger::Program::parse(rest, logger::Readiness::Byte))),
+        "binary" => Ok(Output::Logger(logger::Program::parse(
+            rest,
+            logger::Readiness::EndOrByte,
+        ))),
+        "binary-v2" => Ok(Output::Logger(logger::Program::parse(
+            rest,
+            logger::Readiness::Byte,
+        ))),
         _ => Err(Error::of(
             Kind::InvalidArgument,
             format!("unknown STDIO scheme {scheme}"),
@@ -306,7 +312,8 @@ impl Streams {
             Output::Null => self.discard_console(reactor, master),
             Output::Fifo(path) => {
                 let fifo = fifo::Writer::open(&path)?.watched(reactor)?;
-                let (held, stop, reactor_of_task) = (self.copies.hold(), Rc::clone(&self.stop), reactor.clone());
+                let (held, stop, reactor_of_task) =
+                    (self.copies.hold(), Rc::clone(&self.stop), reactor.clone());
                 reactor.spawn(async move {
                     fifo::until(&stop, console::show(&master, Some(fifo.source()))).await;
                     drop(master);
@@ -382,4 +389,3 @@ impl Streams {
         }
     }
 }
-

@@ -71,6 +71,7 @@ async fn clean(reactor: Reactor, bundle: PathBuf, id: &str, namespace: &str) -> 
         root: service::root_of(&options, namespace),
         log: bundle.join("log.json"),
         systemd_cgroup: options.systemd_cgroup,
+        criu: options.criu_path.clone(),
     };
     let limit = Some(Instant::now() + PATIENCE);
     let deleted = runtime.delete(&on, id, true, limit).await;

@@ -2,7 +2,6 @@
 //!
 //! May not: be started by hand; `start` gives it its socket as descriptor 3.
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -49,7 +48,9 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     let log = Rc::new(Log::open(&args.id, args.debug));
-    let events = std::env::var_os(TTRPC_ADDRESS).map(PathBuf::from).unwrap_or_default();
+    let events = std::env::var_os(TTRPC_ADDRESS)
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let publisher = Publisher::new(&reactor, &log, events, &args.namespace);
     reactor.spawn(Rc::clone(&publisher).deliver());
     let on = Host {
@@ -59,22 +60,22 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
     let task = Task::new(&on, &log, &publisher, &args.namespace);
 
     sys::fs::set_nonblocking(listener.as_fd(), true)?;
-    let listener = Rc::new(reactor.watch(listener)?);
+    let listener = reactor.watch(listener)?;
     let unsent = Rc::<Count>::default();
-    let failure = Rc::new(RefCell::new(None));
-    {
-        let (reactor_of_task, task, unsent) = (reactor.clone(), Rc::clone(&task), Rc::clone(&unsent));
-        let (failure, stop) = (Rc::clone(&failure), Rc::clone(&task.stop));
-        reactor.spawn(async move {
-            if let Err(e) = server::serve(&reactor_of_task, &listener, &task, &unsent).await {
-                failure.replace(Some(e));
-                stop.set(());
-            }
-        });
-    }
+    let acceptor = server::serve(
+        reactor.clone(),
+        listener,
+        Rc::clone(&task),
+        Rc::clone(&unsent),
+        Rc::clone(&log),
+    );
+    reactor.spawn(acceptor);
 
     let ended = {
-        let (stopped, signalled) = (pin!(task.stop.wait()), pin!(attend_signals(&signals, &task, &log)));
+        let (stopped, signalled) = (
+            pin!(task.stop.wait()),
+            pin!(attend_signals(&signals, &task, &log)),
+        );
         match either(stopped, signalled).await {
             Either::Left(()) => Ok(()),
             Either::Right(ended) => ended,
@@ -85,17 +86,17 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
     let until = std::time::Instant::now() + LAST_ANSWERS;
     // Whoever does not read its answer has gone.
     let _ = reactor.within(Some(until), unsent.zero()).await;
-    match failure.take() {
-        Some(e) => Err(e.into()),
-        None => ended,
-    }
+    ended
 }
 
 /// SIGTERM and SIGINT end the server; its containers go on, as those of containerd's own shim do.
 async fn attend_signals(signals: &Signals, task: &Task, log: &Log) -> Result<()> {
     loop {
         match signals.next().await? {
-            libc::SIGTERM | libc::SIGINT => return Ok(()),
+            libc::SIGTERM | libc::SIGINT => {
+                task.last_events().await;
+                return Ok(());
+            }
             // What operators send to a shim that seems to hang.
             libc::SIGUSR1 => log.info(format!("state on request: {}", task.describe())),
             _ => {}

@@ -3,7 +3,7 @@
 //! May not: supervise anything itself; [`shim::container`] does.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -17,10 +17,10 @@ use shim::error::Kind;
 use shim::reactor::{Either, either};
 use shim::runtime::{Checkpoint, Host, Runtime};
 use shim::stdio::Wanted;
-use shim::sync::{Count, Once};
+use shim::sync::Once;
 
-use crate::log::Log;
 use crate::bundle;
+use crate::log::Log;
 use crate::options::{self, Options};
 use crate::proto::events as event;
 use crate::proto::google::{Any, Timestamp};
@@ -50,8 +50,8 @@ pub struct Task {
     publisher: Rc<Publisher>,
     namespace: String,
     containers: RefCell<BTreeMap<String, Rc<Container>>>,
-    /// Creations under way.
-    creating: Rc<Count>,
+    /// Names of those that are being created.
+    creating: RefCell<BTreeSet<String>>,
     told_to_stop: Cell<bool>,
     /// Set when the shim shall end.
     pub stop: Rc<Once<()>>,
@@ -72,7 +72,7 @@ impl Task {
             publisher: Rc::clone(publisher),
             namespace: namespace.into(),
             containers: RefCell::default(),
-            creating: Rc::default(),
+            creating: RefCell::default(),
             told_to_stop: Cell::new(false),
             stop: Rc::default(),
         })
@@ -86,7 +86,11 @@ impl Task {
     /// For whoever wonders what it does.
     pub fn describe(&self) -> String {
         let containers = self.containers.borrow();
-        let mut text = format!("{} containers, {} events waiting", containers.len(), self.publisher.waiting());
+        let mut text = format!(
+            "{} containers, {} events waiting",
+            containers.len(),
+            self.publisher.waiting()
+        );
         for container in containers.values() {
             text.push_str(&format!("; {}", container.describe()));
         }
@@ -94,20 +98,36 @@ impl Task {
     }
 
     fn is_empty(&self) -> bool {
-        self.containers.borrow().is_empty() && self.creating.value() == 0
+        self.containers.borrow().is_empty() && self.creating.borrow().is_empty()
     }
 
-    async fn create(self: &Rc<Self>, request: CreateTaskRequest, limit: Option<Instant>) -> Result<PidResponse> {
+    async fn create(
+        self: &Rc<Self>,
+        request: CreateTaskRequest,
+        limit: Option<Instant>,
+    ) -> Result<PidResponse> {
+        let id = request.id.clone();
+        let taken = self.containers.borrow().contains_key(&id);
+        // One that is refused must not undo what the first one with its name is making.
+        if taken || !self.creating.borrow_mut().insert(id.clone()) {
+            return Err(Error::already_exists(format!("container {id}")));
+        }
+        let created = self.make(request, limit).await;
+        self.creating.borrow_mut().remove(&id);
+        created
+    }
+
+    async fn make(
+        self: &Rc<Self>,
+        request: CreateTaskRequest,
+        limit: Option<Instant>,
+    ) -> Result<PidResponse> {
         let bundle = PathBuf::from(&request.bundle);
         let mut unpacked = options::extract(request.options.as_ref(), |path| std::fs::read(path))?;
         for warning in &unpacked.warnings {
             self.log.error(warning);
         }
         let options = &mut unpacked.options;
-        if self.containers.borrow().contains_key(&request.id) {
-            return Err(Error::already_exists(format!("container {}", request.id)));
-        }
-        let _creating = self.creating.hold();
         options.binary_name = binary_of(options);
         bundle::write_options(&bundle, options)?;
         let settings = Settings {
@@ -118,6 +138,7 @@ impl Task {
                 root: root_of(options, &self.namespace),
                 log: bundle.join("log.json"),
                 systemd_cgroup: options.systemd_cgroup,
+                criu: options.criu_path.clone(),
             },
             bundle,
             io_uid: options.io_uid,
@@ -258,15 +279,24 @@ impl Task {
 
     async fn wait(&self, request: ProcessRequest, limit: Option<Instant>) -> Result<WaitResponse> {
         let container = self.container(&request.id)?;
-        let waited = self.on.reactor.within(limit, container.wait(&request.exec_id)).await;
-        let exited = waited.ok_or_else(|| Error::new(Code::DeadlineExceeded, "context deadline exceeded"))??;
+        let waited = self
+            .on
+            .reactor
+            .within(limit, container.wait(&request.exec_id))
+            .await;
+        let exited =
+            waited.ok_or_else(|| Error::new(Code::DeadlineExceeded, "context deadline exceeded"))??;
         Ok(WaitResponse {
             exit_status: exited.code,
             exited_at: Some(exited.at.into()),
         })
     }
 
-    async fn delete(self: &Rc<Self>, request: ProcessRequest, limit: Option<Instant>) -> Result<DeleteResponse> {
+    async fn delete(
+        self: &Rc<Self>,
+        request: ProcessRequest,
+        limit: Option<Instant>,
+    ) -> Result<DeleteResponse> {
         let container = self.container(&request.id)?;
         let (pid, exited) = container.delete(&request.exec_id, limit).await?;
         if request.exec_id.is_empty() {
@@ -292,7 +322,11 @@ impl Task {
 
     async fn checkpoint(&self, request: CheckpointTaskRequest, limit: Option<Instant>) -> Result<()> {
         let container = self.container(&request.id)?;
-        let options = match request.options.as_ref().and_then(Any::unpack::<CheckpointOptions>) {
+        let options = match request
+            .options
+            .as_ref()
+            .and_then(Any::unpack::<CheckpointOptions>)
+        {
             Some(options) => options?,
             None => CheckpointOptions::default(),
         };
@@ -341,10 +375,16 @@ impl Task {
         if !self.is_empty() && !request.now {
             return;
         }
-        self.publisher.drain(Instant::now() + LAST_EVENTS).await;
+        self.last_events().await;
         if self.is_empty() || request.now {
+            // Its answer is put in line before anybody else runs, and what is in line is sent.
             self.stop.set(());
         }
+    }
+
+    /// Until what was published is with containerd, but not for ever.
+    pub async fn last_events(&self) {
+        self.publisher.drain(Instant::now() + LAST_EVENTS).await;
     }
 
     fn stop_when_empty(self: &Rc<Self>) {
@@ -354,7 +394,7 @@ impl Task {
         let task = Rc::clone(self);
         self.on.reactor.spawn(async move {
             let until = Instant::now() + LINGER;
-            task.publisher.drain(Instant::now() + LAST_EVENTS).await;
+            task.last_events().await;
             task.on.reactor.sleep_until(until).await;
             if task.is_empty() {
                 task.stop.set(());
@@ -394,7 +434,8 @@ impl Task {
             "ResizePty" => {
                 let request = ResizePtyRequest::decode(payload)?;
                 let container = self.container(&request.id)?;
-                let [width, height] = [request.width, request.height].map(|n| n.min(u32::from(u16::MAX)) as u16);
+                let [width, height] =
+                    [request.width, request.height].map(|n| n.min(u32::from(u16::MAX)) as u16);
                 encode(container.resize(&request.exec_id, width, height)?)
             }
             "Stats" => encode(self.stats(&ContainerRequest::decode(payload)?)?),
@@ -436,7 +477,9 @@ pub fn binary_of(options: &Options) -> String {
     if !options.binary_name.is_empty() {
         return options.binary_name.clone();
     }
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)));
     match beside.filter(|path| path.exists()) {
         Some(path) => path.to_string_lossy().into_owned(),
         None if shim::runtime::is_installed(OWN_RUNTIME) => OWN_RUNTIME.into(),

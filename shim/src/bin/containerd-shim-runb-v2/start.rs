@@ -32,7 +32,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let caller = Caller::recognise(&read_stdin()?, args)?;
     let bundle = std::env::current_dir().map_err(|e| Error::from(e).doing("failed to find the bundle"))?;
-    let config = std::fs::read("config.json").map_err(|e| Error::from(e).doing("failed to read config.json"))?;
+    let config =
+        std::fs::read("config.json").map_err(|e| Error::from(e).doing("failed to read config.json"))?;
     let group = address::group(&config, &args.id)?;
     let identity = Identity {
         grpc_address: &args.address,
@@ -62,9 +63,13 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn read_stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut stdin = std::io::stdin().lock().take(MAX_STDIN as u64 + 1);
-    stdin.read_to_end(&mut bytes).map_err(|e| Error::from(e).doing("failed to read stdin"))?;
+    stdin
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::from(e).doing("failed to read stdin"))?;
     match bytes.len() > MAX_STDIN {
-        true => Err(Error::invalid_argument(format!("stdin has more than {MAX_STDIN} bytes"))),
+        true => Err(Error::invalid_argument(format!(
+            "stdin has more than {MAX_STDIN} bytes"
+        ))),
         false => Ok(bytes),
     }
 }
@@ -107,7 +112,8 @@ fn private(path: &Path, listener: OwnedFd) -> Result<Found> {
 
 fn make_dir(dir: &Path) -> Result<()> {
     if let Some(parent) = dir.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| Error::from(e).doing("failed to make the socket directory"))?;
+        std::fs::create_dir_all(parent)
+            .map_err(|e| Error::from(e).doing("failed to make the socket directory"))?;
     }
     match sys::fs::mkdirat(sys::fs::cwd(), dir, 0o700) {
         Err(e) if !e.is(libc::EEXIST) => Err(Error::from(e).doing("failed to make the socket directory")),
@@ -184,7 +190,8 @@ fn environment(args: &Args, caller: &Caller) -> Vec<String> {
 /// Its cgroup, and an OOM score a little above containerd's: of the two the shim goes first, and a container before both.
 fn place(pid: i32, shim_cgroup: &str) -> Result<()> {
     if !shim_cgroup.is_empty() {
-        enter_cgroup(pid, shim_cgroup).map_err(|e| e.doing(format!("failed to join the cgroup {shim_cgroup}")))?;
+        enter_cgroup(pid, shim_cgroup)
+            .map_err(|e| e.doing(format!("failed to join the cgroup {shim_cgroup}")))?;
     }
     let parents = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", sys::process::parent_pid()));
     // A parent outside of our pid namespace has none to go by.

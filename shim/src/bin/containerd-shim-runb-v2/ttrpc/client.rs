@@ -77,7 +77,9 @@ impl Client {
         let broken = |errno| sys::Error::new("read", "ttrpc", sys::Errno(errno));
         loop {
             while let Some(incoming) = self.decoder.borrow_mut().next() {
-                let Incoming::Frame(frame) = incoming else { continue };
+                let Incoming::Frame(frame) = incoming else {
+                    continue;
+                };
                 if frame.stream == stream && frame.kind == Some(Kind::Response) {
                     return Response::decode(frame.payload.as_slice()).map_err(|_| broken(libc::EBADMSG));
                 }

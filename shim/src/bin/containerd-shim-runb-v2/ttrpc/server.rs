@@ -15,6 +15,7 @@ use shim::sync::{Count, Once, Queue};
 
 use super::frame::{self, Decoder, Incoming, Kind};
 use super::status::{Error, Result};
+use crate::log::Log;
 use crate::proto::google::Status;
 use crate::proto::ttrpc::{Request, Response};
 
@@ -38,38 +39,43 @@ pub trait Service {
 
 /// Accepts connections for ever. Those of other users are closed: the socket's directory is private, but may have been opened.
 pub async fn serve<S: Service + 'static>(
-    reactor: &Reactor,
-    listener: &Source<OwnedFd>,
-    service: &Rc<S>,
-    unsent: &Rc<Count>,
-) -> sys::Result<()> {
+    reactor: Reactor,
+    listener: Source<OwnedFd>,
+    service: Rc<S>,
+    unsent: Rc<Count>,
+    log: Rc<Log>,
+) {
     loop {
-        let accepted = listener.read_when_ready(|fd| sys::socket::accept(fd)).await;
-        let connection = match accepted {
-            Ok(connection) => connection,
-            Err(e) if [libc::ECONNABORTED, libc::EINTR].contains(&e.errno().0) => continue,
-            // Out of descriptors: others may be closed.
-            Err(e) if [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&e.errno().0) => {
-                reactor.sleep(Duration::from_millis(100)).await;
-                continue;
+        let accepted = accept(&reactor, &listener).await;
+        match accepted {
+            Ok(Some(stream)) => {
+                let connection = Connection {
+                    reactor: reactor.clone(),
+                    stream,
+                    answers: Queue::default(),
+                    closed: Rc::default(),
+                    unsent: Rc::clone(&unsent),
+                };
+                reactor.spawn(Rc::new(connection).attend(Rc::clone(&service)));
             }
-            Err(e) => return Err(e),
-        };
-        let (_, uid, gid) = sys::socket::peer(connection.as_fd())?;
-        if (uid, gid) != sys::process::effective_ids() {
-            continue;
+            Ok(None) => {}
+            // Out of descriptors or memory: both come back. Whoever ended here would end its containers.
+            Err(e) => {
+                log.error(format!("failed to accept a connection: {e}"));
+                reactor.sleep(Duration::from_millis(100)).await;
+            }
         }
-        sys::fs::set_nonblocking(connection.as_fd(), true)?;
-        let connection = Connection {
-            reactor: reactor.clone(),
-            stream: reactor.watch(connection)?,
-            answers: Queue::default(),
-            closed: Rc::default(),
-            unsent: Rc::clone(unsent),
-        };
-        let (connection, service) = (Rc::new(connection), Rc::clone(service));
-        reactor.spawn(connection.attend(service));
     }
+}
+
+async fn accept(reactor: &Reactor, listener: &Source<OwnedFd>) -> sys::Result<Option<Source<OwnedFd>>> {
+    let connection = listener.read_when_ready(|fd| sys::socket::accept(fd)).await?;
+    let (_, uid, gid) = sys::socket::peer(connection.as_fd())?;
+    if (uid, gid) != sys::process::effective_ids() {
+        return Ok(None);
+    }
+    sys::fs::set_nonblocking(connection.as_fd(), true)?;
+    reactor.watch(connection).map(Some)
 }
 
 struct Connection {
@@ -130,7 +136,12 @@ impl Connection {
             return;
         }
         if frame.stream % 2 == 0 {
-            self.send(frame.stream, Err(Error::invalid_argument("StreamID must be odd for client initiated streams")));
+            self.send(
+                frame.stream,
+                Err(Error::invalid_argument(
+                    "StreamID must be odd for client initiated streams",
+                )),
+            );
             return;
         }
         let request = match Request::decode(frame.payload.as_slice()) {
@@ -160,7 +171,10 @@ impl Connection {
             return;
         }
         let response = |answer: Result<Vec<u8>>| match answer {
-            Ok(payload) => Response { status: None, payload },
+            Ok(payload) => Response {
+                status: None,
+                payload,
+            },
             Err(e) => Response {
                 status: Some(Status {
                     code: e.code as i32,
