@@ -11,6 +11,7 @@ pub mod bpf;
 pub mod cred;
 pub mod errno;
 pub mod fs;
+pub mod loopdev;
 pub mod memory;
 pub mod mount;
 pub mod net;
