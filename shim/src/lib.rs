@@ -6,4 +6,5 @@
 
 pub mod cgroup;
 pub mod metrics;
+pub mod mount;
 pub mod oom;

@@ -185,7 +185,6 @@ fn read_proc(pid: &str, name: &str) -> Result<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use mounts::Mounted;
