@@ -255,6 +255,14 @@ fn overlays_with_more_layers_than_fit_into_a_page() {
         assert_eq!(std::env::current_dir().unwrap(), here);
         b.clear();
     }
+    // What the kernel has against it is told, by either way.
+    let mut options = b.overlay("layers", 120);
+    options.push("nonsense=1".into());
+    let e = b.mount_all(&[mount("overlay", "overlay", &options)]).unwrap_err();
+    assert!(e.contains("invalid argument"), "{e}");
+    if sys::process::kernel_release() >= (6, 7) {
+        assert!(e.contains("nonsense"), "{e}");
+    }
     let options = [format!(
         "lowerdir={}:{}",
         b.dir(&"a".repeat(200)),
@@ -406,6 +414,8 @@ fn layers_with_mapped_ids() {
         || std::fs::read_link("/proc/self/ns/mnt").unwrap(),
         std::env::current_dir().unwrap(),
     );
+    // As on most hosts: what is only needed on the way must not be seen outside.
+    run("mount", &["--make-rshared", "/"]);
     let (before, home) = (mountinfo(), namespace());
     // Few layers, and so many that their options do not fit into a page.
     for (below, layers) in [("few", 2), ("many", 120)] {
@@ -539,6 +549,52 @@ fn everything_below_is_unmounted_and_nothing_beside() {
     assert_eq!(mountinfo().iter().filter(|m| m.0 == outside).count(), 1);
     let e = b.mount_all(&[mount("tmpfs", "t", &["ro"])]).unwrap_err();
     assert!(e.contains("not a directory"), "{e}");
+}
+
+/// What is unmounted below the copy of a shared tree is unmounted in the tree as well: it must be parted from it before.
+#[test]
+fn the_original_of_a_copied_tree_stays_whole() {
+    if !inside("the_original_of_a_copied_tree_stays_whole") {
+        return;
+    }
+    let b = Bench::new("shared");
+    run("mount", &["--make-rshared", "/"]);
+    let tree = b.dir("tree");
+    for dir in ["tree/in", "tree/in/deeper", "tree/beside"] {
+        run("mount", &["-t", "tmpfs", "original", &b.dir(dir)]);
+    }
+    b.dir("rootfs/sub");
+    b.dir("base/sub");
+    let before = mountinfo();
+    let copy = |target| at(target, mount("bind", &tree, &["rbind"]));
+    let base = mount("bind", &b.text("base"), &["bind"]);
+    let mapped = ["rbind", "uidmap=0:6:9", "gidmap=0:7:9"];
+    for mounts in [
+        vec![copy("")],
+        vec![copy("sub")],
+        vec![copy("sub"), copy("sub")],
+        vec![base, copy("sub")],
+        vec![mount("bind", &tree, &mapped)],
+    ] {
+        b.mount_all(&mounts).unwrap();
+        let now = mountinfo();
+        assert!(now.len() >= before.len() + 4);
+        let elsewhere = now
+            .iter()
+            .filter(|m| !m.0.starts_with(b.rootfs().to_str().unwrap()));
+        assert_eq!(elsewhere.cloned().collect::<Vec<_>>(), before, "{mounts:?}");
+        unmount_all(&b.rootfs()).unwrap();
+        assert_eq!(mountinfo(), before, "{mounts:?}");
+        let failing: Vec<Mount> = mounts.into_iter().chain([mount("nofs", "", &["ro"])]).collect();
+        b.mount_all(&failing).unwrap_err();
+        assert_eq!(mountinfo(), before, "{failing:?}");
+    }
+    // Mounted by somebody who did not part them.
+    for target in ["rootfs", "rootfs/sub"] {
+        run("mount", &["--rbind", &tree, &b.text(target)]);
+        unmount_all(&b.rootfs()).unwrap();
+        assert_eq!(mountinfo(), before, "{target}");
+    }
 }
 
 /// Whatever the moment, one call removes all that is left, and no loop device stays.

@@ -22,6 +22,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use sys::fs;
 use sys::mount::{Change, FdNumber, Reach};
 
 /// One mount.
@@ -65,7 +66,7 @@ impl Error {
         self
     }
 
-    fn and_also(mut self, cleanup: sys::Result<()>) -> Error {
+    fn and_also(mut self, cleanup: Result<()>) -> Error {
         if let Err(e) = cleanup {
             self.text += &format!(" (and then: {e})");
         }
@@ -107,10 +108,10 @@ pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<()> {
 }
 
 /// `made` are the roots of the mounts, in order.
-fn undo(made: &[OwnedFd]) -> sys::Result<()> {
+fn undo(made: &[OwnedFd]) -> Result<()> {
     made.iter()
         .rev()
-        .try_for_each(|top| sys::mount::umount(&fd_path(top.as_fd()), libc::MNT_DETACH))
+        .try_for_each(|top| unmount::detach_tree(top.as_fd()))
 }
 
 fn mount_one(mount: &Mount, rootfs: &Path, made: &mut Vec<OwnedFd>) -> Result<()> {
@@ -128,26 +129,14 @@ fn mount_one(mount: &Mount, rootfs: &Path, made: &mut Vec<OwnedFd>) -> Result<()
     if options.flags & libc::MS_REMOUNT != 0 {
         return change_mount(mount, &options, at.as_fd());
     }
-    let map = IdMap::of(&options)?;
-    match &map {
-        Some(map) if mount.kind == "overlay" => {
-            let tree = overlay::mount_mapped(mount, &options, map, &place)?;
-            sys::mount::move_mount(tree.as_fd(), at.as_fd())?;
-        }
-        _ => mount_new(mount, &options, at.as_fd())?,
+    match IdMap::of(&options)? {
+        Some(map) => mount_mapped(mount, &options, &map, &place, at.as_fd())?,
+        None => mount_new(mount, &options, &place, at.as_fd())?,
     }
-    made.push(place.top()?);
-    // A moment ago something was pushed.
-    let Some(top) = made.last_mut() else { return Ok(()) };
+    let top = place.top()?;
+    made.push(fs::dup_above(top.as_fd(), 3)?);
     if options.is_bind(&mount.kind) {
         set_bind_flags(top.as_fd(), &options)?;
-    }
-    if let Some(map) = map.filter(|_| mount.kind != "overlay") {
-        let reach = match options.flags & libc::MS_REC {
-            0 => Reach::Single,
-            _ => Reach::Recursive,
-        };
-        remap(top, at.as_fd(), &map, reach)?;
     }
     if options.propagation != 0 {
         sys::mount::mount(c"", &fd_path(top.as_fd()), c"", options.propagation, c"")?;
@@ -155,20 +144,36 @@ fn mount_one(mount: &Mount, rootfs: &Path, made: &mut Vec<OwnedFd>) -> Result<()
     Ok(())
 }
 
-fn mount_new(mount: &Mount, options: &Options<'_>, at: BorrowedFd<'_>) -> Result<()> {
+/// The kernel maps the ids of mounts only that nobody sees yet, and of an overlay only those of its layers.
+fn mount_mapped(
+    mount: &Mount,
+    options: &Options<'_>,
+    map: &IdMap,
+    place: &Place<'_>,
+    at: BorrowedFd<'_>,
+) -> Result<()> {
+    let tree = if mount.kind == "overlay" {
+        overlay::mount_mapped(mount, options, map, place)?
+    } else if options.is_bind(&mount.kind) {
+        let source = fs::open(Path::new(&mount.source), libc::O_PATH, 0)?;
+        map.clone_mapped(source.as_fd(), options.reach())?
+    } else {
+        mount_new(mount, options, place, at)?;
+        let top = place.top()?;
+        let tree = map.clone_mapped(top.as_fd(), Reach::Single);
+        // New, thus nothing lies below it.
+        sys::mount::umount(&fd_path(top.as_fd()), libc::MNT_DETACH)?;
+        tree?
+    };
+    Ok(sys::mount::move_mount(tree.as_fd(), at)?)
+}
+
+fn mount_new(mount: &Mount, options: &Options<'_>, place: &Place<'_>, at: BorrowedFd<'_>) -> Result<()> {
     if mount.kind == "overlay" {
         return overlay::mount(&mount.source, options, at);
     }
     if options.is_bind(&mount.kind) {
-        // The other flags are ignored with this one; set_bind_flags comes later.
-        let flags = libc::MS_BIND | options.flags & libc::MS_REC;
-        return Ok(sys::mount::mount(
-            &c_string(&mount.source)?,
-            &fd_path(at),
-            c"",
-            flags,
-            c"",
-        )?);
+        return bind(&mount.source, options, place, at);
     }
     if options.loop_device {
         return image::mount(mount, options, at);
@@ -182,6 +187,44 @@ fn mount_new(mount: &Mount, options: &Options<'_>, at: BorrowedFd<'_>) -> Result
         }
         other => other,
     }
+}
+
+/// Attaches a copy of the source that follows it, and not the other way round: what is mounted in the container's root, or
+/// unmounted there, would otherwise be so in the source as well, where that is shared. The flags of the options come later.
+fn bind(source: &str, options: &Options<'_>, place: &Place<'_>, at: BorrowedFd<'_>) -> Result<()> {
+    let from = fs::open(Path::new(source), libc::O_PATH, 0)?;
+    let slave = Change {
+        propagation: libc::MS_SLAVE,
+        ..Change::default()
+    };
+    let tree = sys::mount::clone_tree(from.as_fd(), options.reach()).and_then(|tree| {
+        sys::mount::mount_setattr(tree.as_fd(), Reach::Recursive, &slave)?;
+        Ok(tree)
+    });
+    match tree {
+        // mount_setattr(2) came with Linux 5.12.
+        Err(e) if e.is_unavailable() => Ok(bind_classic(from.as_fd(), options, place, at)?),
+        tree => Ok(sys::mount::move_mount(tree?.as_fd(), at)?),
+    }
+}
+
+/// The same with a moment in between, in which nothing else is mounted.
+fn bind_classic(
+    from: BorrowedFd<'_>,
+    options: &Options<'_>,
+    place: &Place<'_>,
+    at: BorrowedFd<'_>,
+) -> sys::Result<()> {
+    let recursive = options.flags & libc::MS_REC;
+    sys::mount::mount(&fd_path(from), &fd_path(at), c"", libc::MS_BIND | recursive, c"")?;
+    let top = place.top()?;
+    sys::mount::mount(
+        c"",
+        &fd_path(top.as_fd()),
+        c"",
+        libc::MS_REC | libc::MS_SLAVE,
+        c"",
+    )
 }
 
 fn mount_classic(source: &str, at: BorrowedFd<'_>, kind: &str, flags: u64, data: &str) -> Result<()> {
@@ -206,26 +249,18 @@ fn set_bind_flags(top: BorrowedFd<'_>, options: &Options<'_>) -> Result<()> {
     if wanted == 0 && options.cleared == 0 {
         return Ok(());
     }
-    let kept = sys::fs::fstatfs(top)?.flags & KEPT & !options.cleared;
+    let kept = fs::fstatfs(top)?.flags & KEPT & !options.cleared;
     let flags = libc::MS_REMOUNT | libc::MS_BIND | wanted | kept;
     Ok(sys::mount::mount(c"", &fd_path(top), c"", flags, c"")?)
 }
 
-/// Exchanges the mount for one whose ids are mapped: the kernel maps only mounts that nobody sees yet.
-fn remap(top: &mut OwnedFd, at: BorrowedFd<'_>, map: &IdMap, reach: Reach) -> Result<()> {
-    let tree = map.clone_mapped(top.as_fd(), reach)?;
-    sys::mount::umount(&fd_path(top.as_fd()), libc::MNT_DETACH)?;
-    sys::mount::move_mount(tree.as_fd(), at)?;
-    *top = tree;
-    Ok(())
-}
-
 impl IdMap {
-    /// A copy of the mount that `top` is the root of, attached nowhere, with these ids.
+    /// A copy of the tree below `top`, attached nowhere, with these ids.
     fn clone_mapped(&self, top: BorrowedFd<'_>, reach: Reach) -> Result<OwnedFd> {
         let tree = sys::mount::clone_tree(top, reach)?;
         let change = Change {
             set: sys::mount::ATTR_IDMAP,
+            propagation: libc::MS_SLAVE,
             user_namespace: Some(FdNumber(self.user_namespace.as_fd())),
             ..Change::default()
         };
@@ -237,4 +272,59 @@ impl IdMap {
 
 fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(format!("a NUL in {text:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sys::process::{Block, Exit, Forked};
+
+    /// In a mount namespace of a child of ours. What it says is its exit code: it may not panic.
+    #[test]
+    fn the_classic_bind_does_not_propagate_to_its_source_either() {
+        if sys::process::effective_ids().0 != 0 {
+            println!("skipped: mounts need root");
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("shim-classic-{}", std::process::id()));
+        for name in ["tree/in", "root/sub"] {
+            std::fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        match sys::process::fork(libc::CLONE_NEWNS as u64, None).unwrap() {
+            Forked::Child => sys::process::exit_now(judge_classic_bind(&dir).unwrap_or(99)),
+            Forked::Parent { pid, .. } => {
+                let exit = sys::process::wait_pid(pid, Block::Yes).unwrap();
+                assert_eq!(exit, Some(Exit::Code(0)));
+            }
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    fn judge_classic_bind(dir: &Path) -> Result<i32> {
+        let tree = c_string(&dir.join("tree").to_string_lossy())?;
+        sys::mount::mount(c"", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")?;
+        sys::mount::mount(c"t", &tree, c"tmpfs", 0, c"")?;
+        sys::mount::mount(c"", &tree, c"", libc::MS_SHARED, c"")?;
+        fs::mkdirat(fs::cwd(), &dir.join("tree/in"), 0o700)?;
+        let mounted = || std::fs::read_to_string("/proc/self/mountinfo").map_or(0, |t| t.lines().count());
+        let before = mounted();
+        let (rootfs, list) = (dir.join("root"), ["rbind".to_string()]);
+        let place = Place {
+            rootfs: &rootfs,
+            target: "",
+        };
+        let options = Options::parse(&list).map_err(Error::new)?;
+        let from = fs::open(&dir.join("tree"), libc::O_PATH, 0)?;
+        bind_classic(from.as_fd(), &options, &place, place.open()?.as_fd())?;
+        let inner = Mount {
+            kind: "tmpfs".into(),
+            source: "i".into(),
+            target: "in".into(),
+            options: Vec::new(),
+        };
+        mount_all(&[inner], &rootfs)?;
+        let two_more = mounted() == before + 2;
+        unmount_all(&rootfs)?;
+        Ok(i32::from(!two_more) + 2 * i32::from(mounted() != before))
+    }
 }

@@ -3,6 +3,7 @@
 //! May not: touch the kernel.
 
 use super::{Error, Result};
+use sys::mount::Reach;
 
 /// Options that were taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,6 +99,14 @@ impl<'a> Options<'a> {
 
     pub fn is_bind(&self, kind: &str) -> bool {
         kind == "bind" || self.flags & libc::MS_BIND != 0
+    }
+
+    /// Whether a bind takes what is mounted below its source.
+    pub fn reach(&self) -> Reach {
+        match self.flags & libc::MS_REC {
+            0 => Reach::Single,
+            _ => Reach::Recursive,
+        }
     }
 
     /// The data for mount(2), without some options.

@@ -20,16 +20,19 @@ pub(super) fn mount(source: &str, options: &Options<'_>, at: BorrowedFd<'_>) -> 
     if options.data.join(",").len() < sys::memory::page_size() - ROOM {
         return mount_classic(source, at, "overlay", options.flags, &options.data_without(&[])?);
     }
-    match mount_by_parameters(source, options, at) {
-        // `lowerdir+` came with Linux 6.7; values longer than 255 bytes never did.
-        Err(e)
-            if e.errno()
-                .is_none_or(|n| [libc::ENOSYS, libc::EPERM, libc::EINVAL].contains(&n.0)) =>
-        {
-            mount_from_common_directory(source, options, at)
-        }
-        other => other,
+    let Err(first) = mount_by_parameters(source, options, at) else {
+        return Ok(());
+    };
+    // `lowerdir+` came with Linux 6.7; values longer than 255 bytes never did.
+    let errno = first.errno().map(|n| n.0);
+    if errno.is_some_and(|n| ![libc::ENOSYS, libc::EPERM, libc::EINVAL].contains(&n)) {
+        return Err(first);
     }
+    mount_from_common_directory(source, options, at).map_err(|second| match errno {
+        // Where the parameter is known, EINVAL was about the layers, and the kernel has said what it was.
+        Some(libc::EINVAL) if sys::process::kernel_release() >= (6, 7) => first,
+        _ => second,
+    })
 }
 
 /// Each layer a parameter of its own.

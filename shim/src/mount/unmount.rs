@@ -1,13 +1,13 @@
 //! Taking away whatever is mounted at or below a root.
 //!
-//! May not: touch a mount anywhere else, whatever the names below the root are, were a moment ago, or point to; trust a
-//! list of what was mounted: it may be from another process, or from before a crash.
+//! May not: touch a mount anywhere else, whatever the names below the root are, were a moment ago, or point to, and
+//! whatever propagates; trust a list of what was mounted: it may be from another process, or from before a crash.
 
 use super::place::{fd_path, open_below, open_root};
 use super::{Error, Result};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -43,29 +43,34 @@ fn unmount(rootfs: &Path) -> Result<()> {
     if sys::fs::entries(root.as_fd()).is_ok_and(|names| names.is_empty()) {
         return Ok(());
     }
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))
-        .map_err(|e| sys::Error::io("readlink", rootfs.display().to_string(), &e))?;
     for _ in 0..ROUNDS {
-        let below = mounts_below(&path)?;
-        if below.is_empty() {
+        let survey = Survey::of(root.as_fd())?;
+        if survey.below.is_empty() {
             return Ok(());
         }
-        // The last ones first: they may lie on the others.
-        for mountpoint in below.iter().rev() {
-            detach_below(&root, mountpoint)?;
+        for mountpoint in &survey.below {
+            detach_below(root.as_fd(), mountpoint, &survey)?;
         }
     }
-    match mounts_below(&path)?.first() {
+    match Survey::of(root.as_fd())?.below.first() {
         None => Ok(()),
         Some(left) => Err(Error::new(format!("{} stays mounted", left.display()))),
     }
 }
 
-/// Each call takes the topmost mount with all that lies below it. EINVAL: nothing is mounted there.
+/// Each call takes the topmost mount. EINVAL: nothing is mounted there. EBUSY: it is in use, or something lies below it.
 fn detach_stack(rootfs: &Path) -> Result<()> {
     let path = sys::fs::c_path(rootfs)?;
     for _ in 0..STACKED {
-        match sys::mount::umount(&path, libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) {
+        let done = match sys::mount::umount(&path, libc::UMOUNT_NOFOLLOW) {
+            Err(e) if e.is(libc::EBUSY) => {
+                let top = open_root(rootfs)?;
+                Survey::of(top.as_fd())?.part(top.as_fd())?;
+                sys::mount::umount(&path, libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW)
+            }
+            other => other,
+        };
+        match done {
             Ok(()) => {}
             Err(e) if [libc::EINVAL, libc::ENOENT, libc::ENOTDIR].contains(&e.errno().0) => return Ok(()),
             Err(e) => return Err(e.into()),
@@ -76,40 +81,93 @@ fn detach_stack(rootfs: &Path) -> Result<()> {
 
 /// By a descriptor that was reached from the root without following anything: the name in the list may lead elsewhere
 /// by now. `UMOUNT_NOFOLLOW` alone would only look at the last part of it.
-fn detach_below(root: &OwnedFd, mountpoint: &Path) -> Result<()> {
-    let at = match open_below(root.as_fd(), mountpoint) {
-        // Gone, or renamed; it is looked for again.
+fn detach_below(root: BorrowedFd<'_>, mountpoint: &Path, survey: &Survey) -> Result<()> {
+    let at = match open_below(root, mountpoint) {
+        // Gone with what it lay below, or renamed; it is looked for again.
         Err(e) if [libc::ENOENT, libc::ENOTDIR, libc::ELOOP, libc::EXDEV].contains(&e.errno().0) => {
             return Ok(());
         }
         other => other?,
     };
-    match sys::mount::umount(&fd_path(at.as_fd()), libc::MNT_DETACH) {
+    detach(at.as_fd(), survey)
+}
+
+/// Takes away a mount, and all that lies below it, by its root.
+pub(super) fn detach_tree(top: BorrowedFd<'_>) -> Result<()> {
+    detach(top, &Survey::of(top)?)
+}
+
+fn detach(top: BorrowedFd<'_>, survey: &Survey) -> Result<()> {
+    match survey
+        .part(top)
+        .and_then(|()| sys::mount::umount(&fd_path(top), libc::MNT_DETACH))
+    {
+        // Not the root of a mount: it is gone already.
         Err(e) if !e.is(libc::EINVAL) => Err(e.into()),
         _ => Ok(()),
     }
 }
 
-/// Mount points strictly below a directory, relative to it, in the order of /proc/self/mountinfo.
-fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let list = Path::new("/proc/self/mountinfo");
-    let fd = sys::fs::open(list, libc::O_RDONLY, 0)?;
-    let mut lines = BufReader::with_capacity(4096, std::fs::File::from(fd));
-    let (mut line, mut found) = (Vec::new(), Vec::new());
-    loop {
-        line.clear();
-        match lines.read_until(b'\n', &mut line) {
-            Ok(0) => return Ok(found),
-            Ok(_) => found.extend(mountpoint_below(&line, directory)),
-            Err(e) => return Err(sys::Error::io("read", "/proc/self/mountinfo", &e).into()),
+/// What is mounted at and below a directory.
+struct Survey {
+    /// Mount points strictly below it, relative to it; those nearer to it first, and thus parents before their children.
+    below: Vec<PathBuf>,
+    /// A mount here propagates to one outside: the copy of a tree (`rbind`) to its original, where that is shared.
+    is_copy: bool,
+}
+
+impl Survey {
+    fn of(directory: BorrowedFd<'_>) -> Result<Survey> {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+            .map_err(|e| sys::Error::io("readlink", "/proc/self/fd", &e))?;
+        let fd = sys::fs::open(Path::new("/proc/self/mountinfo"), libc::O_RDONLY, 0)?;
+        Survey::read(BufReader::with_capacity(4096, std::fs::File::from(fd)), &path)
+            .map_err(|e| sys::Error::io("read", "/proc/self/mountinfo", &e).into())
+    }
+
+    fn read(mut lines: impl BufRead, directory: &Path) -> std::io::Result<Survey> {
+        let (mut below, mut groups, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            if let Some((mountpoint, group)) = parse(&line) {
+                match mountpoint.strip_prefix(directory) {
+                    Ok(relative) => {
+                        groups.extend(group);
+                        below.extend((!relative.as_os_str().is_empty()).then(|| relative.to_owned()));
+                    }
+                    Err(_) => outside.extend(group),
+                }
+            }
+            line.clear();
+        }
+        below.sort_by_key(|path: &PathBuf| path.components().count());
+        Ok(Survey {
+            below,
+            is_copy: groups.iter().any(|g| outside.contains(g)),
+        })
+    }
+
+    /// Keeps what is about to happen here from the original: what is unmounted below the copy of a shared tree is unmounted
+    /// in the tree as well. Only then, because a slave keeps it from other mount namespaces too, where copies stay.
+    fn part(&self, top: BorrowedFd<'_>) -> sys::Result<()> {
+        match self.is_copy {
+            true => sys::mount::mount(c"", &fd_path(top), c"", libc::MS_REC | libc::MS_SLAVE, c""),
+            false => Ok(()),
         }
     }
 }
 
-fn mountpoint_below(line: &[u8], directory: &Path) -> Option<PathBuf> {
-    let mountpoint = PathBuf::from(unescape(line.split(|b| *b == b' ').nth(4)?));
-    let relative = mountpoint.strip_prefix(directory).ok()?;
-    (!relative.as_os_str().is_empty()).then(|| relative.to_owned())
+/// Mount point and peer group of a line: `ID PARENT DEV ROOT MOUNTPOINT OPTIONS [shared:GROUP ...] - ...`
+fn parse(line: &[u8]) -> Option<(PathBuf, Option<u32>)> {
+    let mut words = line.split(|b| *b == b' ').skip(4);
+    let mountpoint = PathBuf::from(unescape(words.next()?));
+    let group = words.skip(1).take_while(|word| *word != b"-").find_map(|word| {
+        std::str::from_utf8(word.strip_prefix(b"shared:")?)
+            .ok()?
+            .parse()
+            .ok()
+    });
+    Some((mountpoint, group))
 }
 
 /// Space, tab, newline and backslash are three octal digits.
@@ -135,17 +193,20 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn lines_of_mountinfo() {
-        let below = |line: &str| mountpoint_below(line.as_bytes(), Path::new("/run/b"));
-        assert_eq!(
-            below("36 35 98:0 /r /run/b/x\\040y\\134z rw shared:1 - ext4 /dev/x rw\n"),
-            Some(PathBuf::from("x y\\z"))
+    fn what_lies_below_is_found_and_whether_it_is_a_copy() {
+        let read = |text: &[u8]| Survey::read(text, Path::new("/run/b")).unwrap();
+        let s = read(
+            b"36 35 98:0 /r /run/b/x\\040y\\134z/q rw shared:1 - ext4 /dev/x rw\n\
+              36 35 98:0 / /run/b/\xff\\x rw master:3 shared:2 - a c\n\
+              36 35 98:0 / /run/b rw - ext4 /dev/x rw\n\
+              36 35 98:0 / /run/bc rw shared:3 - ext4 /dev/x rw\n\
+              36 35 98:0 / / rw - ext4 shared:1 rw\nshort line\n",
         );
-        assert_eq!(below("36 35 98:0 / /run/b rw - ext4 /dev/x rw\n"), None);
-        assert_eq!(below("36 35 98:0 / /run/bc rw - ext4 /dev/x rw\n"), None);
-        assert_eq!(below("short\n"), None);
-        let odd = mountpoint_below(b"1 2 3 / /run/b/\xff\\x rw - a b c\n", Path::new("/run/b"));
-        assert_eq!(odd.unwrap().as_os_str().as_bytes(), b"\xff\\x");
+        let below: Vec<_> = s.below.iter().map(|p| p.as_os_str().as_bytes()).collect();
+        assert_eq!(below, [b"\xff\\x" as &[u8], b"x y\\z/q"], "the nearer first");
+        assert!(!s.is_copy);
+        let s = read(b"1 2 3 / /run/b rw shared:7 - a b c\n1 2 3 / /tree rw shared:7 - a b c\n");
+        assert!(s.is_copy && s.below.is_empty());
     }
 
     #[test]
