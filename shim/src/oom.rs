@@ -150,7 +150,6 @@ fn begin_v2(dir: &Path) -> sys::Result<OomWatch> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -12,6 +12,7 @@ pub mod cred;
 pub mod errno;
 pub mod event;
 pub mod fs;
+pub mod loopdev;
 pub mod memory;
 pub mod mount;
 pub mod net;

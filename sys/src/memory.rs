@@ -1,4 +1,4 @@
-//! Memory policy of the calling process.
+//! Memory policy of the calling process, and the size of pages.
 //!
 //! May not: know names; callers translate them.
 
@@ -16,4 +16,20 @@ pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
     // SAFETY: pointer to `bits` readable bits, or null with zero.
     let r = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
     check(r, "set_mempolicy", || "").map(drop)
+}
+
+/// Bytes in a page: 4096 on x86-64, up to 65536 on others.
+pub fn page_size() -> usize {
+    // SAFETY: no pointers.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_page_is_a_power_of_two() {
+        let size = super::page_size();
+        assert!(size.is_power_of_two() && size >= 4096);
+    }
 }

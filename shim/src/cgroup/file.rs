@@ -92,7 +92,6 @@ pub(crate) fn parse_number(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -141,7 +141,6 @@ pub(super) fn dir_of(mounts: &[Mounted], controllers: &str, cgroup: &Path) -> Op
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -100,7 +100,6 @@ pub(super) fn device(text: &str) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
