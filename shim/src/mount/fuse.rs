@@ -84,7 +84,8 @@ fn run(path: &Path, args: &[&[u8]]) -> Result<(Exit, String)> {
         path: &path,
         args: &ExecStrings::new(args)?,
         env: &ExecStrings::new(environment)?,
-        stdio: [null.as_fd(), wr.as_fd(), wr.as_fd()],
+        fds: &[null.as_fd(), wr.as_fd(), wr.as_fd()],
+        tie: sys::process::Tie::DiesWithUs,
     })?;
     drop(wr);
     let words = wait_for_end(pid, pidfd, &rd);
