@@ -255,6 +255,17 @@ message!(Extension {
     #[prost(message, optional, tag = "1")] value: Option<Any>,
 });
 message!(
+    /// containerd.runtime.bootstrap.v1.BootstrapResult
+    BootstrapResult {
+        #[prost(int32, tag = "1")]
+        version: i32,
+        #[prost(string, tag = "2")]
+        address: String,
+        #[prost(string, tag = "3")]
+        protocol: String,
+    }
+);
+message!(
     /// containerd.types.RuntimeInfo, without its annotations
     RuntimeInfo {
         #[prost(string, tag = "1")] name: String,
@@ -268,6 +279,79 @@ message!(RuntimeVersion {
     version: String,
     #[prost(string, tag = "2")]
     revision: String,
+});
+
+// The metrics of containerd/cgroups, of each only what is looked at.
+
+message!(
+    /// io.containerd.cgroups.v1.Metrics
+    MetricsV1 {
+        #[prost(message, optional, tag = "2")]
+        pids: Option<Pids>,
+        #[prost(message, optional, tag = "3")]
+        cpu: Option<CpuV1>,
+        #[prost(message, optional, tag = "4")]
+        memory: Option<MemoryV1>,
+        #[prost(message, optional, tag = "9")]
+        oom_control: Option<OomControl>,
+    }
+);
+message!(Pids {
+    #[prost(uint64, tag = "1")]
+    current: u64,
+    #[prost(uint64, tag = "2")]
+    limit: u64,
+});
+message!(CpuV1 {
+    #[prost(message, optional, tag = "1")]
+    usage: Option<CpuUsage>,
+});
+message!(CpuUsage {
+    #[prost(uint64, tag = "1")]
+    total: u64,
+});
+message!(MemoryV1 {
+    #[prost(message, optional, tag = "33")]
+    usage: Option<MemoryEntry>,
+});
+message!(MemoryEntry {
+    #[prost(uint64, tag = "1")]
+    limit: u64,
+    #[prost(uint64, tag = "2")]
+    usage: u64,
+});
+message!(OomControl {
+    #[prost(uint64, tag = "3")]
+    kills: u64,
+});
+message!(
+    /// io.containerd.cgroups.v2.Metrics
+    MetricsV2 {
+        #[prost(message, optional, tag = "1")]
+        pids: Option<Pids>,
+        #[prost(message, optional, tag = "2")]
+        cpu: Option<CpuV2>,
+        #[prost(message, optional, tag = "4")]
+        memory: Option<MemoryV2>,
+        #[prost(message, optional, tag = "8")]
+        events: Option<MemoryEvents>,
+    }
+);
+message!(CpuV2 {
+    #[prost(uint64, tag = "1")]
+    usage: u64,
+});
+message!(MemoryV2 {
+    #[prost(uint64, tag = "32")]
+    usage: u64,
+    #[prost(uint64, tag = "33")]
+    limit: u64,
+});
+message!(MemoryEvents {
+    #[prost(uint64, tag = "4")]
+    oom: u64,
+    #[prost(uint64, tag = "5")]
+    kills: u64,
 });
 
 // Events, as they arrive at containerd.

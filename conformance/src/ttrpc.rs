@@ -141,19 +141,28 @@ impl Connection {
     /// # Errors
     /// `Closed` when the connection has ended.
     pub fn send_body(&self, body: &[u8]) -> Result<Pending, Failure> {
-        let stream = self.next.fetch_add(2, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel();
-        match lock(&self.waiting).as_mut() {
-            Some(waiting) => waiting.insert(stream, sender),
-            None => return Err(Failure::Closed),
-        };
+        let (stream, pending) = self.expect_answer()?;
         let frame = Frame {
             stream,
             kind: REQUEST,
             body: body.to_vec(),
         };
         self.send_bytes(&frame.encode()).map_err(|_| Failure::Closed)?;
-        Ok(Pending(receiver))
+        Ok(pending)
+    }
+
+    /// A stream of its own, for a caller who sends the frame himself.
+    ///
+    /// # Errors
+    /// `Closed` when the connection has ended.
+    pub fn expect_answer(&self) -> Result<(u32, Pending), Failure> {
+        let stream = self.next.fetch_add(2, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel();
+        match lock(&self.waiting).as_mut() {
+            Some(waiting) => waiting.insert(stream, sender),
+            None => return Err(Failure::Closed),
+        };
+        Ok((stream, Pending(receiver)))
     }
 
     /// Sends bytes as they are.

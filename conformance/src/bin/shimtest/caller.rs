@@ -37,16 +37,21 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Its output, when it succeeded and kept silent otherwise.
-    pub fn ok(self) -> Result<Vec<u8>, String> {
-        let shown = String::from_utf8_lossy(&self.stdout).into_owned();
+    /// Its output, when it succeeded. containerd keeps the two outputs of `delete` apart.
+    pub fn succeeded(self) -> Result<Vec<u8>, String> {
         if self.code != 0 {
+            let shown = String::from_utf8_lossy(&self.stdout).into_owned();
             return Err(format!("exit code {}: {shown}{}", self.code, self.stderr));
         }
-        if !self.stderr.is_empty() {
+        Ok(self.stdout)
+    }
+
+    /// Its output, when it succeeded and kept silent otherwise: both outputs of `start` are the address.
+    pub fn ok(self) -> Result<Vec<u8>, String> {
+        if self.code == 0 && !self.stderr.is_empty() {
             return Err(format!("it is not silent: {:?}", self.stderr));
         }
-        Ok(self.stdout)
+        self.succeeded()
     }
 }
 

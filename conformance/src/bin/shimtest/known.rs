@@ -20,4 +20,20 @@ pub fn of(version: &str) -> Known {
     })
 }
 
-const GO_1_6: [(&str, &str); 0] = [];
+const NO_BOOTSTRAP: &str = "BootstrapParams came with 2.3";
+const NO_INFO: &str = "-info came with 2.0";
+
+const GO_1_6: [(&str, &str); 12] = [
+    ("start.bootstrap", NO_BOOTSTRAP),
+    ("start.bootstrap-socket-dir", NO_BOOTSTRAP),
+    ("start.bootstrap-again", NO_BOOTSTRAP),
+    ("group.sandbox-of-version-3", NO_BOOTSTRAP),
+    ("group.sandbox-that-dies-first", NO_BOOTSTRAP),
+    ("cli.info", NO_INFO),
+    ("cli.info-options", NO_INFO),
+    ("cli.info-generic-options", NO_INFO),
+    ("cli.delete-of-nothing", "wants the file runtime"),
+    ("wire.both-versions", "speaks version 2 alone"),
+    ("life.generic-options", "takes its own options alone"),
+    ("io.stdout-alone", "opens stderr also where there is none"),
+];

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -351,7 +351,11 @@ impl Scene<'_> {
 
     /// Waits until a shim and its socket are gone.
     pub fn is_gone(&self, task: &Task, pid: u32) -> Result<(), String> {
-        command::until("the connection is closed", SOON, || task.connection.is_closed())?;
+        self.is_gone_within(task, pid, SOON)
+    }
+
+    pub fn is_gone_within(&self, task: &Task, pid: u32, limit: Duration) -> Result<(), String> {
+        command::until("the connection is closed", limit, || task.connection.is_closed())?;
         command::until("the shim is gone", SOON, || !is_alive(pid))?;
         command::until("the socket is gone", SOON, || !task.socket.exists())
     }
@@ -601,7 +605,8 @@ pub fn is_time(what: &str, time: Option<&m::Timestamp>) -> Result<(), String> {
 /// What comes out of a FIFO, from now to its end.
 pub struct Reader {
     heard: Arc<Mutex<(Vec<u8>, bool)>>,
-    stop: Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Reader {
@@ -612,9 +617,9 @@ impl Reader {
             .open(path);
         let mut file = file.map_err(|e| format!("{}: {e}", path.display()))?;
         let heard = Arc::new(Mutex::new((Vec::new(), false)));
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (told, stopped) = (Arc::clone(&heard), Arc::clone(&stop));
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
             // Before the first writer a read would answer 0 as at the end; poll waits for one.
             while !stopped.load(Ordering::Relaxed) {
@@ -635,7 +640,11 @@ impl Reader {
                 }
             }
         });
-        Ok(Reader { heard, stop })
+        Ok(Reader {
+            heard,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     fn now(&self) -> (Vec<u8>, bool) {
@@ -671,8 +680,12 @@ impl Reader {
 }
 
 impl Drop for Reader {
+    /// When this is over, nobody takes anything out of the FIFO any more.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

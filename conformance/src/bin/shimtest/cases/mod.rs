@@ -1,7 +1,14 @@
 //! Everything that a shim is judged by. Holds lists only.
 
+mod cli;
+mod end;
+mod events;
+mod exec;
+mod group;
+mod io;
+mod life;
 mod start;
-mod task;
+mod wire;
 
 use crate::scene::Scene;
 
@@ -19,7 +26,16 @@ const fn case(name: &'static str, act: fn(&mut Scene) -> Done) -> Case {
 
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
-    let mut cases = start::cases();
-    cases.extend(task::cases());
-    cases
+    let lists = [
+        start::cases(),
+        cli::cases(),
+        wire::cases(),
+        life::cases(),
+        exec::cases(),
+        io::cases(),
+        events::cases(),
+        group::cases(),
+        end::cases(),
+    ];
+    lists.into_iter().flatten().collect()
 }
