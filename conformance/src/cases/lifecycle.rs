@@ -469,6 +469,21 @@ pub const CASES: &[Case] = &[
         ..Case::SLEEP
     },
     Case {
+        id: "lifecycle.kill-paused",
+        clause: "reference: a paused container dies of SIGKILL without a resume",
+        level: Level::Must,
+        steps: &[
+            Step::Create,
+            Step::Start,
+            RUNNING,
+            Step::Pause,
+            Step::Wait(Cond::Status("paused"), 5),
+            Step::Kill("KILL"),
+            Step::Wait(Cond::Status("stopped"), 5),
+        ],
+        ..Case::SLEEP
+    },
+    Case {
         id: "lifecycle.pause-twice-and-resume-running",
         clause: "reference: pausing a paused and resuming a running container are errors",
         level: Level::Should,

@@ -263,6 +263,15 @@ impl Cgroup {
         }
     }
 
+    /// A frozen process of a version 1 hierarchy dies of a SIGKILL only once it is thawed.
+    pub fn let_killed_die(&self) -> Result<()> {
+        match self.freezer() {
+            Ok((path, Version::V1)) if freeze::is_frozen_v1(&path)? => freeze::set_v1(&path, FreezerState::Thawed),
+            // Version 2 lets it die, and what has no freezer cannot be frozen.
+            _ => Ok(()),
+        }
+    }
+
     /// SIGKILL for every process of the container until none is left. `cgroup.kill` (kernel 5.14) does it in one
     /// step and catches forks; what it does not reach (v1, or processes moved out of its directory) is frozen, so that
     /// it cannot fork, killed and thawed.

@@ -26,7 +26,13 @@ pub fn kill(invocation: &Invocation, args: &args::Kill) -> Result<()> {
         return container.cgroup()?.kill_all();
     }
     match init {
-        Some(pidfd) => signal(&pidfd, args.signal),
+        Some(pidfd) => {
+            signal(&pidfd, args.signal)?;
+            match args.signal {
+                libc::SIGKILL => container.cgroup()?.let_killed_die(),
+                _ => Ok(()),
+            }
+        }
         // Whoever is left in the cgroup; nobody is fine.
         None if args.scope == KillScope::All => container.cgroup()?.signal_all(args.signal),
         None => Err(not_running()),

@@ -372,11 +372,11 @@ impl Task {
     /// While there are containers it is only remembered: a client that is not told of the last one's end does not say it again.
     async fn shut_down(self: &Rc<Self>, request: &ShutdownRequest) {
         self.told_to_stop.set(true);
-        if !self.is_empty() && !request.now {
+        if !self.is_empty() {
             return;
         }
         self.last_events().await;
-        if self.is_empty() || request.now {
+        if self.is_empty() {
             // Its answer is put in line before anybody else runs, and what is in line is sent.
             self.stop.set(());
         }
