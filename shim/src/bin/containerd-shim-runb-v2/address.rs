@@ -40,11 +40,6 @@ impl Identity<'_> {
     pub fn socket(&self, dir: Option<&str>) -> Result<Socket> {
         Socket::new(dir, &[self.grpc_address, self.namespace, self.group])
     }
-
-    /// The socket for debugging.
-    pub fn debug_socket(&self, dir: Option<&str>) -> Result<Socket> {
-        Socket::new(dir, &[self.grpc_address, self.namespace, self.group, "debug"])
-    }
 }
 
 /// A socket's path, short enough for the kernel.
@@ -152,11 +147,9 @@ mod tests {
         let socket = POD.socket(None).unwrap();
         assert_eq!(socket.path(), Path::new(&format!("/run/containerd/s/{name}")));
         assert_eq!(socket.address(), format!("unix:///run/containerd/s/{name}"));
-        // ... /pod/debug
-        let debug = "7cb1f89a45793237071e50965eb73cdfcacc5193e4668cfe38fb48a3c5a447b9";
         assert_eq!(
-            POD.debug_socket(Some("/x")).unwrap().path(),
-            Path::new(&format!("/x/{debug}"))
+            POD.socket(Some("/x")).unwrap().path(),
+            Path::new(&format!("/x/{name}"))
         );
     }
 

@@ -43,7 +43,6 @@ pub struct Args {
     /// With `delete`; otherwise the bundle is the working directory.
     pub bundle: String,
     pub socket: String,
-    pub debug_socket: String,
     pub debug: bool,
 }
 
@@ -90,7 +89,6 @@ Started by containerd, not by hand.
   -id ID             id of the container
   -bundle PATH       its bundle, when that is not the working directory
   -socket PATH       socket to serve
-  -debug-socket PATH socket to serve for debugging
   -debug             log more
   -info              read the options from stdin, write RuntimeInfo to stdout
   -v, -version       print the version
@@ -106,7 +104,6 @@ struct Flags {
     id: String,
     bundle: String,
     socket: String,
-    debug_socket: String,
     debug: bool,
     version: bool,
     info: bool,
@@ -127,7 +124,6 @@ impl Flags {
             "id" => Slot::Text(&mut self.id),
             "bundle" => Slot::Text(&mut self.bundle),
             "socket" => Slot::Text(&mut self.socket),
-            "debug-socket" => Slot::Text(&mut self.debug_socket),
             "debug" => Slot::Switch(&mut self.debug),
             "v" | "version" => Slot::Switch(&mut self.version),
             "info" => Slot::Switch(&mut self.info),
@@ -234,7 +230,6 @@ fn judge(flags: Flags, word: Option<&str>) -> Result<Args, Refusal> {
         id: flags.id,
         bundle: flags.bundle,
         socket: flags.socket,
-        debug_socket: flags.debug_socket,
         debug: flags.debug,
     })
 }
@@ -272,7 +267,6 @@ mod tests {
             id: "abc".into(),
             bundle: String::new(),
             socket: String::new(),
-            debug_socket: String::new(),
             debug: true,
         };
         assert_eq!(args, wanted);

@@ -47,16 +47,6 @@ pub fn write_address(bundle: &Path, address: &str) -> Result<()> {
     write(bundle, ADDRESS, address.as_bytes())
 }
 
-/// What `address` says, when it says something.
-pub fn read_address(bundle: &Path) -> Result<Option<String>> {
-    let Some(bytes) = read(bundle, ADDRESS)?.filter(|bytes| !bytes.is_empty()) else {
-        return Ok(None);
-    };
-    let address =
-        String::from_utf8(bytes).map_err(|_| Error::unknown("failed to read address: not UTF-8"))?;
-    Ok(Some(address))
-}
-
 fn write(bundle: &Path, name: &str, content: &[u8]) -> Result<()> {
     let new = bundle.join(format!(".{name}.new"));
     write_new(&new, content)
@@ -158,12 +148,9 @@ mod tests {
     #[test]
     fn the_address() {
         let bundle = Bundle::new("address");
-        assert_eq!(read_address(&bundle.0), Ok(None));
         fs::write(bundle.0.join("address"), "").unwrap();
-        assert_eq!(read_address(&bundle.0), Ok(None));
         write_address(&bundle.0, "unix:///s").unwrap();
         assert_eq!(fs::read(bundle.0.join("address")).unwrap(), b"unix:///s");
-        assert_eq!(read_address(&bundle.0), Ok(Some("unix:///s".to_string())));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What `-info` and `-v` print.
 //!
-//! containerd asks for it to learn what the runtime can do (recursive read-only mounts, user namespaces), and which mounts
-//! the shim wants to make itself. The bytes on stdout are a bare `RuntimeInfo`: inside an `Any`, as the Rust shim of
+//! containerd asks for it to learn what the runtime can do (recursive read-only mounts, user namespaces). It would also be told
+//! there which of its own kinds of mounts (`format/`, `mkdir/`) to leave to the shim: none, containerd makes plain ones of
+//! them before. The bytes on stdout are a bare `RuntimeInfo`: inside an `Any`, as the Rust shim of
 //! containerd's packs it, the daemon reads garbage.
 //!
 //! May not: run the runtime, print.
@@ -13,9 +14,6 @@ use serde_json::{Map, Value};
 
 /// The name of this program.
 pub const PROGRAM: &str = "containerd-shim-runb-v2";
-
-/// The annotation with a list of mount types that containerd is to leave to the shim, separated by commas.
-pub const ALLOW_MOUNTS: &str = "containerd.io/runtime-allow-mounts";
 
 /// What the runtime can do, from what its verb `features` printed.
 pub fn features(output: &[u8]) -> Result<Any> {

@@ -147,14 +147,6 @@ pub struct TaskResumed {
     pub container_id: String,
 }
 
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct TaskCheckpointed {
-    #[prost(string, tag = "1")]
-    pub container_id: String,
-    #[prost(string, tag = "2")]
-    pub checkpoint: String,
-}
-
 named! {
     TaskCreate = "containerd.events.TaskCreate",
     TaskStart = "containerd.events.TaskStart",
@@ -165,7 +157,6 @@ named! {
     TaskExecStarted = "containerd.events.TaskExecStarted",
     TaskPaused = "containerd.events.TaskPaused",
     TaskResumed = "containerd.events.TaskResumed",
-    TaskCheckpointed = "containerd.events.TaskCheckpointed",
 }
 
 macro_rules! topics {
@@ -186,7 +177,6 @@ topics! {
     TaskExecStarted = "/tasks/exec-started",
     TaskPaused = "/tasks/paused",
     TaskResumed = "/tasks/resumed",
-    TaskCheckpointed = "/tasks/checkpointed",
 }
 
 #[cfg(test)]
@@ -302,11 +292,6 @@ mod tests {
             pid: 7,
         };
         same(&started, &[text(1, "c"), text(2, "e"), number(3, 7)]);
-        let checkpointed = TaskCheckpointed {
-            container_id: container_id(),
-            checkpoint: "k".into(),
-        };
-        same(&checkpointed, &[text(1, "c"), text(2, "k")]);
         let paused = TaskPaused {
             container_id: container_id(),
         };

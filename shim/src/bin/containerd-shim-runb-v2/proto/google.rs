@@ -6,9 +6,6 @@ use super::Named;
 use prost::{DecodeError, Message};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// `google.protobuf.Empty`: no bytes at all.
-pub type Empty = ();
-
 /// `google.protobuf.Any`: a message, or JSON, with the name of its type.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Any {

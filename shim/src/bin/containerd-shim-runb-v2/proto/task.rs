@@ -1,6 +1,6 @@
 //! The Task service. Versions 2 and 3 have the same methods and messages under two package names.
 //!
-//! Messages that consist of the same fields are one type with several names.
+//! Messages that consist of the same fields are one type.
 
 use super::google::{Any, Timestamp};
 use super::types::{Mount, ProcessInfo, Status};
@@ -19,12 +19,6 @@ pub struct ContainerRequest {
     pub id: String,
 }
 
-pub type PidsRequest = ContainerRequest;
-pub type PauseRequest = ContainerRequest;
-pub type ResumeRequest = ContainerRequest;
-pub type StatsRequest = ContainerRequest;
-pub type ConnectRequest = ContainerRequest;
-
 /// A call about a process: the init, when `exec_id` is empty.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ProcessRequest {
@@ -34,20 +28,12 @@ pub struct ProcessRequest {
     pub exec_id: String,
 }
 
-pub type StateRequest = ProcessRequest;
-pub type StartRequest = ProcessRequest;
-pub type DeleteRequest = ProcessRequest;
-pub type WaitRequest = ProcessRequest;
-
 /// The pid of what was created or started.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct PidResponse {
     #[prost(uint32, tag = "1")]
     pub pid: u32,
 }
-
-pub type CreateTaskResponse = PidResponse;
-pub type StartResponse = PidResponse;
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CreateTaskRequest {

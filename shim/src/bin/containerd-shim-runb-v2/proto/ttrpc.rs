@@ -27,14 +27,6 @@ pub struct Request {
     pub metadata: Vec<KeyValue>,
 }
 
-impl Request {
-    /// The first value of a key; keys are written in lower case.
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        let found = self.metadata.iter().find(|m| m.key == key)?;
-        Some(&found.value)
-    }
-}
-
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Response {
@@ -83,8 +75,6 @@ mod tests {
                 text(5, entry),
             ],
         );
-        assert_eq!(request.metadata(NAMESPACE), Some("k8s.io"));
-        assert_eq!(request.metadata("traceparent"), None);
     }
 
     #[test]

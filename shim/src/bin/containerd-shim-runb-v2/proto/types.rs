@@ -6,10 +6,6 @@ use std::collections::BTreeMap;
 
 /// Types whose value is JSON of the runtime specification, by the names that containerd gave them.
 pub mod json {
-    /// `spec` of an exec.
-    pub const PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-    /// `resources` of an update.
-    pub const LINUX_RESOURCES: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
     /// What the runtime's verb `features` prints.
     pub const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 }

@@ -31,13 +31,6 @@ pub enum Kind {
     Data = 3,
 }
 
-/// The sender sends nothing more on this stream.
-pub const FLAG_REMOTE_CLOSED: u8 = 1;
-/// The sender will send more.
-pub const FLAG_REMOTE_OPEN: u8 = 2;
-/// Not even an empty message.
-pub const FLAG_NO_DATA: u8 = 4;
-
 /// A frame that came whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -151,11 +144,6 @@ impl Decoder {
         found
     }
 
-    /// Whether the peer may close now: nothing of an unfinished frame is here.
-    pub fn is_between_frames(&self) -> bool {
-        self.skip == 0 && self.rest().is_empty()
-    }
-
     fn rest(&self) -> &[u8] {
         &self.buffer[self.taken..]
     }
@@ -219,6 +207,11 @@ mod tests {
         ]
     }
 
+    /// Nothing of an unfinished frame is here.
+    fn is_between_frames(decoder: &Decoder) -> bool {
+        decoder.skip == 0 && decoder.rest().is_empty()
+    }
+
     fn drain(decoder: &mut Decoder) -> Vec<Incoming> {
         std::iter::from_fn(|| decoder.next()).collect()
     }
@@ -231,7 +224,7 @@ mod tests {
             decoder.push(piece);
             found.extend(drain(&mut decoder));
         }
-        assert!(decoder.is_between_frames());
+        assert!(is_between_frames(&decoder));
         found
     }
 
@@ -287,10 +280,10 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&TWO[..12]);
         assert_eq!(decoder.next(), None);
-        assert!(!decoder.is_between_frames());
+        assert!(!is_between_frames(&decoder));
         decoder.push(&TWO[12..]);
         assert_eq!(drain(&mut decoder), two());
-        assert!(decoder.is_between_frames());
+        assert!(is_between_frames(&decoder));
     }
 
     #[test]
@@ -351,6 +344,6 @@ mod tests {
             assert_eq!(decoder.next(), None);
         }
         assert!(decoder.buffer.capacity() <= KEPT_CAPACITY);
-        assert!(!decoder.is_between_frames());
+        assert!(!is_between_frames(&decoder));
     }
 }
