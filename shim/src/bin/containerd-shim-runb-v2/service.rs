@@ -370,7 +370,7 @@ impl Task {
     }
 
     /// While there are containers it is only remembered: a client that is not told of the last one's end does not say it again.
-    async fn shut_down(self: &Rc<Self>, request: &ShutdownRequest) {
+    async fn shut_down(self: &Rc<Self>) {
         self.told_to_stop.set(true);
         if !self.is_empty() {
             return;
@@ -441,7 +441,9 @@ impl Task {
             "Stats" => encode(self.stats(&ContainerRequest::decode(payload)?)?),
             "Connect" => encode(self.connect(&ContainerRequest::decode(payload)?)),
             "Shutdown" => {
-                self.shut_down(&ShutdownRequest::decode(payload)?).await;
+                // Whatever it asks for: `now` does not mean that containers lose their supervisor.
+                ShutdownRequest::decode(payload)?;
+                self.shut_down().await;
                 encode(())
             }
             method => Err(Error::unimplemented(format!("method {method}"))),
