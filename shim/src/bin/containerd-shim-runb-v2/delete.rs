@@ -16,6 +16,7 @@ use shim::signals::Signals;
 use crate::args::Args;
 use crate::bundle;
 use crate::service;
+use crate::start;
 use crate::ttrpc::status::{Error, Result};
 
 /// containerd gives five seconds for all.
@@ -31,6 +32,10 @@ pub fn run(args: &Args) -> Result<()> {
     let pid = pid.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let reactor = Reactor::new()?;
     let (loop_of_task, id, namespace) = (reactor.clone(), args.id.clone(), args.namespace.clone());
+    // Best effort: it is in nobody's way.
+    if let Ok(Some(socket)) = bundle::read_address(&bundle) {
+        let _ = start::remove_if_dead(&socket);
+    }
     reactor.run(async move { clean(loop_of_task, bundle, &id, &namespace).await })??;
     let answer = service::deleted(
         pid,
