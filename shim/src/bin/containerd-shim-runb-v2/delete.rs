@@ -79,7 +79,11 @@ async fn clean(reactor: Reactor, bundle: PathBuf, id: &str, namespace: &str) -> 
         criu: options.criu_path.clone(),
     };
     let limit = Some(Instant::now() + PATIENCE);
-    let deleted = runtime.delete(&on, id, true, limit).await;
+    let deleted = match runtime.is_there() {
+        true => runtime.delete(&on, id, true, limit).await,
+        // Nothing was made with it, or it has been uninstalled: there is nothing to do with it in any case.
+        false => Ok(()),
+    };
     let rootfs = bundle.join("rootfs");
     let unmount = move || shim::mount::unmount_all(&rootfs).map_err(|e| e.to_string());
     let unmounted = on.children.fork(&on.reactor, limit, unmount).await;

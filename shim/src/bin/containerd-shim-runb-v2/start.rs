@@ -44,11 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
     let socket = identity.socket(caller.socket_dir())?;
     let address = socket.address();
     if let Found::Fresh(listener) = listen(socket.path())? {
-        if let Err(e) = bring_up(args, &caller, socket.path(), listener) {
+        bring_up(args, &caller, socket.path(), listener).inspect_err(|_| {
             // Nobody listens to it: the next one must not find it.
             let _ = std::fs::remove_file(socket.path());
-            return Err(e);
-        }
+        })?;
     }
     bundle::write_address(&bundle, &address)?;
     let json = matches!(caller, Caller::Legacy(_)) && std::env::var(ANSWER).is_ok_and(|v| v == "json");
