@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Role};
-use crate::{containerd, docker, leaks, limits, nested, podman, shim};
+use crate::{containerd, cri, docker, leaks, limits, nested, podman, shim};
 
 /// Which engine a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +140,13 @@ pub fn all() -> Vec<Case> {
     cases.extend(containerd::cases());
     cases.extend(limits::cases());
     cases.extend(shim::cases());
+    cases.extend(cri::cases());
     cases
 }
 
 /// What is played once more when another shim than the packaged one is judged: whatever passes through a shim, and not
 /// what a runtime does by itself.
-const THROUGH_THE_SHIM: [&str; 9] = [
+const THROUGH_THE_SHIM: [&str; 10] = [
     "docker.run.",
     "docker.exit.",
     "docker.life.",
@@ -154,11 +155,16 @@ const THROUGH_THE_SHIM: [&str; 9] = [
     "docker.namespace.pid-",
     "docker.namespace.host",
     "containerd.",
-    PREFIX_OF_SHIMS,
+    "ctr.",
+    "cri.",
 ];
 
 /// How cases begin that are about shims alone.
-const PREFIX_OF_SHIMS: &str = "ctr.";
+const ABOUT_SHIMS_ALONE: [&str; 2] = ["ctr.", "cri."];
+
+fn is_about_shims_alone(case: &Case) -> bool {
+    ABOUT_SHIMS_ALONE.iter().any(|begin| case.name.starts_with(begin))
+}
 
 /// What is put before the name of a case in which the judged shim is at work.
 const WITH_SHIM: &str = "shim.";
@@ -189,7 +195,7 @@ pub fn run_all(lab: &Lab, choice: &Choice, also_shim: bool) -> (Sums, Shown) {
     let (mut sums, mut shown) = (Sums::default(), Shown::new());
     for case in all() {
         let later = name_with_shim(&case).is_some_and(|name| also_shim && choice.has(&name));
-        let now = choice.has(case.name) && !(also_shim && case.name.starts_with(PREFIX_OF_SHIMS));
+        let now = choice.has(case.name) && !(also_shim && is_about_shims_alone(&case));
         if now {
             tell(&mut sums, case.name, || judge(lab, &case, &mut shown));
         } else if later && lab.reference.is_some() && missing(lab, &case).is_none() {

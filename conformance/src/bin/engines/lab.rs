@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::{self, Outcome, USUAL};
-use crate::leaks;
+use crate::{cri, leaks};
 
 /// How the base image is called in every engine.
 pub const IMAGE: &str = "debian:bookworm";
@@ -64,7 +64,7 @@ impl Lab {
         let mut lab = Lab {
             dir: dir.to_owned(),
             docker: start_docker(dir, &subject, reference.as_deref(), &usual_path()),
-            containerd: start_containerd(dir, &usual_path()),
+            containerd: start_containerd(dir, &subject, reference.as_deref(), &usual_path()),
             podman: packaged("podman")
                 .and_then(|_| installed("conmon"))
                 .and_then(|_| installed("podman")),
@@ -79,6 +79,9 @@ impl Lab {
         }
         if lab.podman.is_ok() {
             lab.prepare_podman()?;
+        }
+        if lab.containerd.is_ok() {
+            cri::import_image(&lab)?;
         }
         lab.tell_versions();
         Ok(lab)
@@ -100,7 +103,7 @@ impl Lab {
         if let Ok(containerd) = std::mem::replace(&mut self.containerd, gone()) {
             containerd.stop()?;
         }
-        self.containerd = start_containerd(&self.dir, &path);
+        self.containerd = start_containerd(&self.dir, &self.subject, self.reference.as_deref(), &path);
         self.is_shim_in_place = true;
         let version = command::run(Command::new(shim).arg("-v"), "", USUAL)?.ok()?;
         println!(
@@ -231,6 +234,7 @@ impl Lab {
             }
         }
         if self.containerd.is_ok() {
+            cri::remove_all()?;
             for id in self
                 .ctr(&["containers", "list", "--quiet"])?
                 .ok()?
@@ -374,6 +378,7 @@ fn docker_client() -> Command {
 
 /// The client as a person would type it.
 pub const DOCKER_TYPED: &str = "/usr/bin/docker --host unix:///run/docker.sock";
+pub const CONTAINERD_SOCKET: &str = "/run/ctr/containerd.sock";
 pub const CTR_TYPED: &str = "ctr --address /run/ctr/containerd.sock";
 
 fn ctr_client() -> Command {
@@ -430,13 +435,19 @@ fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>, path: &str
     })
 }
 
-fn start_containerd(dir: &Path, path: &str) -> Result<Daemon, String> {
+fn start_containerd(
+    dir: &Path,
+    subject: &Path,
+    reference: Option<&Path>,
+    path: &str,
+) -> Result<Daemon, String> {
     let program = packaged("containerd").and_then(|_| installed("containerd"))?;
     installed("ctr")?;
     let text = format!(
         "version = 2\nroot = \"{0}/containerd\"\nstate = \"/run/ctr/state\"\n\
-         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"/run/ctr/containerd.sock\"\n",
-        dir.display()
+         [grpc]\naddress = \"{CONTAINERD_SOCKET}\"\n{1}",
+        dir.display(),
+        cri::configuration(subject, reference)
     );
     let config = dir.join("containerd.toml");
     std::fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;

@@ -61,7 +61,13 @@ pub fn left(before: &Survey, dir: &Path) -> Vec<String> {
 }
 
 fn is_engines_own(line: &str) -> bool {
-    let own_cgroups = ["/docker", "/libpod_parent", "/libpod_parent/conmon", "/default"];
+    let own_cgroups = [
+        "/docker",
+        "/libpod_parent",
+        "/libpod_parent/conmon",
+        "/default",
+        "/pods",
+    ];
     let own_mounts = ["/podman/overlay", "/run/docker/netns/default"];
     (line.starts_with("cgroup ") && own_cgroups.iter().any(|end| line.ends_with(end)))
         // The daemon has another number after an outage.

@@ -11,6 +11,7 @@ mod base;
 mod case;
 mod command;
 mod containerd;
+mod cri;
 mod docker;
 mod host;
 mod lab;
