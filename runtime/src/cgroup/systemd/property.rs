@@ -244,6 +244,8 @@ pub fn round_quota(writes: &mut [Write], cpu: Option<&Cpu>) {
         .unwrap_or(DEFAULT_PERIOD);
     for write in writes.iter_mut().filter(|w| w.controller == "cpu") {
         match (write.file.as_str(), write.value.split_once(' ')) {
+            // What has no limit gets systemd's period for it, whatever is asked for.
+            ("cpu.max", Some(("max", _))) => write.value = format!("max {DEFAULT_PERIOD}"),
             ("cpu.max", Some((quota, period))) => {
                 if let (Ok(quota), Ok(period)) = (quota.parse(), period.parse()) {
                     write.value = format!("{} {period}", rounded(quota, period));
@@ -467,7 +469,7 @@ mod tests {
             ("cpu", "cpu.max", "12345 100000", None, "13000 100000"),
             ("cpu", "cpu.max", "13000 100000", None, "13000 100000"),
             ("cpu", "cpu.max", "1000 1000000", None, "10000 1000000"),
-            ("cpu", "cpu.max", "max 100000", None, "max 100000"),
+            ("cpu", "cpu.max", "max 50000", None, "max 100000"),
             ("unified", "cpu.max", "12345 100000", None, "12345 100000"),
             ("cpu", "cpu.cfs_quota_us", "12345", None, "13000"),
             ("cpu", "cpu.cfs_quota_us", "1234", Some(10_000), "1300"),
