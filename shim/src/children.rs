@@ -13,7 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -22,6 +22,9 @@ use sys::process::{Block, ExecStrings, Exit, Spawn, Tie};
 use crate::error::{Error, Result};
 use crate::reactor::Reactor;
 use crate::sync::Once;
+
+/// Exit status of a forked copy that could not begin.
+const UNPREPARED: i32 = 125;
 
 /// How and when a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,13 +133,14 @@ impl Children {
         work: impl FnOnce() -> std::result::Result<(), String>,
     ) -> Result<()> {
         let (rd, wr) = sys::fs::pipe()?;
-        let child = match sys::process::fork(0, None)? {
-            sys::process::Forked::Child => {
-                drop(rd);
-                sys::process::exit_now(in_fork(&wr, work))
+        let child = self.fork_with(&[wr.as_fd()], || match work() {
+            Ok(()) => 0,
+            Err(why) => {
+                // Shorter than the pipe's buffer. If even this fails the status still says that it went wrong.
+                let _ = sys::fs::write(wr.as_fd(), &why.as_bytes()[..why.len().min(4096)]);
+                1
             }
-            sys::process::Forked::Parent { pid, .. } => self.watch(pid),
-        };
+        })?;
         drop(wr);
         let exited = reactor.within(limit, child.exit.wait()).await;
         let Some(exited) = exited else {
@@ -152,6 +156,30 @@ impl Children {
             false => String::from_utf8_lossy(&said).into_owned(),
             true => format!("its process ended with status {}", exited.code),
         }))
+    }
+
+    /// A forked copy of ourselves that keeps these descriptors and 0 to 2, dies with us and exits with what `work` returns.
+    ///
+    /// # Errors
+    /// fork's.
+    pub fn fork_with(&self, keep: &[BorrowedFd<'_>], work: impl FnOnce() -> i32) -> sys::Result<Child> {
+        match sys::process::fork(0, None)? {
+            sys::process::Forked::Child => {
+                let mut keep: Vec<i32> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+                // What hangs must not keep a client's FIFO or our socket open.
+                sys::fs::close_all_but(3, &mut keep);
+                let prepare = || -> sys::Result<()> {
+                    sys::process::set_parent_death_signal(libc::SIGKILL)?;
+                    sys::wait::reset_signals()
+                };
+                let code = match prepare() {
+                    Ok(()) => work(),
+                    Err(_) => UNPREPARED,
+                };
+                sys::process::exit_now(code)
+            }
+            sys::process::Forked::Parent { pid, .. } => Ok(self.watch(pid)),
+        }
     }
 
     fn watch(&self, pid: i32) -> Child {
@@ -218,24 +246,6 @@ impl Children {
                 None if self.0.flights.get() > 0 => self.0.early.borrow_mut().push((pid, exited)),
                 None => {}
             }
-        }
-    }
-}
-
-fn in_fork(wr: &OwnedFd, work: impl FnOnce() -> std::result::Result<(), String>) -> i32 {
-    // A mount that hangs must not keep a client's FIFO or our socket open.
-    sys::fs::close_all_but(3, &mut [std::os::fd::AsRawFd::as_raw_fd(wr)]);
-    let prepare = || -> sys::Result<()> {
-        sys::process::set_parent_death_signal(libc::SIGKILL)?;
-        sys::wait::reset_signals()
-    };
-    let done = prepare().map_err(|e| e.to_string()).and_then(|()| work());
-    match done {
-        Ok(()) => 0,
-        Err(why) => {
-            // Shorter than the pipe's buffer. If even this fails the status still says that it went wrong.
-            let _ = sys::fs::write(wr.as_fd(), &why.as_bytes()[..why.len().min(4096)]);
-            1
         }
     }
 }

@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cgroup::{Cgroup, Mounts};
+use crate::cgroup::Cgroup;
 use crate::children::{Child, Exited, Flight};
 use crate::error::{Context, Error, Kind, Result};
 use crate::metrics::{self, Metrics, Network};
@@ -28,6 +28,9 @@ use crate::sync::{Count, Held, Lock, Once};
 
 /// How long a deletion waits for output that is still being written, and for exits that must come before others.
 const LAST_OUTPUT: Duration = Duration::from_secs(10);
+
+/// The init's part in the names of files.
+const INIT: &str = "init";
 
 /// Something that happened to a container.
 #[derive(Debug, Clone)]
@@ -314,7 +317,7 @@ impl Container {
         let s = &self.settings;
         let flight = self.on.children.flight();
         let (prepared, socket) = self.prepare(&self.init).await?;
-        let pid_file = s.bundle.join("init.pid");
+        let pid_file = s.bundle.join(format!("{INIT}.pid"));
         let create = Create {
             id: &s.id,
             bundle: &s.bundle,
@@ -377,7 +380,7 @@ impl Container {
     ) -> Result<()> {
         let pid = read_pid(pid_file)?;
         let child = self.on.children.adopt(pid, flight)?;
-        let streams = prepared.begin(&self.on.reactor)?;
+        let streams = prepared.begin(&self.on)?;
         process.settle(child, Rc::clone(&streams));
         if let Some(socket) = socket {
             let master = socket.receive(&self.on.reactor).await?;
@@ -393,7 +396,7 @@ impl Container {
 
     fn watch_cgroup(self: &Rc<Self>) {
         // A runtime may have made none, or may have lost it to an init that is dead already.
-        let Ok(cgroup) = Cgroup::of(self.init.pid.get() as i32, &mut Mounts::default()) else {
+        let Ok(cgroup) = Cgroup::of(self.init.pid.get() as i32, &mut self.on.cgroups.borrow_mut()) else {
             return;
         };
         let oom = match OomWatch::begin(&cgroup) {
@@ -656,7 +659,12 @@ impl Container {
     }
 
     fn exec_file(&self, exec: &str, extension: &str) -> PathBuf {
-        self.settings.bundle.join(format!("{exec}.{extension}"))
+        // The init's file is not for an exec that is called so.
+        let name = match exec {
+            INIT => format!("exec-{exec}.{extension}"),
+            exec => format!("{exec}.{extension}"),
+        };
+        self.settings.bundle.join(name)
     }
 
     fn watch_exec(self: &Rc<Self>, process: &Rc<Process>, running: Held) {

@@ -10,10 +10,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::cgroup::Mounts;
 use crate::children::{Children, Exited, Program};
 use crate::error::{Error, Result};
 use crate::reactor::{Either, Reactor, either};
@@ -478,6 +480,19 @@ pub struct Host {
     pub reactor: Reactor,
     /// The processes.
     pub children: Children,
+    /// Where cgroups are mounted, once somebody has asked: a host with many containers has many mounts to read through.
+    pub cgroups: Rc<RefCell<Mounts>>,
+}
+
+impl Host {
+    /// With nothing asked yet.
+    pub fn new(reactor: Reactor, children: Children) -> Host {
+        Host {
+            reactor,
+            children,
+            cgroups: Rc::default(),
+        }
+    }
 }
 
 async fn run_program(

@@ -115,10 +115,7 @@ fn supervise<T: 'static, F: Future<Output = T> + 'static>(work: impl FnOnce(Host
     let children = Children::default();
     let signals = Signals::new(&reactor, &children).unwrap();
     reactor.spawn(async move { while signals.next().await.is_ok() {} });
-    let on = Host {
-        reactor: reactor.clone(),
-        children,
-    };
+    let on = Host::new(reactor.clone(), children);
     let work = work(on);
     let timed = reactor.clone();
     reactor
@@ -394,7 +391,7 @@ async fn run(on: &Host, wanted: &Wanted, script: &str) -> (Child, Rc<stdio::Stre
         let [i, o, e] = prepared.fds.as_ref().unwrap();
         shell(on, script, &[i, o, e])
     };
-    (child, prepared.begin(&on.reactor).unwrap())
+    (child, prepared.begin(on).unwrap())
 }
 
 fn open_reader(path: &str) -> OwnedFd {
@@ -466,7 +463,7 @@ fn a_child_left_behind_does_not_keep_the_stream() {
             "echo out; exec 3<&0; (read -r _ <&3) & exit 0",
             &[&stop, o, e],
         );
-        let streams = prepared.begin(&on.reactor).unwrap();
+        let streams = prepared.begin(&on).unwrap();
         child.exit.wait().await;
         streams.close(&on, Duration::from_millis(50)).await;
         assert_eq!(read_all(&on, reader).await, "out\n");
@@ -537,7 +534,7 @@ fn a_logger_gets_all_and_is_ended() {
             .unwrap();
         let [i, o, e] = prepared.fds.as_ref().unwrap();
         let child = shell(&on, "echo out; echo err >&2", &[i, o, e]);
-        let streams = prepared.begin(&on.reactor).unwrap();
+        let streams = prepared.begin(&on).unwrap();
         child.exit.wait().await;
         streams.close(&on, SOON).await;
         let said = std::fs::read_to_string(&log).unwrap();

@@ -143,8 +143,3 @@ async fn copy(from: &Source<OwnedFd>, to: Option<&Source<OwnedFd>>) -> sys::Resu
         let_others_run().await;
     }
 }
-
-/// From the terminal to a file.
-pub async fn show_in_file(master: &Source<OwnedFd>, file: &OwnedFd) -> sys::Result<()> {
-    super::fifo::copy_to_file(master, file).await
-}

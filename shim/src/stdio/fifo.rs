@@ -2,7 +2,7 @@
 //!
 //! May not: block; every end is non-blocking.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -147,21 +147,24 @@ pub async fn splice_all(from: &Source<OwnedFd>, to: &Source<OwnedFd>) -> sys::Re
     }
 }
 
-/// From a pipe to a file until the end of the pipe. splice(2) refuses files that are appended to.
-pub async fn copy_to_file(from: &Source<OwnedFd>, file: &OwnedFd) -> sys::Result<()> {
-    while from.read_when_ready(|pipe| move_once(pipe, file)).await? > 0 {
-        let_others_run().await;
-    }
-    Ok(())
-}
-
-/// One read and the writes of it. The buffer lives as long as the call: no stream keeps one.
-pub fn move_once(from: std::os::fd::BorrowedFd<'_>, file: &OwnedFd) -> sys::Result<usize> {
+/// From a pipe or a terminal to a file until the end of the first, in a process of its own: a disk that hangs holds up the writer
+/// of this log and nobody else. (splice(2) refuses files that are appended to.)
+pub fn copy_to_file(from: BorrowedFd<'_>, file: BorrowedFd<'_>) -> sys::Result<()> {
     let mut buffer = [0u8; 8192];
-    let n = sys::fs::read(from, &mut buffer)?;
-    let mut rest = &buffer[..n];
-    while !rest.is_empty() {
-        rest = &rest[sys::fs::write(file.as_fd(), rest)?..];
+    loop {
+        sys::wait::readable(from, sys::wait::Deadline::NEVER)?;
+        let n = match sys::fs::read(from, &mut buffer) {
+            // Of a terminal: nobody has it open any more.
+            Err(e) if e.is(libc::EIO) => return Ok(()),
+            Err(e) if e.is(libc::EAGAIN) => continue,
+            read => read?,
+        };
+        if n == 0 {
+            return Ok(());
+        }
+        let mut rest = &buffer[..n];
+        while !rest.is_empty() {
+            rest = &rest[sys::fs::write(file, rest)?..];
+        }
     }
-    Ok(n)
 }

@@ -10,13 +10,14 @@ mod fifo;
 mod logger;
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::reactor::{Reactor, Source};
+use crate::reactor::{Either, Reactor, Source, either};
 use crate::runtime::Host;
 use crate::sync::{Count, Once};
 
@@ -241,17 +242,18 @@ impl Prepared {
     ///
     /// # Errors
     /// When the descriptors cannot be watched.
-    pub fn begin(self, reactor: &Reactor) -> Result<Rc<Streams>> {
+    pub fn begin(self, on: &Host) -> Result<Rc<Streams>> {
         drop(self.fds);
         for copy in self.copies {
-            self.streams.begin_copy(reactor, copy)?;
+            self.streams.begin_copy(on, copy)?;
         }
         Ok(self.streams)
     }
 }
 
 impl Streams {
-    fn begin_copy(&self, reactor: &Reactor, copy: Copy) -> Result<()> {
+    fn begin_copy(&self, on: &Host, copy: Copy) -> Result<()> {
+        let reactor = &on.reactor;
         let stop = Rc::clone(&self.stop);
         match copy {
             Copy::In { fifo, pipe } => {
@@ -272,14 +274,7 @@ impl Streams {
                     fifo.finish(&reactor, held, &stop).await;
                 });
             }
-            Copy::OutFile { pipe, file } => {
-                let pipe = reactor.watch(pipe)?;
-                let held = self.copies.hold();
-                reactor.spawn(async move {
-                    fifo::until(&stop, fifo::copy_to_file(&pipe, &file)).await;
-                    drop(held);
-                });
-            }
+            Copy::OutFile { pipe, file } => self.copy_to_file(on, pipe.as_fd(), file.as_fd())?,
         }
         Ok(())
     }
@@ -322,11 +317,7 @@ impl Streams {
             }
             Output::File(path) => {
                 let file = open_log(&path)?;
-                let (held, stop) = (self.copies.hold(), Rc::clone(&self.stop));
-                reactor.spawn(async move {
-                    fifo::until(&stop, console::show_in_file(&master, &file)).await;
-                    drop(held);
-                });
+                self.copy_to_file(on, master.fd(), file.as_fd())?;
             }
             Output::Logger(program) => {
                 let (logger, [out, err]) = Logger::start(on, &program, owner).await?;
@@ -341,6 +332,21 @@ impl Streams {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn copy_to_file(&self, on: &Host, from: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<()> {
+        let copy = || i32::from(fifo::copy_to_file(from, file).is_err());
+        let copier = on.children.fork_with(&[from, file], copy)?;
+        let (held, stop) = (self.copies.hold(), Rc::clone(&self.stop));
+        on.reactor.spawn(async move {
+            let (done, stopped) = (pin!(copier.exit.wait()), pin!(stop.wait()));
+            if let Either::Right(()) = either(done, stopped).await {
+                // ESRCH: it has just ended.
+                let _ = copier.signal(libc::SIGKILL);
+            }
+            drop(held);
+        });
         Ok(())
     }
 

@@ -68,7 +68,7 @@ async fn clean(reactor: Reactor, bundle: PathBuf, id: &str, namespace: &str) -> 
         // A failure shows as a call that is not done in time; signals to end are for its end.
         while signals.next().await.is_ok() {}
     });
-    let on = Host { reactor, children };
+    let on = Host::new(reactor, children);
     // Without them it was created by another shim, or not at all: the defaults are the best guess.
     let options = bundle::read_options(&bundle)?.unwrap_or_default();
     let runtime = Runtime {

@@ -47,7 +47,7 @@ async fn ask(reactor: Reactor, binary: &str) -> Result<Any> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     reactor.spawn(async move { while signals.next().await.is_ok() {} });
-    let on = Host { reactor, children };
+    let on = Host::new(reactor, children);
     let features = runtime::features(&on, binary).await;
     info::features(&features.map_err(|e| Error::from(e).doing("failed to ask the runtime for its features"))?)
 }

@@ -57,10 +57,7 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
         .unwrap_or_default();
     let publisher = Publisher::new(&reactor, &log, events, &args.namespace);
     reactor.spawn(Rc::clone(&publisher).deliver());
-    let on = Host {
-        reactor: reactor.clone(),
-        children,
-    };
+    let on = Host::new(reactor.clone(), children);
     let task = Task::new(&on, &log, &publisher, &args.namespace);
 
     sys::fs::set_nonblocking(listener.as_fd(), true)?;
