@@ -26,6 +26,7 @@ use std::time::Instant;
 const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --shim PATH     the shim to judge
   --runtime PATH  the runtime that it is told to use
+  --other PATH    another shim, to take over from and to be followed by (default: containerd-shim-runc-v2 of PATH)
   --filter TEXT   only cases whose name contains TEXT; may be given again
   --repeat N      each case N times
   --verbose       for each failed case the shim's log and the events
@@ -37,6 +38,7 @@ Needs root and a static busybox. One line for each case, and a last line with th
 struct Arguments {
     shim: Option<PathBuf>,
     runtime: Option<PathBuf>,
+    other: Option<PathBuf>,
     filters: Vec<String>,
     repeat: usize,
     verbose: bool,
@@ -55,6 +57,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         match word.as_str() {
             "--shim" => arguments.shim = Some(value()?.into()),
             "--runtime" => arguments.runtime = Some(value()?.into()),
+            "--other" => arguments.other = Some(value()?.into()),
             "--filter" => arguments.filters.push(value()?),
             "--repeat" => arguments.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
             "--verbose" => arguments.verbose = true,
@@ -96,7 +99,10 @@ fn main() -> ExitCode {
 /// The first life: everything that belongs to the real machine.
 fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCode, String> {
     host::sweep_leftovers();
-    let machine = host::Machine::prepare(&[("shim", shim), ("runtime", runtime)], None)?;
+    let other = arguments.other.clone().or_else(packaged_shim);
+    let mut programs = vec![("shim", shim), ("runtime", runtime)];
+    programs.extend(other.as_deref().map(|path| ("other", path)));
+    let machine = host::Machine::prepare(&programs, None)?;
     let mut words: Vec<String> = arguments
         .filters
         .iter()
@@ -105,6 +111,14 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     words.extend(["--repeat".into(), arguments.repeat.to_string()]);
     words.extend(arguments.verbose.then(|| "--verbose".into()));
     machine.live(&words)
+}
+
+/// The shim that comes with containerd.
+fn packaged_shim() -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/bin";
+    path.split(':')
+        .map(|dir| Path::new(dir).join("containerd-shim-runc-v2"))
+        .find(|file| file.is_file())
 }
 
 /// The second life: the played host's.
@@ -118,6 +132,10 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
         arguments.filters.is_empty() || arguments.filters.iter().any(|f| case.name.contains(f.as_str()))
     });
     for case in chosen.flat_map(|case| std::iter::repeat_n(case, arguments.repeat)) {
+        if case.name.starts_with(cases::WITH_ANOTHER) && lab.other.is_none() {
+            println!("skip {}: no other shim is installed", case.name);
+            continue;
+        }
         let began = Instant::now();
         let verdict = scene::perform(&lab, case, arguments.verbose);
         let seconds = began.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@ mod group;
 mod io;
 mod life;
 mod start;
+mod upgrade;
 mod wire;
 
 use crate::scene::Scene;
@@ -24,6 +25,9 @@ const fn case(name: &'static str, act: fn(&mut Scene) -> Done) -> Case {
     Case { name, act }
 }
 
+/// How the cases begin that need a second shim.
+pub const WITH_ANOTHER: &str = "upgrade.";
+
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let lists = [
@@ -36,6 +40,7 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         group::cases(),
         end::cases(),
+        upgrade::cases(),
     ];
     lists.into_iter().flatten().collect()
 }
