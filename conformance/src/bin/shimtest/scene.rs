@@ -65,6 +65,12 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Whether there is a controller for it, in a hierarchy of its own or in the one tree.
+    pub fn can_limit_memory(&self) -> bool {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        Path::new("/sys/fs/cgroup/memory").exists() || controllers.split_whitespace().any(|c| c == "memory")
+    }
+
     /// A root file system with busybox and nothing else.
     fn make_rootfs(&self) -> Result<(), String> {
         let bin = self.rootfs().join("bin");

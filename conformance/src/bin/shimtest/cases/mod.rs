@@ -28,6 +28,9 @@ const fn case(name: &'static str, act: fn(&mut Scene) -> Done) -> Case {
 /// How the cases begin that need a second shim.
 pub const WITH_ANOTHER: &str = "upgrade.";
 
+/// The cases that look at memory and its limits.
+pub const LIMIT_MEMORY: [&str; 3] = ["life.stats", "life.update", "life.out-of-memory"];
+
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let lists = [
