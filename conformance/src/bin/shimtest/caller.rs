@@ -12,7 +12,7 @@ use conformance::messages::{self as m};
 use prost::Message;
 
 use crate::command;
-use crate::scene::Scene;
+use crate::scene::{Scene, surrounded};
 
 /// containerd gives `start` no limit of its own, and a user much less.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +58,7 @@ impl Answer {
 /// One call of the program, with the words and the surroundings that containerd gives.
 pub struct Call<'a> {
     pub scene: &'a Scene<'a>,
+    pub program: &'a Path,
     pub id: &'a str,
     pub bundle: &'a Path,
     /// Before the action.
@@ -71,6 +72,7 @@ impl<'a> Call<'a> {
     pub fn new(scene: &'a Scene, id: &'a str, bundle: &'a Path) -> Call<'a> {
         Call {
             scene,
+            program: &scene.lab.shim,
             id,
             bundle,
             flags: Vec::new(),
@@ -108,7 +110,7 @@ impl<'a> Call<'a> {
 
     /// Runs `start` or `delete`.
     pub fn run(&self, action: &str) -> Result<Answer, String> {
-        let mut command = self.scene.lab.command(&self.scene.dir);
+        let mut command = surrounded(self.program, &self.scene.dir);
         command
             .args(["-namespace", &self.scene.namespace, "-address", &self.addresses.0])
             .args(["-publish-binary", "/usr/bin/containerd", "-id", self.id])

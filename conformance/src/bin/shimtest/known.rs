@@ -23,7 +23,7 @@ pub fn of(version: &str) -> Known {
 const NO_BOOTSTRAP: &str = "BootstrapParams came with 2.3";
 const NO_INFO: &str = "-info came with 2.0";
 
-const GO_1_6: [(&str, &str); 12] = [
+const GO_1_6: [(&str, &str); 13] = [
     ("start.bootstrap", NO_BOOTSTRAP),
     ("start.bootstrap-socket-dir", NO_BOOTSTRAP),
     ("start.bootstrap-again", NO_BOOTSTRAP),
@@ -32,6 +32,7 @@ const GO_1_6: [(&str, &str); 12] = [
     ("cli.info", NO_INFO),
     ("cli.info-options", NO_INFO),
     ("cli.info-generic-options", NO_INFO),
+    ("cli.delete-removes-the-socket", "leaves it to the next start"),
     ("cli.delete-of-nothing", "wants the file runtime"),
     ("wire.both-versions", "speaks version 2 alone"),
     ("life.generic-options", "takes its own options alone"),

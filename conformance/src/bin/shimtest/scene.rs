@@ -31,6 +31,8 @@ pub struct Lab {
     dir: PathBuf,
     pub shim: PathBuf,
     pub runtime: PathBuf,
+    /// Another shim, from which this one takes over or that follows it.
+    pub other: Option<PathBuf>,
     /// What the shim says of itself.
     pub version: String,
 }
@@ -48,6 +50,7 @@ impl Lab {
             dir: dir.to_owned(),
             shim: program("shim")?,
             runtime: program("runtime")?,
+            other: program("other").ok(),
             version: String::new(),
         };
         lab.make_rootfs()?;
@@ -60,6 +63,12 @@ impl Lab {
         let said = command::run(Command::new(&lab.shim).arg("-v"), "", SOON)?.ok()?;
         lab.version = format!("{name}: {said}");
         Ok(lab)
+    }
+
+    /// Whether there is a controller for it, in a hierarchy of its own or in the one tree.
+    pub fn can_limit_memory(&self) -> bool {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        Path::new("/sys/fs/cgroup/memory").exists() || controllers.split_whitespace().any(|c| c == "memory")
     }
 
     /// A root file system with busybox and nothing else.
@@ -88,17 +97,21 @@ impl Lab {
 
     /// The shim's program, with surroundings in which what it leaves aside is seen.
     pub fn command(&self, dir: &Path) -> Command {
-        let mut command = Command::new(&self.shim);
-        command
-            .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
-            .env("TMPDIR", dir.join("tmp"))
-            .env("XDG_RUNTIME_DIR", dir.join("tmp"));
-        command
+        surrounded(&self.shim, dir)
     }
+}
+
+pub fn surrounded(program: &Path, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("TMPDIR", dir.join("tmp"))
+        .env("XDG_RUNTIME_DIR", dir.join("tmp"));
+    command
 }
 
 /// One performance of one case.
@@ -160,6 +173,10 @@ fn clean_up(before: &leaks::Survey, dir: &Path) {
         }
         others().next().is_none()
     });
+    for socket in sockets() {
+        let _ = fs::remove_file(socket);
+    }
+    let _ = fs::remove_dir_all("/run/containerd/runc");
     let _ = command::until("nothing is left", SOON, || {
         let left = leaks::left(before, dir);
         for line in left.iter().rev() {
@@ -172,10 +189,6 @@ fn clean_up(before: &leaks::Survey, dir: &Path) {
         }
         left.is_empty()
     });
-    for socket in sockets() {
-        let _ = fs::remove_file(socket);
-    }
-    let _ = fs::remove_dir_all("/run/containerd/runc");
 }
 
 /// Where shims listen when nothing else is said.
@@ -261,7 +274,13 @@ impl Scene<'_> {
 
     /// The plain address that a caller of before 2.3 gets.
     pub fn start(&self, bundle: &Bundle) -> Result<String, String> {
-        let call = Call::new(self, &bundle.id, &bundle.path).in_dialect(Dialect::Options);
+        self.start_with(&self.lab.shim, bundle)
+    }
+
+    /// The same with another shim.
+    pub fn start_with(&self, program: &Path, bundle: &Bundle) -> Result<String, String> {
+        let mut call = Call::new(self, &bundle.id, &bundle.path).in_dialect(Dialect::Options);
+        call.program = program;
         let answer = call.run("start")?.ok().map_err(|e| format!("start: {e}"))?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }

@@ -51,10 +51,31 @@ pub fn cases() -> Vec<Case> {
             same("the status", &gone.exit_status, &137)?;
             is_time("exited_at", gone.exited_at.as_ref())?;
             same("the container is there", &is_alive(c.pid), &false)?;
-            // The daemon removes the address's socket itself, or the next start does.
+            // Not every shim removes it; there is a case of its own for that.
             let _ = std::fs::remove_file(&c.task.socket);
             // Again: what is missing is no error.
             call.run("delete")?.succeeded().map(drop)
+        }),
+        case("cli.delete-removes-the-socket", |s| {
+            let c = s.boot("box", "exec sleep 600")?;
+            let shim = c.task.shim_pid("box")?;
+            kernel::kill(shim.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
+            crate::command::until("the shim is gone", crate::scene::SOON, || !is_alive(shim))?;
+            Call::new(s, "box", &c.bundle.path).run("delete")?.succeeded()?;
+            same("the socket is there", &c.task.socket.exists(), &false)
+        }),
+        case("cli.delete-keeps-a-living-socket", |s| {
+            // The group goes on when one of its containers is tidied up from outside.
+            let edit = |config: &mut serde_json::Value| {
+                config["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "pod"});
+            };
+            let one = s.boot_with("one", "exec sleep 600", edit, |_| {})?;
+            let other = s.bundle("two", "exec sleep 600", edit)?;
+            s.start(&other)?;
+            // Nothing was created there yet: what is missing is no error to every shim.
+            Call::new(s, "two", &other.path).run("delete")?;
+            same("the socket is there", &one.task.socket.exists(), &true)?;
+            one.finish(s)
         }),
         case("cli.delete-of-nothing", |s| {
             let bundle = s.bundle("box", "true", |_| {})?;

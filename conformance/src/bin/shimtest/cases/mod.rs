@@ -8,6 +8,7 @@ mod group;
 mod io;
 mod life;
 mod start;
+mod upgrade;
 mod wire;
 
 use crate::scene::Scene;
@@ -24,6 +25,12 @@ const fn case(name: &'static str, act: fn(&mut Scene) -> Done) -> Case {
     Case { name, act }
 }
 
+/// How the cases begin that need a second shim.
+pub const WITH_ANOTHER: &str = "upgrade.";
+
+/// The cases that look at memory and its limits.
+pub const LIMIT_MEMORY: [&str; 3] = ["life.stats", "life.update", "life.out-of-memory"];
+
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let lists = [
@@ -36,6 +43,7 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         group::cases(),
         end::cases(),
+        upgrade::cases(),
     ];
     lists.into_iter().flatten().collect()
 }
