@@ -511,7 +511,7 @@ fn judge(w: &mut World, driver: Driver, when: When, rounds: &[Round]) -> Ended {
         }
         w.setup.config.clone_from(&config);
     }
-    if driver == Driver::Systemd {
+    if driver == Driver::Systemd && rounds.iter().any(|r| r.refused.is_empty()) {
         systemctl(&["daemon-reload"])?;
         for (n, round) in rounds.iter().enumerate().filter(|(_, r)| r.refused.is_empty()) {
             w.id = format!("{id}-{n}");
