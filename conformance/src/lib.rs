@@ -5,7 +5,7 @@
 //! * [`world`] is what a case acts on: a bundle, a state root, the runtime's command line, and the facts found.
 //! * [`worker`] runs one case in a process of its own; [`scheduler`] runs many of those.
 //! * [`leak`] looks at what is left afterwards.
-//! * [`ttrpc`] and [`messages`] are how shims are spoken to; `shimtest` and `engines` use them.
+//! * [`ttrpc`], [`grpc`] and [`messages`] are how shims and containerd are spoken to; `shimtest` and `engines` use them.
 //! * [`expectation`] holds the known deviations of each runtime; [`format`](mod@format) prints.
 
 pub mod case;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod denial;
 pub mod expectation;
 pub mod format;
+pub mod grpc;
 pub mod host;
 pub mod kernel;
 pub mod leak;

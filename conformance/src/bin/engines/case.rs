@@ -2,10 +2,11 @@
 //!
 //! May not: know any engine's commands.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Role};
-use crate::{containerd, docker, leaks, limits, nested, podman};
+use crate::{containerd, cri, docker, leaks, limits, nested, podman, shim};
 
 /// Which engine a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +119,7 @@ fn without_noise(text: &str) -> String {
 }
 
 /// How many cases ended how.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub struct Sums {
     pub passed: usize,
     pub failed: usize,
@@ -138,61 +139,150 @@ pub fn all() -> Vec<Case> {
     cases.extend(podman::cases());
     cases.extend(containerd::cases());
     cases.extend(limits::cases());
+    cases.extend(shim::cases());
+    cases.extend(cri::cases());
     cases
 }
 
-/// Runs the cases whose names contain one of the filters and prints a line for each.
-pub fn run_all(lab: &Lab, filters: &[String]) -> Sums {
+/// What is played once more when another shim than the packaged one is judged: whatever passes through a shim, and not
+/// what a runtime does by itself.
+const THROUGH_THE_SHIM: [&str; 10] = [
+    "docker.run.",
+    "docker.exit.",
+    "docker.life.",
+    "docker.option.oom-score-adj",
+    "docker.option.volume",
+    "docker.namespace.pid-",
+    "docker.namespace.host",
+    "containerd.",
+    "ctr.",
+    "cri.",
+];
+
+/// How cases begin that are about shims alone.
+const ABOUT_SHIMS_ALONE: [&str; 2] = ["ctr.", "cri."];
+
+fn is_about_shims_alone(case: &Case) -> bool {
+    ABOUT_SHIMS_ALONE.iter().any(|begin| case.name.starts_with(begin))
+}
+
+/// What is put before the name of a case in which the judged shim is at work.
+const WITH_SHIM: &str = "shim.";
+
+/// The name of a case in the second part, if it belongs there.
+pub fn name_with_shim(case: &Case) -> Option<String> {
+    let belongs = THROUGH_THE_SHIM.iter().any(|begin| case.name.starts_with(begin));
+    belongs.then(|| format!("{WITH_SHIM}{}", case.name))
+}
+
+/// What the reference showed in the first part, for the second, in which another shim serves the same engines.
+pub type Shown = HashMap<&'static str, Seen>;
+
+type Seen = Vec<(String, String)>;
+
+/// Which cases the user asked for.
+pub struct Choice<'a>(pub &'a [String]);
+
+impl Choice<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|filter| name.contains(filter.as_str()))
+    }
+}
+
+/// Runs every chosen case with the packaged shim. `also_shim`: the second part will follow and need what the reference
+/// shows; cases about shims alone are then left to it.
+pub fn run_all(lab: &Lab, choice: &Choice, also_shim: bool) -> (Sums, Shown) {
+    let (mut sums, mut shown) = (Sums::default(), Shown::new());
+    for case in all() {
+        let later = name_with_shim(&case).is_some_and(|name| also_shim && choice.has(&name));
+        let now = choice.has(case.name) && !(also_shim && is_about_shims_alone(&case));
+        if now {
+            tell(&mut sums, case.name, || judge(lab, &case, &mut shown));
+        } else if later && lab.reference.is_some() && missing(lab, &case).is_none() {
+            // A second try as everywhere; if it fails again, the second part has nothing to compare with.
+            let seen = perform(lab, &case, Role::Reference).or_else(|_| perform(lab, &case, Role::Reference));
+            match seen {
+                Ok(seen) => drop(shown.insert(case.name, seen)),
+                Err(why) => tell_reference_fails(case.name, &why),
+            }
+        }
+    }
+    (sums, shown)
+}
+
+/// Runs every chosen case that passes through a shim with the judged one.
+pub fn run_with_shim(lab: &Lab, choice: &Choice, shown: &Shown) -> Sums {
     let mut sums = Sums::default();
     for case in all() {
-        if !filters.is_empty() && !filters.iter().any(|filter| case.name.contains(filter.as_str())) {
+        let Some(name) = name_with_shim(&case).filter(|name| choice.has(name)) else {
             continue;
-        }
-        let began = Instant::now();
-        let mut verdict = judge(lab, &case);
-        // The engines race with themselves now and then. What fails twice is ours; what fails once is told.
-        if let Verdict::Failed(why) = &verdict {
-            println!(
-                "note {}: played again after: {}",
-                case.name,
-                why.trim_end().replace('\n', "\n     ")
-            );
-            verdict = judge(lab, &case);
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        match verdict {
-            Verdict::Passed => {
-                sums.passed += 1;
-                println!("ok   {} ({seconds:.1} s)", case.name);
+        };
+        tell(&mut sums, &name, || {
+            if let Some(verdict) = missing(lab, &case) {
+                return verdict;
             }
-            Verdict::Skipped(why) => {
-                sums.skipped += 1;
-                println!("skip {}: {}", case.name, why.lines().next().unwrap_or_default());
-            }
-            Verdict::Failed(why) => {
-                sums.failed += 1;
-                println!("FAIL {} ({seconds:.1} s)", case.name);
-                println!("     {}", why.trim_end().replace('\n', "\n     "));
-            }
-        }
+            let mine = match perform(lab, &case, Role::Subject) {
+                Ok(seen) => seen,
+                Err(why) => return Verdict::Failed(explain(lab, &case, why)),
+            };
+            let theirs = shown.get(case.name).filter(|_| case.compare == Compare::Yes);
+            theirs
+                .and_then(|theirs| differences(&mine, theirs))
+                .map_or(Verdict::Passed, Verdict::Failed)
+        });
     }
     sums
 }
 
-fn judge(lab: &Lab, case: &Case) -> Verdict {
-    let missing = match case.need {
+/// Runs a case and prints a line for it.
+fn tell(sums: &mut Sums, name: &str, mut judge: impl FnMut() -> Verdict) {
+    let began = Instant::now();
+    let mut verdict = judge();
+    // The engines race with themselves now and then. What fails twice is ours; what fails once is told.
+    if let Verdict::Failed(why) = &verdict {
+        println!(
+            "note {name}: played again after: {}",
+            why.trim_end().replace('\n', "\n     ")
+        );
+        verdict = judge();
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    match verdict {
+        Verdict::Passed => {
+            sums.passed += 1;
+            println!("ok   {name} ({seconds:.1} s)");
+        }
+        Verdict::Skipped(why) => {
+            sums.skipped += 1;
+            println!("skip {name}: {}", why.lines().next().unwrap_or_default());
+        }
+        Verdict::Failed(why) => {
+            sums.failed += 1;
+            println!("FAIL {name} ({seconds:.1} s)");
+            println!("     {}", why.trim_end().replace('\n', "\n     "));
+        }
+    }
+}
+
+/// The verdict on a case whose engine is not there.
+fn missing(lab: &Lab, case: &Case) -> Option<Verdict> {
+    let why = match case.need {
         Need::Docker => lab.docker.as_ref().err(),
         Need::Podman => lab.podman.as_ref().err(),
         Need::Containerd => lab.containerd.as_ref().err(),
         Need::Nothing => None,
-    };
-    if let Some(why) = missing {
-        // An engine that is installed and does not start is a failure, not a hole.
-        return if why.contains("not installed") || why.contains("belongs to") {
-            Verdict::Skipped(why.clone())
-        } else {
-            Verdict::Failed(why.clone())
-        };
+    }?;
+    // An engine that is installed and does not start is a failure, not a hole.
+    Some(if why.contains("not installed") || why.contains("belongs to") {
+        Verdict::Skipped(why.clone())
+    } else {
+        Verdict::Failed(why.clone())
+    })
+}
+
+fn judge(lab: &Lab, case: &Case, shown: &mut Shown) -> Verdict {
+    if let Some(verdict) = missing(lab, case) {
+        return verdict;
     }
     let mine = match perform(lab, case, Role::Subject) {
         Ok(seen) => seen,
@@ -204,19 +294,26 @@ fn judge(lab: &Lab, case: &Case) -> Verdict {
     match perform(lab, case, Role::Reference) {
         // The reference fails where the subject does what it must: worth a line, nobody's fault here.
         Err(why) => {
-            println!(
-                "note {}: the reference fails: {}",
-                case.name,
-                why.lines().next().unwrap_or_default()
-            );
+            tell_reference_fails(case.name, &why);
             Verdict::Passed
         }
-        Ok(theirs) => differences(&mine, &theirs).map_or(Verdict::Passed, Verdict::Failed),
+        Ok(theirs) => {
+            let verdict = differences(&mine, &theirs).map_or(Verdict::Passed, Verdict::Failed);
+            shown.insert(case.name, theirs);
+            verdict
+        }
     }
 }
 
+fn tell_reference_fails(name: &str, why: &str) {
+    println!(
+        "note {name}: the reference fails: {}",
+        why.lines().next().unwrap_or_default()
+    );
+}
+
 /// Plays a case once, tidies up, and looks for what it left.
-fn perform(lab: &Lab, case: &Case, role: Role) -> Result<Vec<(String, String)>, String> {
+fn perform(lab: &Lab, case: &Case, role: Role) -> Result<Seen, String> {
     let before = leaks::survey(&lab.dir);
     let mut scene = Scene {
         lab,

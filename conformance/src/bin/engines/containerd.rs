@@ -156,7 +156,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn run_line(s: &Scene, flags: &[&str], payload: &[&str]) -> Vec<String> {
+pub fn run_line(s: &Scene, flags: &[&str], payload: &[&str]) -> Vec<String> {
     let mut line: Vec<String> = vec![
         "run".into(),
         "--runc-binary".into(),
@@ -176,7 +176,7 @@ fn run_line(s: &Scene, flags: &[&str], payload: &[&str]) -> Vec<String> {
     line
 }
 
-fn start_line(s: &Scene, flags: &[&str], payload: &[&str]) -> Result<Outcome, String> {
+pub fn start_line(s: &Scene, flags: &[&str], payload: &[&str]) -> Result<Outcome, String> {
     let line = run_line(s, flags, payload);
     s.lab.ctr(&line.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -187,13 +187,13 @@ fn run(s: &Scene, flags: &[&str], script: &str) -> Result<Outcome, String> {
     start_line(s, &all, &["sh", "-c", script])
 }
 
-fn start(s: &Scene, script: &str) -> Done {
+pub fn start(s: &Scene, script: &str) -> Done {
     start_line(s, &["--detach", "--null-io"], &["sh", "-c", script])?
         .ok()
         .map(|_| ())
 }
 
-fn status(s: &Scene) -> Result<String, String> {
+pub fn status(s: &Scene) -> Result<String, String> {
     let list = s.lab.ctr(&["task", "list"])?.ok()?;
     let line = list
         .lines()

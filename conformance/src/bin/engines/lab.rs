@@ -5,10 +5,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::{self, Outcome, USUAL};
-use crate::leaks;
+use crate::{cri, leaks};
 
 /// How the base image is called in every engine.
 pub const IMAGE: &str = "debian:bookworm";
@@ -46,6 +47,9 @@ pub struct Lab {
     pub dir: PathBuf,
     pub subject: PathBuf,
     pub reference: Option<PathBuf>,
+    /// The shim that is judged, and whether the engines have it instead of their own.
+    pub shim: Option<PathBuf>,
+    pub is_shim_in_place: bool,
     /// The engines that run, or why one does not.
     pub docker: Result<Daemon, String>,
     pub containerd: Result<Daemon, String>,
@@ -59,13 +63,15 @@ impl Lab {
         let reference = only_file(&dir.join("reference"));
         let mut lab = Lab {
             dir: dir.to_owned(),
-            docker: start_docker(dir, &subject, reference.as_deref()),
-            containerd: start_containerd(dir),
+            docker: start_docker(dir, &subject, reference.as_deref(), &usual_path()),
+            containerd: start_containerd(dir, &subject, reference.as_deref(), &usual_path()),
             podman: packaged("podman")
                 .and_then(|_| installed("conmon"))
                 .and_then(|_| installed("podman")),
             subject,
             reference,
+            shim: only_file(&dir.join("subject-shim")),
+            is_shim_in_place: false,
         };
         lab.unpack_image()?;
         if lab.docker.is_ok() {
@@ -74,8 +80,38 @@ impl Lab {
         if lab.podman.is_ok() {
             lab.prepare_podman()?;
         }
+        if lab.containerd.is_ok() {
+            cri::import_image(&lab)?;
+        }
         lab.tell_versions();
         Ok(lab)
+    }
+
+    /// Ends the engines and starts them again with the judged shim, under the name that they look for, before their own.
+    pub fn change_shim(&mut self) -> Result<(), String> {
+        let shim = self.shim.as_deref().ok_or("there is no shim to judge")?;
+        let names = self.dir.join("shims");
+        std::fs::create_dir_all(&names).map_err(|e| format!("{}: {e}", names.display()))?;
+        std::os::unix::fs::symlink(shim, names.join(SHIM)).map_err(|e| format!("{SHIM}: {e}"))?;
+        let path = format!("{}:{}", names.display(), usual_path());
+        self.remove_containers()?;
+        let gone = || Err("it is being started again".to_owned());
+        if let Ok(docker) = std::mem::replace(&mut self.docker, gone()) {
+            docker.stop()?;
+        }
+        self.docker = start_docker(&self.dir, &self.subject, self.reference.as_deref(), &path);
+        if let Ok(containerd) = std::mem::replace(&mut self.containerd, gone()) {
+            containerd.stop()?;
+        }
+        self.containerd = start_containerd(&self.dir, &self.subject, self.reference.as_deref(), &path);
+        self.is_shim_in_place = true;
+        let version = command::run(Command::new(shim).arg("-v"), "", USUAL)?.ok()?;
+        println!(
+            "now with the shim {}: {}",
+            shim.display(),
+            version.replace('\n', " ")
+        );
+        Ok(())
     }
 
     fn image_tar(&self) -> Result<String, String> {
@@ -198,6 +234,7 @@ impl Lab {
             }
         }
         if self.containerd.is_ok() {
+            cri::remove_all()?;
             for id in self
                 .ctr(&["containers", "list", "--quiet"])?
                 .ok()?
@@ -234,32 +271,70 @@ impl Lab {
 /// An engine that runs in the background.
 pub struct Daemon {
     name: &'static str,
-    child: Child,
+    running: Mutex<Running>,
+    ready: fn() -> bool,
     log: PathBuf,
+}
+
+struct Running {
+    command: Command,
+    child: Child,
 }
 
 impl Daemon {
     fn start(
         name: &'static str,
-        command: &mut Command,
+        mut command: Command,
         log: PathBuf,
-        mut ready: impl FnMut() -> bool,
+        ready: fn() -> bool,
     ) -> Result<Daemon, String> {
         let file = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let again = file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
         let child = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
         let child = child.map_err(|e| format!("{command:?}: {e}"))?;
-        let mut daemon = Daemon { name, child, log };
+        let daemon = Daemon {
+            name,
+            running: Mutex::new(Running { command, child }),
+            ready,
+            log,
+        };
+        daemon.until_ready()?;
+        Ok(daemon)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn until_ready(&self) -> Result<(), String> {
         let mut gone = None;
-        command::until(&format!("{name} answers"), START, || {
-            gone = daemon.child.try_wait().ok().flatten();
-            gone.is_some() || ready()
+        command::until(&format!("{} answers", self.name), START, || {
+            gone = self.running().child.try_wait().ok().flatten();
+            gone.is_some() || (self.ready)()
         })
-        .map_err(|e| format!("{e}\n{}", daemon.log_tail()))?;
+        .map_err(|e| format!("{e}\n{}", self.log_tail()))?;
         match gone {
-            Some(status) => Err(format!("{name} ended: {status}\n{}", daemon.log_tail())),
-            None => Ok(daemon),
+            Some(status) => Err(format!("{} ended: {status}\n{}", self.name, self.log_tail())),
+            None => Ok(()),
         }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
+    /// Kills it, does something while it is away, and starts it again.
+    pub fn outage(&self, meanwhile: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+        let text = |e: std::io::Error| format!("{}: {e}", self.name);
+        let mut running = self.running();
+        running.child.kill().map_err(text)?;
+        running.child.wait().map_err(text)?;
+        let done = meanwhile();
+        running.child = running.command.spawn().map_err(text)?;
+        drop(running);
+        self.until_ready()?;
+        done
     }
 
     /// What it complained about last; if about nothing, its last lines.
@@ -280,11 +355,14 @@ impl Daemon {
         )
     }
 
-    fn stop(mut self) -> Result<(), String> {
-        let pid = self.child.id().to_string();
+    fn stop(self) -> Result<(), String> {
+        let pid = self.pid().to_string();
         command::run(Command::new("kill").args(["-TERM", &pid]), "", USUAL)?.ok()?;
         let ended = command::until(&format!("the end of {}", self.name), START, || {
-            self.child.try_wait().is_ok_and(|status| status.is_some())
+            self.running()
+                .child
+                .try_wait()
+                .is_ok_and(|status| status.is_some())
         });
         ended.map_err(|e| format!("{e}\n{}", self.log_tail()))
     }
@@ -300,6 +378,7 @@ fn docker_client() -> Command {
 
 /// The client as a person would type it.
 pub const DOCKER_TYPED: &str = "/usr/bin/docker --host unix:///run/docker.sock";
+pub const CONTAINERD_SOCKET: &str = "/run/ctr/containerd.sock";
 pub const CTR_TYPED: &str = "ctr --address /run/ctr/containerd.sock";
 
 fn ctr_client() -> Command {
@@ -308,7 +387,14 @@ fn ctr_client() -> Command {
     ctr
 }
 
-fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>) -> Result<Daemon, String> {
+/// What containerd asks for when a container names no other.
+const SHIM: &str = "containerd-shim-runc-v2";
+
+fn usual_path() -> String {
+    std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
+}
+
+fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>, path: &str) -> Result<Daemon, String> {
     let program = packaged("dockerd").and_then(|_| installed("dockerd"))?;
     installed("docker")?;
     // dockerd raises a limit below /proc/sys/kernel, which is the machine's; only what lies below net/ is this host's
@@ -318,6 +404,7 @@ fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>) -> Result<
         exec \"$@\"";
     let mut dockerd = Command::new("unshare");
     dockerd
+        .env("PATH", path)
         .args(["--mount", "--propagation", "slave", "sh", "-ec", script, "sh"])
         .arg(program);
     dockerd
@@ -343,24 +430,30 @@ fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>) -> Result<
     // What names no runtime, a build for one, has to use the one that is judged.
     dockerd.args(["--default-runtime", "subject"]);
     // Its own containerd, not one that might run on the machine: /run is empty here.
-    Daemon::start("dockerd", &mut dockerd, dir.join("dockerd.log"), || {
+    Daemon::start("dockerd", dockerd, dir.join("dockerd.log"), || {
         command::run(docker_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
     })
 }
 
-fn start_containerd(dir: &Path) -> Result<Daemon, String> {
+fn start_containerd(
+    dir: &Path,
+    subject: &Path,
+    reference: Option<&Path>,
+    path: &str,
+) -> Result<Daemon, String> {
     let program = packaged("containerd").and_then(|_| installed("containerd"))?;
     installed("ctr")?;
     let text = format!(
         "version = 2\nroot = \"{0}/containerd\"\nstate = \"/run/ctr/state\"\n\
-         disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = \"/run/ctr/containerd.sock\"\n",
-        dir.display()
+         [grpc]\naddress = \"{CONTAINERD_SOCKET}\"\n{1}",
+        dir.display(),
+        cri::configuration(subject, reference)
     );
     let config = dir.join("containerd.toml");
     std::fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
     let mut containerd = Command::new(program);
-    containerd.arg("--config").arg(&config);
-    Daemon::start("containerd", &mut containerd, dir.join("containerd.log"), || {
+    containerd.env("PATH", path).arg("--config").arg(&config);
+    Daemon::start("containerd", containerd, dir.join("containerd.log"), || {
         command::run(ctr_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
     })
 }

@@ -61,9 +61,17 @@ pub fn left(before: &Survey, dir: &Path) -> Vec<String> {
 }
 
 fn is_engines_own(line: &str) -> bool {
-    let own_cgroups = ["/docker", "/libpod_parent", "/libpod_parent/conmon", "/default"];
+    let own_cgroups = [
+        "/docker",
+        "/libpod_parent",
+        "/libpod_parent/conmon",
+        "/default",
+        "/pods",
+    ];
     let own_mounts = ["/podman/overlay", "/run/docker/netns/default"];
     (line.starts_with("cgroup ") && own_cgroups.iter().any(|end| line.ends_with(end)))
+        // The daemon has another number after an outage.
+        || (line.starts_with("process ") && line.ends_with("(containerd)"))
         || (line.starts_with("mount ") && own_mounts.iter().any(|end| line.ends_with(end)))
 }
 
@@ -134,6 +142,8 @@ fn state_roots(dir: &Path) -> Vec<PathBuf> {
         "/run/runc",
         "/run/crun",
         "/run/containerd/runc/default",
+        // The sockets of shims.
+        "/run/containerd/s",
     ]
     .map(PathBuf::from)
     .into();

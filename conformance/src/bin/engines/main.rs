@@ -11,6 +11,7 @@ mod base;
 mod case;
 mod command;
 mod containerd;
+mod cri;
 mod docker;
 mod host;
 mod lab;
@@ -19,6 +20,7 @@ mod limits;
 mod mirror;
 mod nested;
 mod podman;
+mod shim;
 mod soak;
 mod terminal;
 
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: engines --runtime PATH [options]
   --runtime PATH    the runtime to judge
+  --shim PATH       in a second part, containerd and Docker have this shim instead of their own
   --reference PATH  the runtime to compare it with (default: runc of PATH)
   --alone           compare with nothing
   --filter TEXT     only cases whose name contains TEXT; may be given again
@@ -39,6 +42,7 @@ Needs root, and the engines as packages. One line for each case, and a last line
 #[derive(Default)]
 struct Arguments {
     runtime: Option<PathBuf>,
+    shim: Option<PathBuf>,
     reference: Option<PathBuf>,
     alone: bool,
     filters: Vec<String>,
@@ -55,6 +59,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
             "--runtime" => arguments.runtime = Some(value()?.into()),
+            "--shim" => arguments.shim = Some(value()?.into()),
             "--reference" => arguments.reference = Some(value()?.into()),
             "--alone" => arguments.alone = true,
             "--filter" => arguments.filters.push(value()?),
@@ -82,6 +87,9 @@ fn main() -> ExitCode {
     let verdict = if arguments.list {
         for case in case::all() {
             println!("{}", case.name);
+            if let Some(name) = case::name_with_shim(&case).filter(|_| arguments.shim.is_some()) {
+                println!("{name}");
+            }
         }
         Ok(ExitCode::SUCCESS)
     } else if let Some(dir) = &arguments.inside {
@@ -107,6 +115,7 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
     let image = base::image(&cache)?;
     host::sweep_leftovers();
     let mut programs = vec![("subject", runtime)];
+    programs.extend(arguments.shim.as_deref().map(|path| ("subject-shim", path)));
     programs.extend(reference.as_deref().map(|path| ("reference", path)));
     let machine = host::Machine::prepare(&programs, Some(&image))?;
     let mut words: Vec<String> = arguments
@@ -122,11 +131,22 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
 
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &std::path::Path) -> Result<ExitCode, String> {
-    let lab = lab::Lab::enter(dir)?;
+    let mut lab = lab::Lab::enter(dir)?;
     if arguments.soak {
+        if lab.shim.is_some() {
+            lab.change_shim()?;
+        }
         return soak::run(&lab);
     }
-    let sums = case::run_all(&lab, &arguments.filters);
+    let choice = case::Choice(&arguments.filters);
+    let (mut sums, shown) = case::run_all(&lab, &choice, lab.shim.is_some());
+    if lab.shim.is_some() {
+        lab.change_shim()?;
+        let second = case::run_with_shim(&lab, &choice, &shown);
+        sums.passed += second.passed;
+        sums.failed += second.failed;
+        sums.skipped += second.skipped;
+    }
     lab.shut_down()?;
     println!(
         "{} passed, {} failed, {} skipped",

@@ -144,6 +144,7 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
             }
         }
     }
+    leaks::nobody_else_runs()?;
     println!("{passed} passed, {failed} failed, {expected} failed as known");
     Ok(if failed == 0 {
         ExitCode::SUCCESS
