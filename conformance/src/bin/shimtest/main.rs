@@ -10,7 +10,13 @@ mod caller;
 mod cases;
 mod daemon;
 mod known;
+mod measure;
+mod memory;
 mod scene;
+mod soak;
+
+#[path = "../bench/statistics.rs"]
+mod statistics;
 
 #[path = "../engines/command.rs"]
 mod command;
@@ -30,6 +36,11 @@ const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --repeat N      each case N times
   --verbose       for each failed case the shim's log and the events
   --list          print the names of the cases
+  --measure       instead of the cases: times and memory beside another shim's
+  --beside PATH   that shim (default: containerd-shim-runc-v2 of PATH)
+  --rounds N      how often each is measured (default 50)
+  --soak          instead of the cases: very many execs in one shim, which must not grow
+  --execs N       how many (default 20000)
 Needs root and a static busybox. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -41,6 +52,11 @@ struct Arguments {
     repeat: usize,
     verbose: bool,
     list: bool,
+    measure: bool,
+    beside: Option<PathBuf>,
+    rounds: usize,
+    soak: bool,
+    execs: usize,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
 }
@@ -48,6 +64,8 @@ struct Arguments {
 fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         repeat: 1,
+        rounds: 50,
+        execs: 20_000,
         ..Arguments::default()
     };
     while let Some(word) = words.next() {
@@ -56,7 +74,12 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--shim" => arguments.shim = Some(value()?.into()),
             "--runtime" => arguments.runtime = Some(value()?.into()),
             "--filter" => arguments.filters.push(value()?),
-            "--repeat" => arguments.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
+            "--repeat" => arguments.repeat = number(&word, &value()?)?,
+            "--measure" => arguments.measure = true,
+            "--beside" => arguments.beside = Some(value()?.into()),
+            "--rounds" => arguments.rounds = number(&word, &value()?)?,
+            "--soak" => arguments.soak = true,
+            "--execs" => arguments.execs = number(&word, &value()?)?,
             "--verbose" => arguments.verbose = true,
             "--list" => arguments.list = true,
             "--inside" => arguments.inside = Some(value()?.into()),
@@ -68,6 +91,10 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         return Err("--shim and --runtime are needed".into());
     }
     Ok(arguments)
+}
+
+fn number(flag: &str, text: &str) -> Result<usize, String> {
+    text.parse().map_err(|e| format!("{flag}: {e}"))
 }
 
 fn main() -> ExitCode {
@@ -96,7 +123,13 @@ fn main() -> ExitCode {
 /// The first life: everything that belongs to the real machine.
 fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCode, String> {
     host::sweep_leftovers();
-    let machine = host::Machine::prepare(&[("shim", shim), ("runtime", runtime)], None)?;
+    let mut programs = vec![("shim", shim), ("runtime", runtime)];
+    let beside = arguments.beside.clone().or_else(packaged_shim);
+    if arguments.measure {
+        let beside = beside.as_deref().ok_or("--beside: no other shim is installed")?;
+        programs.push(("beside", beside));
+    }
+    let machine = host::Machine::prepare(&programs, None)?;
     let mut words: Vec<String> = arguments
         .filters
         .iter()
@@ -104,12 +137,30 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
         .collect();
     words.extend(["--repeat".into(), arguments.repeat.to_string()]);
     words.extend(arguments.verbose.then(|| "--verbose".into()));
+    words.extend(arguments.measure.then(|| "--measure".into()));
+    words.extend(arguments.soak.then(|| "--soak".into()));
+    words.extend(["--rounds".into(), arguments.rounds.to_string()]);
+    words.extend(["--execs".into(), arguments.execs.to_string()]);
     machine.live(&words)
+}
+
+/// The shim of the installed containerd.
+fn packaged_shim() -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/bin";
+    path.split(':')
+        .map(|dir| Path::new(dir).join("containerd-shim-runc-v2"))
+        .find(|file| file.is_file())
 }
 
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = scene::Lab::enter(dir)?;
+    if arguments.measure {
+        return measure::run(&lab, &lab.program("beside")?, arguments.rounds);
+    }
+    if arguments.soak {
+        return soak::run(&lab, arguments.execs);
+    }
     println!("judging {}", lab.version.replace('\n', " "));
     let known = known::of(&lab.version);
     let (mut passed, mut failed, mut expected) = (0, 0, 0);

@@ -7,6 +7,7 @@ mod exec;
 mod group;
 mod io;
 mod life;
+mod memory;
 mod start;
 mod wire;
 
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         events::cases(),
         group::cases(),
         end::cases(),
+        memory::cases(),
     ];
     lists.into_iter().flatten().collect()
 }
