@@ -313,8 +313,10 @@ impl Drop for Server {
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.path);
+        // To read only: what was taken is answered. A client that hears nothing of a call has to make it again, and whoever
+        // counts would count it twice, as a killed daemon, which forgets, would not.
         for stream in lock(&self.connections).drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+            let _ = stream.shutdown(Shutdown::Read);
         }
     }
 }

@@ -153,6 +153,8 @@ struct Process {
     pid: Cell<u32>,
     child: RefCell<Option<Child>>,
     streams: RefCell<Option<Rc<Streams>>>,
+    /// The client has ended its input; it may do so before the process is there.
+    input_over: Cell<bool>,
     phase: Cell<Phase>,
     /// Set when its end may be known: after that of all that must end before it.
     ended: Once<Exited>,
@@ -168,6 +170,7 @@ impl Process {
             pid: Cell::new(0),
             child: RefCell::new(None),
             streams: RefCell::new(None),
+            input_over: Cell::new(false),
             phase: Cell::new(Phase::Created),
             ended: Once::default(),
             turns: Rc::default(),
@@ -182,6 +185,14 @@ impl Process {
         self.pid.set(child.pid as u32);
         self.child.replace(Some(child));
         self.streams.replace(Some(streams));
+    }
+
+    fn end_input(&self) {
+        if let Some(streams) = self.streams.borrow().as_ref()
+            && self.input_over.get()
+        {
+            streams.close_stdin();
+        }
     }
 
     async fn close_streams(&self, on: &Host) {
@@ -376,6 +387,7 @@ impl Container {
                 .await;
             copied.context("failed to start console copy")?;
         }
+        process.end_input();
         Ok(())
     }
 
@@ -918,9 +930,8 @@ impl Container {
     /// NotFound.
     pub fn close_stdin(&self, exec: &str) -> Result<()> {
         let process = self.process(exec)?;
-        if let Some(streams) = process.streams.borrow().as_ref() {
-            streams.close_stdin();
-        }
+        process.input_over.set(true);
+        process.end_input();
         Ok(())
     }
 

@@ -119,6 +119,11 @@ pub struct Checkpoint {
 }
 
 impl Runtime {
+    /// True when its program can be found.
+    pub fn is_there(&self) -> bool {
+        find_program(&self.binary).is_some_and(|path| Path::new(&path).exists())
+    }
+
     /// `create`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod limits;
 mod mounts;
 mod namespaces;
 mod notify;
@@ -26,7 +27,7 @@ use crate::case::Case;
 /// All cases, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<&'static Case> {
-    let areas: [&'static [Case]; 20] = [
+    let areas: [&'static [Case]; 23] = [
         process::CASES,
         caps::CASES,
         mounts::CASES,
@@ -34,6 +35,7 @@ pub fn all() -> Vec<&'static Case> {
         namespaces::CASES,
         cgroup::CASES,
         cgroup2::CASES,
+        limits::CASES,
         hooks::CASES,
         seccomp::CASES,
         exec::CASES,
@@ -47,6 +49,8 @@ pub fn all() -> Vec<&'static Case> {
         faults::CASES,
         cve::CASES,
         systemd::CASES,
+        limits::WITH_BFQ,
+        limits::FAILED_UPDATES,
     ];
     areas.into_iter().flatten().collect()
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::limits::{devices, judge_devices};
 use crate::case::{Case, Cond, Level, Need, Step};
 use crate::config::Setup;
 use crate::kernel;
@@ -58,7 +59,8 @@ fn create(w: &mut World) -> Ended {
     require(&try_create(w)?)
 }
 
-fn systemctl(args: &[&str]) -> Result<String, Trouble> {
+/// What it prints.
+pub fn systemctl(args: &[&str]) -> Result<String, Trouble> {
     let out = Command::new("systemctl").args(args).output()?;
     Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
@@ -68,7 +70,8 @@ fn property(unit: &str, name: &str) -> Result<String, Trouble> {
     systemctl(&["show", "--property", name, "--value", unit])
 }
 
-fn properties(w: &mut World, unit: &str, wanted: &[(&str, &str)]) -> Ended {
+/// A problem for each property of the unit that has another value.
+pub fn properties(w: &mut World, unit: &str, wanted: &[(&str, &str)]) -> Ended {
     let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
     let shown = systemctl(&["show", "--property", &names.join(","), unit])?;
     for (name, value) in wanted {
@@ -142,66 +145,16 @@ fn as_user(call: Call) -> Call {
         .env("XDG_RUNTIME_DIR", "/run/user/1000")
 }
 
+fn quota(w: &mut World, file: &str, told: &str) -> Ended {
+    files(w, &[("cpu.max", file)])?;
+    let unit = scope(w);
+    properties(w, &unit, &[("CPUQuotaPerSecUSec", told)])
+}
+
 fn device(s: &mut Setup) {
-    sleeper(s);
-    s.set(
-        "/linux/devices",
-        json!([
-            {"path": "/dev/allowed", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666},
-            {"path": "/dev/denied", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666},
-        ]),
-    );
-    s.set(
-        "/linux/resources/devices/-",
-        json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}),
-    );
+    devices(s);
+    unit_path(s, "system.slice");
 }
-
-/// Allowed and denied are told apart by EPERM; a device without its driver is something else.
-fn judge_devices(w: &mut World, when: &str) -> Ended {
-    for (path, denied) in [
-        ("/dev/null", false),
-        ("/dev/zero", false),
-        ("/dev/allowed", false),
-        ("/dev/denied", true),
-    ] {
-        let out = w.exec(&[], &["/probe", "open", "rw", path])?;
-        let errno = out.lines().iter().find_map(|l| l["errno"].as_i64());
-        let is_denied = errno == Some(i64::from(libc::EPERM));
-        w.is(
-            errno.is_some() && is_denied == denied,
-            format!(
-                "{when}: opening {path} gives errno {errno:?}: {}",
-                out.stdout.trim()
-            ),
-        );
-    }
-    Ok(())
-}
-
-/// Everything that has a property, and what is only in cgroupfs.
-fn everything() -> serde_json::Value {
-    json!({
-        "memory": {"limit": 67_108_864, "reservation": 33_554_432, "swap": 100_663_296},
-        "pids": {"limit": 77},
-        "cpu": {"shares": 1024, "quota": 12_345, "period": 50_000, "cpus": "0", "mems": "0"},
-        "hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}],
-        "unified": {"memory.high": "50331648", "memory.min": "4194304"}
-    })
-}
-
-const EVERY_FILE: &[(&str, &str)] = &[
-    ("memory.max", "67108864"),
-    ("memory.low", "33554432"),
-    ("memory.swap.max", "33554432"),
-    ("memory.high", "50331648"),
-    ("memory.min", "4194304"),
-    ("pids.max", "77"),
-    ("cpu.max", "12500 50000"),
-    ("cpuset.cpus", "0"),
-    ("cpuset.mems", "0"),
-    ("hugetlb.2MB.max", "4194304"),
-];
 
 /// The cases of this area.
 pub const CASES: &[Case] = &[
@@ -352,115 +305,20 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
-        id: "systemd.limits-v2",
-        clause: "reference 2.8.2, 2.8.3: limits of v2, read back from the kernel and from systemd",
+        id: "systemd.quota-in-whole-percents",
+        clause: "reference 2.8.3: a quota is rounded up, in the kernel too, so that a daemon-reload changes nothing",
         needs: V2,
-        config: |s| limited(s, &everything()),
-        steps: STARTED,
+        config: |s| limited(s, &json!({"cpu": {"quota": 12_345, "period": 50_000}})),
+        steps: &[
+            CREATE,
+            Step::Start,
+            Step::Do(|w| quota(w, "12500 50000", "250ms")),
+            Step::Update(&["--cpu-quota", "22222"]),
+        ],
         expect: |w| {
-            files(w, EVERY_FILE)?;
-            let unit = scope(w);
-            properties(
-                w,
-                &unit,
-                &[
-                    ("MemoryMax", "67108864"),
-                    ("MemoryLow", "33554432"),
-                    ("MemorySwapMax", "33554432"),
-                    ("MemoryHigh", "50331648"),
-                    ("MemoryMin", "4194304"),
-                    ("TasksMax", "77"),
-                    ("CPUQuotaPerSecUSec", "250ms"),
-                    ("CPUQuotaPeriodUSec", "50ms"),
-                    ("AllowedCPUs", "0"),
-                    ("AllowedMemoryNodes", "0"),
-                ],
-            )
-        },
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.limits-survive-a-reload",
-        clause: "safety: a daemon-reload changes no limit",
-        needs: V2,
-        config: |s| limited(s, &everything()),
-        steps: STARTED,
-        expect: |w| {
+            quota(w, "22500 50000", "450ms")?;
             systemctl(&["daemon-reload"])?;
-            files(w, EVERY_FILE)
-        },
-        deadline: 120,
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.weights-v2",
-        clause: "reference 2.8.2: cpu.shares as cpu.weight, blkio.weight as io.weight",
-        needs: V2,
-        config: |s| {
-            limited(s, &json!({"cpu": {"shares": 512}, "blockIO": {"weight": 100}}));
-        },
-        steps: STARTED,
-        expect: |w| {
-            files(w, &[("cpu.weight", "59")])?;
-            let unit = scope(w);
-            properties(w, &unit, &[("CPUWeight", "59")])?;
-            let io = w.cgroup_file("", "io.weight")?;
-            w.eq("io.weight", io, "default 910");
-            Ok(())
-        },
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.idle-v2",
-        clause: "reference 2.8.3: CPUWeight 0 is idle",
-        needs: V2,
-        config: |s| limited(s, &json!({"cpu": {"idle": 1}})),
-        steps: STARTED,
-        expect: |w| {
-            files(w, &[("cpu.idle", "1")])?;
-            let unit = scope(w);
-            properties(w, &unit, &[("CPUWeight", "idle")])
-        },
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.unified-v2",
-        clause: "config-linux.md#unified under the systemd driver",
-        needs: V2,
-        config: |s| {
-            limited(
-                s,
-                &json!({"unified": {"memory.max": "67108864", "memory.swap.max": "0", "pids.max": "55", "cpu.max": "20000 40000",
-                    "cpu.weight": "321", "cpuset.cpus": "0", "memory.oom.group": "1"}}),
-            );
-        },
-        steps: STARTED,
-        expect: |w| {
-            files(
-                w,
-                &[
-                    ("memory.max", "67108864"),
-                    ("memory.swap.max", "0"),
-                    ("pids.max", "55"),
-                    ("cpu.max", "20000 40000"),
-                    ("cpu.weight", "321"),
-                    ("cpuset.cpus", "0"),
-                    ("memory.oom.group", "1"),
-                ],
-            )?;
-            let unit = scope(w);
-            properties(
-                w,
-                &unit,
-                &[
-                    ("MemoryMax", "67108864"),
-                    ("MemorySwapMax", "0"),
-                    ("TasksMax", "55"),
-                    ("CPUQuotaPerSecUSec", "500ms"),
-                    ("CPUWeight", "321"),
-                    ("AllowedCPUs", "0"),
-                ],
-            )
+            quota(w, "22500 50000", "450ms")
         },
         ..Case::RUN
     },
@@ -641,130 +499,6 @@ pub const CASES: &[Case] = &[
             w.nothing_made();
             nothing_left(w, "a failed create")
         })],
-        ..Case::IDLE
-    },
-    Case {
-        id: "systemd.update-v2",
-        clause: "reference 2.8.3: update sets properties, then files",
-        needs: V2,
-        config: |s| {
-            limited(
-                s,
-                &json!({"memory": {"limit": 134_217_728}, "pids": {"limit": 77}}),
-            )
-        },
-        steps: &[
-            CREATE,
-            Step::Start,
-            Step::Wait(Cond::Status("running"), 10),
-            Step::Update(&[
-                "--memory",
-                "67108864",
-                "--memory-swap",
-                "100663296",
-                "--memory-reservation",
-                "33554432",
-                "--pids-limit",
-                "44",
-                "--cpu-quota",
-                "12345",
-                "--cpu-period",
-                "50000",
-                "--cpuset-cpus",
-                "0",
-                "--cpuset-mems",
-                "0",
-            ]),
-        ],
-        expect: |w| {
-            let unit = scope(w);
-            files(
-                w,
-                &[
-                    ("memory.max", "67108864"),
-                    ("memory.swap.max", "33554432"),
-                    ("memory.low", "33554432"),
-                    ("pids.max", "44"),
-                    ("cpu.max", "12500 50000"),
-                    ("cpuset.cpus", "0"),
-                    ("cpuset.mems", "0"),
-                ],
-            )?;
-            properties(
-                w,
-                &unit,
-                &[
-                    ("MemoryMax", "67108864"),
-                    ("MemorySwapMax", "33554432"),
-                    ("MemoryLow", "33554432"),
-                    ("TasksMax", "44"),
-                    ("CPUQuotaPerSecUSec", "250ms"),
-                    ("AllowedCPUs", "0"),
-                    ("AllowedMemoryNodes", "0"),
-                ],
-            )?;
-            systemctl(&["daemon-reload"])?;
-            files(
-                w,
-                &[
-                    ("memory.max", "67108864"),
-                    ("pids.max", "44"),
-                    ("cpu.max", "12500 50000"),
-                ],
-            )
-        },
-        deadline: 120,
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.update-to-unlimited-v2",
-        clause: "reference 2.8.2: -1 is max",
-        needs: V2,
-        config: |s| {
-            limited(
-                s,
-                &json!({"memory": {"limit": 134_217_728}, "pids": {"limit": 77}}),
-            )
-        },
-        steps: &[
-            CREATE,
-            Step::Start,
-            Step::Update(&["--memory", "-1", "--pids-limit", "-1", "--cpu-quota", "-1"]),
-        ],
-        expect: |w| {
-            files(w, &[("memory.max", "max"), ("pids.max", "max")])?;
-            let unit = scope(w);
-            properties(
-                w,
-                &unit,
-                &[
-                    ("MemoryMax", "infinity"),
-                    ("TasksMax", "infinity"),
-                    ("CPUQuotaPerSecUSec", "infinity"),
-                ],
-            )
-        },
-        ..Case::RUN
-    },
-    Case {
-        id: "systemd.failed-update-changes-nothing",
-        clause: "reference: a failed update rolls back, at systemd too",
-        level: Level::Should,
-        needs: V2,
-        config: |s| limited(s, &json!({"pids": {"limit": 77}})),
-        steps: &[
-            CREATE,
-            Step::Start,
-            Step::Do(|w| {
-                let id = w.id.clone();
-                let json = r#"{"pids": {"limit": 33}, "unified": {"memory.oom.group": "7"}}"#;
-                let out = w.call(Call::new(&["update", "-r", "-", &id]).stdin(json))?;
-                w.is(!out.ok(), "an invalid value was accepted");
-                files(w, &[("pids.max", "77")])?;
-                let unit = scope(w);
-                properties(w, &unit, &[("TasksMax", "77")])
-            }),
-        ],
         ..Case::IDLE
     },
     Case {

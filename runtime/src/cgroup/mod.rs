@@ -47,7 +47,7 @@ pub use paths::{CgroupPaths, Dir, Hierarchy, PathProblem, resolve};
 pub use plan::{CgroupPlan, Phase, Policy, UsageCheck, Write, plan_cgroup, plan_writes};
 pub use update::{UpdatePlan, merge, plan_update};
 
-use self::systemd::{Manager, Unit};
+use self::systemd::{Manager, Unit, Weigher};
 use crate::cli::stats::Stats;
 use crate::error::{Doing, Error, Result};
 use std::os::fd::{AsFd, OwnedFd};
@@ -105,6 +105,14 @@ impl Cgroup {
     /// True when there is no cgroup at all.
     pub fn is_none(&self) -> bool {
         self.paths.dirs().is_empty()
+    }
+
+    /// Who weighs its io, as long as it exists.
+    pub fn weigher(&self) -> Weigher {
+        match self.paths.dir_of("io") {
+            Some(dir) if dir.path().join("io.bfq.weight").exists() => Weigher::Bfq,
+            _ => Weigher::Controller,
+        }
     }
 
     /// The v2 directory (hybrid hosts have one too) for CLONE_INTO_CGROUP.

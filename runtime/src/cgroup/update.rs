@@ -37,7 +37,9 @@ pub fn plan_update(
     let mut writes = plan::plan_writes(&steered(&merged, new), layout, place, problems);
     // What is asked for is written even when the record says that it is so already: somebody may have changed it
     // behind our back. What is not asked for is only written when it follows (swap = total - limit).
-    writes.retain(|w| asked.iter().any(|a| same_target(a, w)) || !before.contains(w));
+    let is_due = |w: &Write| asked.iter().any(|a| same_target(a, w)) || !before.contains(w);
+    let weighs_all = writes.iter().any(|w| weighs(w) == Some(Weighs::All) && is_due(w));
+    writes.retain(|w| is_due(w) || (weighs_all && weighs(w) == Some(Weighs::One)));
     UpdatePlan {
         usage_check: plan::plan_usage_check(&merged, layout),
         merged,
@@ -52,6 +54,23 @@ fn steered(merged: &Resources, new: &Resources) -> Resources {
         cpu.idle = new.cpu.as_ref().and_then(|c| c.idle);
     }
     out
+}
+
+/// Which devices a weight of io is for. bfq forgets those for single ones when it is told the one for all (`bfq_io_set_weight_legacy`,
+/// Linux 6.1), so they are written again with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weighs {
+    All,
+    One,
+}
+
+fn weighs(w: &Write) -> Option<Weighs> {
+    match w.file.as_str() {
+        "io.bfq.weight" if w.value.contains(':') => Some(Weighs::One),
+        "blkio.weight_device" => Some(Weighs::One),
+        "io.bfq.weight" | "blkio.weight" => Some(Weighs::All),
+        _ => None,
+    }
 }
 
 /// Files with a line for each device are the same target only for the same device.
@@ -232,6 +251,9 @@ fn lines_back(file: &str, value: &str, text: &str) -> Vec<String> {
         return text.lines().take(1).map(|l| l.trim().to_string()).collect();
     }
     let key = key_of(value);
+    if file == "io.bfq.weight" {
+        return weights_back(key, text);
+    }
     if let Some(line) = text.lines().find(|l| key_of(l) == key) {
         return vec![line.to_string()];
     }
@@ -239,9 +261,20 @@ fn lines_back(file: &str, value: &str, text: &str) -> Vec<String> {
         // Without a line there is no limit.
         "io.max" => format!("{key} rbps=max wbps=max riops=max wiops=max"),
         "rdma.max" => format!("{key} hca_handle=max hca_object=max"),
-        "io.bfq.weight" => format!("{key} default"),
         _ => format!("{key} 0"),
     }]
+}
+
+/// All weights of bfq, the one for all devices first, which the kernel shows with a word that it does not read.
+fn weights_back(key: &str, text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|l| l.strip_prefix("default ").unwrap_or(l).trim().to_string())
+        .collect();
+    if key.contains(':') && !text.lines().any(|l| key_of(l) == key) {
+        lines.push(format!("{key} default"));
+    }
+    lines
 }
 
 impl Cgroup {
@@ -303,7 +336,11 @@ impl Cgroup {
         let cpu = plan.merged.cpu.as_ref();
         let mut writes = plan.writes.clone();
         systemd::round_quota(&mut writes, cpu);
-        let lines: Vec<Line<'_>> = writes.iter().map(systemd::line_of).collect();
+        let weigher = self.weigher();
+        let lines: Vec<Line<'_>> = writes
+            .iter()
+            .filter_map(|w| systemd::line_of(w, weigher))
+            .collect();
         manager.set_properties(unit, &systemd::of_lines(&lines, version, cpu))?;
         let old: Vec<Line<'_>> = before.iter().flat_map(Before::as_lines).collect();
         let properties = systemd::of_lines(&old, version, cpu);
@@ -516,5 +553,36 @@ mod tests {
         ] {
             assert_eq!(lines_back(file, value, text), [back], "{file}");
         }
+        let text = "default 100\n8:0 50\n";
+        for (value, back) in [
+            ("321", &["100", "8:0 50"][..]),
+            ("8:0 7", &["100", "8:0 50"]),
+            ("8:16 7", &["100", "8:0 50", "8:16 default"]),
+        ] {
+            assert_eq!(lines_back("io.bfq.weight", value, text), back, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_new_weight_keeps_those_of_single_devices() {
+        let old = r#"{"blockIO":{"weight":100,"weightDevice":[{"major":8,"minor":0,"weight":50}]}}"#;
+        update(
+            old,
+            r#"{"blockIO":{"weight":500}}"#,
+            &["blkio.weight=500", "blkio.weight_device=8:0 50"],
+            &["io.bfq.weight=500", "io.bfq.weight=8:0 50"],
+        );
+        update(
+            old,
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":16,"weight":60}]}}"#,
+            &["blkio.weight_device=8:16 60"],
+            &["io.bfq.weight=8:16 60"],
+        );
+        update(
+            old,
+            r#"{"cpu":{"shares":2}}"#,
+            &["cpu.shares=2"],
+            &["cpu.weight=1"],
+        );
     }
 }

@@ -597,7 +597,7 @@ impl Parent<'_> {
     fn apply_late_limits(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.limited, true) {
             if let Some((unit, manager)) = &mut self.unit {
-                manager.set_properties(&unit.unit, &unit.late)?;
+                manager.set_properties(&unit.unit, &unit.last_properties(self.cgroup.weigher()))?;
             }
             self.cgroup
                 .apply_limits(&self.building.plan.cgroup, Limits::Late)?;

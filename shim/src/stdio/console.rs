@@ -49,7 +49,7 @@ impl Socket {
     pub async fn receive(&self, reactor: &Reactor) -> Result<OwnedFd> {
         let receive = async {
             let listener = reactor.watch(self.listener.as_fd())?;
-            let connection = listener.read_when_ready(|fd| sys::socket::accept(fd)).await?;
+            let connection = listener.read_when_ready(sys::socket::accept).await?;
             sys::fs::set_nonblocking(connection.as_fd(), true)?;
             let connection = reactor.watch(connection)?;
             let mut name = [0u8; 4096];

@@ -121,12 +121,13 @@ const OF_CGROUPS: [&str; 5] = ["cgroup", "cgroup2", "update", "events", "devices
 /// Of what needs no particular machine, a guest runs every so manieth case.
 const SAMPLE: usize = 10;
 
-/// Beginnings of the ids that the systemd guest runs: what systemd could undo, and weights without bfq.
-const OF_SYSTEMD: [&str; 6] = [
+/// Beginnings of the ids that the systemd guest runs: what systemd could undo, and weights where bfq is not loaded.
+const OF_SYSTEMD: [&str; 7] = [
     "rootless.",
     "devices.a",
     "cgroup2.controllers",
-    "cgroup2.io-",
+    "cgroup2.create-io",
+    "cgroup2.update-io",
     "cgroup2.pause",
     "cgroup2.delegation",
 ];

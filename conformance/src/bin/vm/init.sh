@@ -12,12 +12,15 @@ mount -t proc none /proc || fail "no /proc"
 mount -t sysfs none /sys || fail "no /sys"
 mount -t devtmpfs none /dev || fail "no /dev"
 
+guest=$(sed -n 's/.*brig\.guest=\([a-z0-9]*\).*/\1/p' /proc/cmdline)
+init=$(sed -n 's/.*brig\.init=\([a-z]*\).*/\1/p' /proc/cmdline)
+
 while read -r module; do
+    # Where it is not loaded yet, io has other weights. Debian loads it by itself when a disk asks for it.
+    [ "$init/$module" != systemd/bfq.ko ] || continue
     insmod "/modules/$module" || fail "$module"
 done </modules/order
 
-guest=$(sed -n 's/.*brig\.guest=\([a-z0-9]*\).*/\1/p' /proc/cmdline)
-init=$(sed -n 's/.*brig\.init=\([a-z]*\).*/\1/p' /proc/cmdline)
 [ -b /dev/vda ] || fail "no disk"
 
 mkdir -p /new

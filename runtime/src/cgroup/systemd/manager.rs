@@ -288,6 +288,7 @@ fn explain(failure: Failure, bus: Bus, whom: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::systemd::IoWeights;
     use crate::dbus::peer::{reply, signal};
     use crate::dbus::{Peer, test_peer};
 
@@ -360,6 +361,7 @@ mod tests {
             },
             properties: vec![Property::new("Delegate", Value::Bool(true))],
             late: Vec::new(),
+            io_weights: IoWeights::default(),
         }
     }
 

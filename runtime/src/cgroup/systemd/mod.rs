@@ -9,7 +9,7 @@
 //! (the record is saved: unit and paths)
 //! Manager::begin(pid)                         StartTransientUnit goes out; the child goes on with its mounts
 //! Manager::finish                             the job is over: the child is in the scope
-//! Manager::set_properties                     the limits of memory and pids, before they are written
+//! Manager::set_properties                     the limits of memory and pids, before they are written, and weights of io
 //! ```
 //!
 //! Devices: on v2 systemd is told nothing about them; docs/decisions/0009-units-of-systemd.md says why.
@@ -23,8 +23,9 @@ mod property;
 pub use bus::{check_booted, probe_bus};
 pub use manager::Manager;
 pub use name::{NameProblem, UnitName, is_slice};
-pub use property::{Line, Property, line_of, of_lines, round_quota};
+pub use property::{Line, Property, Weigher, line_of, of_lines, round_quota};
 
+use self::property::is_io_weight;
 use super::device::DevicePolicy;
 use super::hierarchy::Layout;
 use super::plan::{Phase, Write};
@@ -84,6 +85,29 @@ pub struct UnitPlan {
     pub properties: Vec<Property>,
     /// Limits that come when the set-up is over, for the reason of [`Phase::Late`].
     pub late: Vec<Property>,
+    /// Weights of io; whose they are is not known before the cgroup is there.
+    pub io_weights: IoWeights,
+}
+
+/// Weights of io for either weigher. bfq may be a module, so only a cgroup with the io controller shows whether the kernel has it,
+/// and before the unit there may be none.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct IoWeights {
+    /// For [`Weigher::Controller`].
+    pub controller: Vec<Property>,
+    /// For [`Weigher::Bfq`].
+    pub bfq: Vec<Property>,
+}
+
+impl UnitPlan {
+    /// What systemd is told when the set-up is over.
+    pub fn last_properties(&self, weigher: Weigher) -> Vec<Property> {
+        let weights = match weigher {
+            Weigher::Controller => &self.io_weights.controller,
+            Weigher::Bfq => &self.io_weights.bfq,
+        };
+        self.late.iter().chain(weights).cloned().collect()
+    }
 }
 
 /// The names in `linux.cgroupsPath`, or the default ones.
@@ -113,11 +137,13 @@ pub fn plan_unit(
         properties.extend(property::of_devices(devices));
     }
     let cpu = cpu_of(config);
-    let of = |phase: Phase| {
-        let lines: Vec<Line<'_>> = writes.iter().filter(|w| w.phase == phase).map(line_of).collect();
+    let of = |weigher: Weigher, is_meant: &dyn Fn(&Write) -> bool| {
+        let meant = writes.iter().filter(|w| is_meant(w));
+        let lines: Vec<Line<'_>> = meant.filter_map(|w| line_of(w, weigher)).collect();
         of_lines(&lines, facts.version, cpu)
     };
-    properties.extend(of(Phase::Early));
+    let of_phase = |phase: Phase| of(Weigher::Controller, &|w| w.phase == phase && !is_io_weight(w));
+    properties.extend(of_phase(Phase::Early));
     properties.extend(annotation::properties(&config.annotations, problems));
     UnitPlan {
         unit: Unit {
@@ -125,7 +151,11 @@ pub fn plan_unit(
             bus: facts.bus,
         },
         properties,
-        late: of(Phase::Late),
+        late: of_phase(Phase::Late),
+        io_weights: IoWeights {
+            controller: of(Weigher::Controller, &is_io_weight),
+            bfq: of(Weigher::Bfq, &is_io_weight),
+        },
     }
 }
 
@@ -229,6 +259,21 @@ mod tests {
         );
         let places: Vec<&str> = problems.iter().map(|p| p.place.as_str()).collect();
         assert_eq!(places, ["/annotations/org.systemd.property.Bad"]);
+    }
+
+    #[test]
+    fn weights_of_io_for_either_weigher() {
+        let json = r#"{"linux":{"resources":{"blockIO":{"weight":100,
+            "weightDevice":[{"major":8,"minor":0,"weight":50}]}}}}"#;
+        let (plan, _) = plan(json, &host(Bus::System, ""), &fixture::unified(&["io"]));
+        let unit = plan.unit.unwrap();
+        let shown = |weigher| shown(&unit.last_properties(weigher));
+        assert_eq!(
+            shown(Weigher::Bfq),
+            ["IOWeight=100", "IODeviceWeight=[('/dev/block/8:0', 50)]"]
+        );
+        assert_eq!(shown(Weigher::Controller), ["IOWeight=910"]);
+        assert!(!self::shown(&unit.properties).iter().any(|p| p.starts_with("IOW")));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Writes of cgroupfs as properties of a unit: what systemd is told, so that it does not undo it when it applies its own view.
 //!
 //! Pure: no system calls. Everything is written to cgroupfs as well, so a value that systemd has no property for (huge pages,
-//! rdma, bursts, single devices) is simply left out here.
+//! rdma, bursts) is simply left out here. So are the ceilings of single disks (`io.max`): systemd writes no line about a disk
+//! that it was told nothing about, and takes a device-mapper disk for the one below it, which nobody asked to throttle.
 
 use crate::cgroup::device::{Access, DevicePolicy, DeviceType, Node, Verdict};
 use crate::cgroup::plan::Write;
@@ -66,12 +67,28 @@ mod since {
 /// A file of the container's cgroup and a line for it.
 pub type Line<'a> = (&'a str, &'a str);
 
-/// File and value of a write; of the two spellings of an io weight that for kernels without BFQ, which is systemd's too.
-pub fn line_of(write: &Write) -> Line<'_> {
-    match &write.otherwise {
-        Some((file, value)) if write.file == "io.bfq.weight" => (file, value),
-        _ => (&write.file, &write.value),
+/// Who weighs the io of a v2 cgroup: the kernel has a file for each, and what config.json says is written to bfq's where that
+/// is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weigher {
+    /// The io controller itself: `io.weight`.
+    Controller,
+    /// The scheduler: `io.bfq.weight`.
+    Bfq,
+}
+
+/// Whether the write is a weight of io, which means different things to systemd, depending on the weigher.
+pub fn is_io_weight(write: &Write) -> bool {
+    matches!(write.file.as_str(), "io.weight" | "io.bfq.weight")
+}
+
+/// File and value of a write; of the two spellings of an io weight the weigher's, which may have none.
+pub fn line_of(write: &Write, weigher: Weigher) -> Option<Line<'_>> {
+    if write.file == "io.bfq.weight" && weigher == Weigher::Controller {
+        let (file, value) = write.otherwise.as_ref()?;
+        return Some((file, value));
     }
+    Some((&write.file, &write.value))
 }
 
 /// What the writes mean to systemd of this version. `cpu` is all that is known of the container's CPU limits: v1 has quota and
@@ -96,6 +113,7 @@ pub fn of_lines(lines: &[Line<'_>], version: u32, cpu: Option<&Cpu>) -> Vec<Prop
                 let weight = value.strip_prefix("default").unwrap_or(value).trim();
                 out.extend(weight.parse().ok().map(|n| Property::number("IOWeight", n)));
             }
+            "io.bfq.weight" => bfq_weight(value, &mut out),
             other => out.extend(plain(other, value, version)),
         }
     }
@@ -126,6 +144,32 @@ fn plain(file: &str, value: &str, version: u32) -> Option<Property> {
     };
     let number = limit(value).filter(|n| *n >= smallest && version >= version_needed)?;
     Some(Property::number(name, number))
+}
+
+/// A weight for all devices, or that of one (`8:0 50`). systemd has to know those of single ones: it writes the one for all at
+/// every daemon-reload, and the kernel forgets the others then.
+fn bfq_weight(value: &str, out: &mut Vec<Property>) {
+    let of_devices = |list| Property::new("IODeviceWeight", Value::Array("(st)".into(), list));
+    let number = |text: &str| text.parse().ok().and_then(io_weight_of_bfq);
+    match value.split_once(' ') {
+        None => out.extend(number(value).map(|n| Property::number("IOWeight", n))),
+        // The list can be added to, and be emptied; a rollback names all that are to be in it.
+        Some((_, "default")) => out.insert(0, of_devices(Vec::new())),
+        Some((device, weight)) => out.extend(number(weight).map(|n| {
+            let path = Value::Text(format!("/dev/block/{device}"));
+            of_devices(vec![Value::Struct(vec![path, Value::Uint64(n)])])
+        })),
+    }
+}
+
+/// The IOWeight that systemd turns into this weight (1 to 1000) when it writes `io.bfq.weight`: it leaves those up to the default
+/// as they are, and flattens 100 to 10000 into 100 to 1000 (BFQ_WEIGHT, seen in 252).
+fn io_weight_of_bfq(weight: u64) -> Option<u64> {
+    match weight {
+        1..=100 => Some(weight),
+        101..=1000 => Some(100 + (weight - 100) * 11),
+        _ => None,
+    }
 }
 
 fn limit(text: &str) -> Option<u64> {
@@ -200,6 +244,8 @@ pub fn round_quota(writes: &mut [Write], cpu: Option<&Cpu>) {
         .unwrap_or(DEFAULT_PERIOD);
     for write in writes.iter_mut().filter(|w| w.controller == "cpu") {
         match (write.file.as_str(), write.value.split_once(' ')) {
+            // What has no limit gets systemd's period for it, whatever is asked for.
+            ("cpu.max", Some(("max", _))) => write.value = format!("max {DEFAULT_PERIOD}"),
             ("cpu.max", Some((quota, period))) => {
                 if let (Ok(quota), Ok(period)) = (quota.parse(), period.parse()) {
                     write.value = format!("{} {period}", rounded(quota, period));
@@ -340,6 +386,17 @@ mod tests {
             (("io.weight", "910"), 252, &["IOWeight=910"]),
             (("io.weight", "default 50"), 252, &["IOWeight=50"]),
             (("io.weight", "8:0 50"), 252, &[]),
+            (("io.bfq.weight", "1"), 252, &["IOWeight=1"]),
+            (("io.bfq.weight", "100"), 252, &["IOWeight=100"]),
+            (("io.bfq.weight", "101"), 252, &["IOWeight=111"]),
+            (("io.bfq.weight", "1000"), 252, &["IOWeight=10000"]),
+            (("io.bfq.weight", "1001"), 252, &[]),
+            (
+                ("io.bfq.weight", "8:0 432"),
+                252,
+                &["IODeviceWeight=[('/dev/block/8:0', 3752)]"],
+            ),
+            (("io.bfq.weight", "8:0 default"), 252, &["IODeviceWeight=[]"]),
             (("io.max", "8:0 rbps=1"), 252, &[]),
             (("hugetlb.2MB.max", "0"), 252, &[]),
         ] {
@@ -412,7 +469,7 @@ mod tests {
             ("cpu", "cpu.max", "12345 100000", None, "13000 100000"),
             ("cpu", "cpu.max", "13000 100000", None, "13000 100000"),
             ("cpu", "cpu.max", "1000 1000000", None, "10000 1000000"),
-            ("cpu", "cpu.max", "max 100000", None, "max 100000"),
+            ("cpu", "cpu.max", "max 50000", None, "max 100000"),
             ("unified", "cpu.max", "12345 100000", None, "12345 100000"),
             ("cpu", "cpu.cfs_quota_us", "12345", None, "13000"),
             ("cpu", "cpu.cfs_quota_us", "1234", Some(10_000), "1300"),
@@ -436,10 +493,36 @@ mod tests {
     }
 
     #[test]
-    fn the_weight_for_bfq_is_left_to_the_kernel() {
+    fn a_weight_of_io_is_told_as_the_weigher_has_it() {
         let mut w = write("io", "io.bfq.weight", "100");
         w.otherwise = Some(("io.weight".into(), "910".into()));
-        assert_eq!(line_of(&w), ("io.weight", "910"));
+        assert_eq!(line_of(&w, Weigher::Controller), Some(("io.weight", "910")));
+        assert_eq!(line_of(&w, Weigher::Bfq), Some(("io.bfq.weight", "100")));
+        w.otherwise = None;
+        assert_eq!(line_of(&w, Weigher::Controller), None);
+    }
+
+    /// As systemd 252 has it; whoever tells it what we tell it gets bfq's weight back.
+    #[test]
+    fn systemd_turns_the_weight_back() {
+        for weight in 1..=1000 {
+            let told = io_weight_of_bfq(weight).unwrap();
+            let written = match told {
+                ..=100 => told,
+                _ => 100 + (told - 100) * 900 / 9900,
+            };
+            assert_eq!(written, weight);
+        }
+        assert_eq!(io_weight_of_bfq(0), None);
+    }
+
+    #[test]
+    fn a_list_of_devices_is_emptied_before_it_is_filled() {
+        let lines = [("io.bfq.weight", "8:0 50"), ("io.bfq.weight", "8:16 default")];
+        assert_eq!(
+            of(&lines, 252),
+            ["IODeviceWeight=[]", "IODeviceWeight=[('/dev/block/8:0', 50)]"]
+        );
     }
 
     #[test]

@@ -370,4 +370,23 @@ mod tests {
         let refusal = parse([OsString::from_vec(vec![b'-', 0xff])]).unwrap_err();
         assert_eq!(refusal.text, r#"argument "-\xFF" is not UTF-8"#);
     }
+
+    /// docs/man is written by hand: it has the flags of the usage in the same order, and no others.
+    #[test]
+    fn the_manual_page_has_the_flags_of_the_usage() {
+        let page = include_str!("../../../../docs/man/containerd-shim-runb-v2.8");
+        let flags_of = |line: &str| -> Vec<String> {
+            let words = line.split([' ', ','].as_slice());
+            words.filter(|w| w.starts_with('-')).map(str::to_owned).collect()
+        };
+        let usage = USAGE.lines().filter(|l| l.starts_with("  -"));
+        // Only the column of the flags: the sentence beside them may have a dash, too.
+        let usage: Vec<_> = usage.flat_map(|l| flags_of(&l[..l.len().min(20)])).collect();
+        let page = page.lines().filter(|l| l.starts_with(r"\fB\-"));
+        let page: Vec<_> = page
+            .flat_map(|l| flags_of(&l.replace(r"\fB", "").replace(r"\fR", "").replace(r"\-", "-")))
+            .collect();
+        assert_eq!(page, usage);
+        assert!(usage.len() > 10, "{usage:?}");
+    }
 }

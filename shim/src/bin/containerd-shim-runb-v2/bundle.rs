@@ -11,10 +11,12 @@
 
 use crate::options::{self, Options};
 use crate::ttrpc::status::{Error, Result};
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const OPTIONS: &str = "options.json";
 const RUNTIME: &str = "runtime";
@@ -45,6 +47,14 @@ pub fn read_options(bundle: &Path) -> Result<Option<Options>> {
 /// Leaves `address`.
 pub fn write_address(bundle: &Path, address: &str) -> Result<()> {
     write(bundle, ADDRESS, address.as_bytes())
+}
+
+/// The socket that `address` names, when it names one.
+pub fn read_address(bundle: &Path) -> Result<Option<PathBuf>> {
+    let address = read(bundle, ADDRESS)?.unwrap_or_default();
+    let path = address.strip_prefix(b"unix://").unwrap_or_default();
+    let path = Path::new(OsStr::from_bytes(path));
+    Ok(path.is_absolute().then(|| path.to_owned()))
 }
 
 fn write(bundle: &Path, name: &str, content: &[u8]) -> Result<()> {
@@ -80,7 +90,6 @@ fn read(bundle: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
     struct Bundle(PathBuf);
 
@@ -148,9 +157,14 @@ mod tests {
     #[test]
     fn the_address() {
         let bundle = Bundle::new("address");
-        fs::write(bundle.0.join("address"), "").unwrap();
+        assert_eq!(read_address(&bundle.0), Ok(None));
+        for none in ["", "unix://", "unix://s", "vsock://2:1024"] {
+            fs::write(bundle.0.join("address"), none).unwrap();
+            assert_eq!(read_address(&bundle.0), Ok(None), "{none}");
+        }
         write_address(&bundle.0, "unix:///s").unwrap();
         assert_eq!(fs::read(bundle.0.join("address")).unwrap(), b"unix:///s");
+        assert_eq!(read_address(&bundle.0), Ok(Some(PathBuf::from("/s"))));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use shim::signals::Signals;
 use crate::args::Args;
 use crate::bundle;
 use crate::service;
+use crate::start;
 use crate::ttrpc::status::{Error, Result};
 
 /// containerd gives five seconds for all.
@@ -31,6 +32,10 @@ pub fn run(args: &Args) -> Result<()> {
     let pid = pid.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let reactor = Reactor::new()?;
     let (loop_of_task, id, namespace) = (reactor.clone(), args.id.clone(), args.namespace.clone());
+    // Best effort: it is in nobody's way.
+    if let Ok(Some(socket)) = bundle::read_address(&bundle) {
+        let _ = start::remove_if_dead(&socket);
+    }
     reactor.run(async move { clean(loop_of_task, bundle, &id, &namespace).await })??;
     let answer = service::deleted(
         pid,
@@ -74,7 +79,11 @@ async fn clean(reactor: Reactor, bundle: PathBuf, id: &str, namespace: &str) -> 
         criu: options.criu_path.clone(),
     };
     let limit = Some(Instant::now() + PATIENCE);
-    let deleted = runtime.delete(&on, id, true, limit).await;
+    let deleted = match runtime.is_there() {
+        true => runtime.delete(&on, id, true, limit).await,
+        // Nothing was made with it, or it has been uninstalled: there is nothing to do with it in any case.
+        false => Ok(()),
+    };
     let rootfs = bundle.join("rootfs");
     let unmount = move || shim::mount::unmount_all(&rootfs).map_err(|e| e.to_string());
     let unmounted = on.children.fork(&on.reactor, limit, unmount).await;

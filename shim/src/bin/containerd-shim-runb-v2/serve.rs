@@ -30,6 +30,10 @@ pub const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
 /// How long the last answers may take to be written.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// A shim without containers to which nobody is connected is not needed. Its caller died before it had said where it is, or its
+/// containerd is gone for good; one that comes back needs less.
+const UNWANTED: Duration = Duration::from_secs(60);
+
 /// Serves until it is told to stop, then removes the socket.
 pub fn run(args: &Args) -> Result<()> {
     if !sys::fs::is_inherited(LISTENER) {
@@ -62,14 +66,19 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
     sys::fs::set_nonblocking(listener.as_fd(), true)?;
     let listener = reactor.watch(listener)?;
     let unsent = Rc::<Count>::default();
-    let acceptor = server::serve(
+    let connections = Rc::<Count>::default();
+    let counts = server::Counts {
+        unsent: Rc::clone(&unsent),
+        connections: Rc::clone(&connections),
+    };
+    reactor.spawn(server::serve(
         reactor.clone(),
         listener,
         Rc::clone(&task),
-        Rc::clone(&unsent),
+        counts,
         Rc::clone(&log),
-    );
-    reactor.spawn(acceptor);
+    ));
+    reactor.spawn(end_when_unwanted(reactor.clone(), Rc::clone(&task), connections));
 
     let ended = {
         let (stopped, signalled) = (
@@ -87,6 +96,16 @@ async fn serve(reactor: Reactor, listener: OwnedFd, args: Args) -> Result<()> {
     // Whoever does not read its answer has gone.
     let _ = reactor.within(Some(until), unsent.zero()).await;
     ended
+}
+
+async fn end_when_unwanted(reactor: Reactor, task: Rc<Task>, connections: Rc<Count>) {
+    loop {
+        connections.zero().await;
+        reactor.sleep(UNWANTED).await;
+        if connections.value() == 0 && task.is_empty() {
+            task.stop.set(());
+        }
+    }
 }
 
 /// SIGTERM and SIGINT end the server; its containers go on, as those of containerd's own shim do.

@@ -97,7 +97,8 @@ impl Task {
         text
     }
 
-    fn is_empty(&self) -> bool {
+    /// No container, and none on its way.
+    pub fn is_empty(&self) -> bool {
         self.containers.borrow().is_empty() && self.creating.borrow().is_empty()
     }
 

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
     let socket = identity.socket(caller.socket_dir())?;
     let address = socket.address();
     if let Found::Fresh(listener) = listen(socket.path())? {
-        if let Err(e) = bring_up(args, &caller, socket.path(), listener) {
+        bring_up(args, &caller, socket.path(), listener).inspect_err(|_| {
             // Nobody listens to it: the next one must not find it.
             let _ = std::fs::remove_file(socket.path());
-            return Err(e);
-        }
+        })?;
     }
     bundle::write_address(&bundle, &address)?;
     let json = matches!(caller, Caller::Legacy(_)) && std::env::var(ANSWER).is_ok_and(|v| v == "json");
@@ -87,8 +87,7 @@ fn listen(path: &Path) -> Result<Found> {
     let doing = |e: sys::Error| Error::from(e).doing("failed to make the socket");
     let dir = path.parent().unwrap_or(Path::new("/"));
     make_dir(dir)?;
-    let lock = sys::fs::open(dir, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(doing)?;
-    enter(&lock)?;
+    let _lock = enter(dir).map_err(|e| e.doing("failed to make the socket"))?;
     match sys::socket::listen(path, Kind::Stream) {
         Err(e) if e.is(libc::EADDRINUSE) => {}
         made => return private(path, made.map_err(doing)?),
@@ -121,16 +120,28 @@ fn make_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// Locks the directory until this process ends.
-fn enter(dir: &OwnedFd) -> Result<()> {
+/// Locks the directory as long as what is returned is held.
+fn enter(dir: &Path) -> Result<OwnedFd> {
+    let dir = sys::fs::open(dir, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
     let until = Instant::now() + PATIENCE;
     loop {
         match sys::fs::flock(dir.as_fd(), libc::LOCK_EX | libc::LOCK_NB) {
             Err(e) if e.is(libc::EWOULDBLOCK) && Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            locked => return Ok(locked?),
+            locked => return Ok(locked.map(|()| dir)?),
         }
+    }
+}
+
+/// Removes a socket that a killed shim has left. Pods do not come again, so no later `start` would.
+pub fn remove_if_dead(path: &Path) -> Result<()> {
+    let _lock = enter(path.parent().unwrap_or(Path::new("/")))?;
+    // Connecting to a file that is no socket is refused, too.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    match sys::socket::connect(path, Kind::Stream, Duration::from_millis(100)) {
+        Err(e) if e.is(libc::ECONNREFUSED) && is_socket => Ok(std::fs::remove_file(path)?),
+        _ => Ok(()),
     }
 }
 
@@ -214,4 +225,30 @@ fn enter_cgroup(pid: i32, path: &str) -> Result<()> {
         sys::fs::write_once(file.as_fd(), pid.to_string().as_bytes())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_socket_is_removed() {
+        let dir = std::env::temp_dir().join(format!("shim-socket-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (socket, file) = (dir.join("socket"), dir.join("file"));
+        let Ok(Found::Fresh(listener)) = listen(&socket) else {
+            panic!("nobody has it");
+        };
+        remove_if_dead(&socket).unwrap();
+        assert!(socket.exists(), "somebody listens");
+        assert!(matches!(listen(&socket), Ok(Found::Served)));
+        drop(listener);
+        remove_if_dead(&socket).unwrap();
+        assert!(!socket.exists(), "nobody does");
+        remove_if_dead(&socket).unwrap();
+        std::fs::write(&file, "").unwrap();
+        remove_if_dead(&file).unwrap();
+        assert!(file.exists(), "not a socket");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use shim::reactor::{Either, Reactor, Source, either};
-use shim::sync::{Count, Once, Queue};
+use shim::sync::{Count, Held, Once, Queue};
 
 use super::frame::{self, Decoder, Incoming, Kind};
 use super::status::{Error, Result};
@@ -37,12 +37,21 @@ pub trait Service {
     async fn answer(self: Rc<Self>, call: Call) -> Result<Vec<u8>>;
 }
 
+/// What the server counts.
+#[derive(Debug)]
+pub struct Counts {
+    /// Answers of all connections that have not been written.
+    pub unsent: Rc<Count>,
+    /// Open connections.
+    pub connections: Rc<Count>,
+}
+
 /// Accepts connections for ever. Those of other users are closed: the socket's directory is private, but may have been opened.
 pub async fn serve<S: Service + 'static>(
     reactor: Reactor,
     listener: Source<OwnedFd>,
     service: Rc<S>,
-    unsent: Rc<Count>,
+    counts: Counts,
     log: Rc<Log>,
 ) {
     loop {
@@ -54,7 +63,8 @@ pub async fn serve<S: Service + 'static>(
                     stream,
                     answers: Queue::default(),
                     closed: Rc::default(),
-                    unsent: Rc::clone(&unsent),
+                    unsent: Rc::clone(&counts.unsent),
+                    _open: counts.connections.hold(),
                 };
                 reactor.spawn(Rc::new(connection).attend(Rc::clone(&service)));
             }
@@ -69,7 +79,7 @@ pub async fn serve<S: Service + 'static>(
 }
 
 async fn accept(reactor: &Reactor, listener: &Source<OwnedFd>) -> sys::Result<Option<Source<OwnedFd>>> {
-    let connection = listener.read_when_ready(|fd| sys::socket::accept(fd)).await?;
+    let connection = listener.read_when_ready(sys::socket::accept).await?;
     let (_, uid, gid) = sys::socket::peer(connection.as_fd())?;
     if (uid, gid) != sys::process::effective_ids() {
         return Ok(None);
@@ -81,10 +91,10 @@ async fn accept(reactor: &Reactor, listener: &Source<OwnedFd>) -> sys::Result<Op
 struct Connection {
     reactor: Reactor,
     stream: Source<OwnedFd>,
-    answers: Queue<(Vec<u8>, shim::sync::Held)>,
+    answers: Queue<(Vec<u8>, Held)>,
     closed: Rc<Once<()>>,
-    /// Answers of all connections that have not been written.
     unsent: Rc<Count>,
+    _open: Held,
 }
 
 impl Connection {
