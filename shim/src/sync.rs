@@ -3,7 +3,7 @@
 //! May not: be used across threads; there is one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -11,14 +11,14 @@ use std::task::{Poll, Waker};
 #[derive(Debug)]
 pub struct Once<T> {
     value: RefCell<Option<T>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Waiting,
 }
 
 impl<T> Default for Once<T> {
     fn default() -> Once<T> {
         Once {
             value: RefCell::new(None),
-            waiting: RefCell::default(),
+            waiting: Waiting::default(),
         }
     }
 }
@@ -30,7 +30,7 @@ impl<T: Clone> Once<T> {
             return;
         }
         *self.value.borrow_mut() = Some(value);
-        wake_all(&self.waiting);
+        self.waiting.wake_all();
     }
 
     /// What it is, when it is set.
@@ -45,10 +45,11 @@ impl<T: Clone> Once<T> {
 
     /// Waits until it is set.
     pub async fn wait(&self) -> T {
+        let mut place = self.waiting.place();
         std::future::poll_fn(|context| match self.get() {
             Some(value) => Poll::Ready(value),
             None => {
-                enlist(&self.waiting, context.waker());
+                place.take(context.waker());
                 Poll::Pending
             }
         })
@@ -56,23 +57,52 @@ impl<T: Clone> Once<T> {
     }
 }
 
-fn enlist(waiting: &RefCell<Vec<Waker>>, waker: &Waker) {
-    let mut waiting = waiting.borrow_mut();
-    if !waiting.iter().any(|w| w.will_wake(waker)) {
-        waiting.push(waker.clone());
+/// Who is to be woken.
+#[derive(Debug, Default)]
+struct Waiting {
+    next: Cell<u64>,
+    wakers: RefCell<BTreeMap<u64, Waker>>,
+}
+
+impl Waiting {
+    /// A place in it, for one wait. Not yet taken.
+    fn place(&self) -> Place<'_> {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        Place { of: self, number }
+    }
+
+    fn wake_all(&self) {
+        let woken = std::mem::take(&mut *self.wakers.borrow_mut());
+        woken.into_values().for_each(Waker::wake);
     }
 }
 
-fn wake_all(waiting: &RefCell<Vec<Waker>>) {
-    let woken = std::mem::take(&mut *waiting.borrow_mut());
-    woken.into_iter().for_each(Waker::wake);
+/// A wait's place, given back when the wait ends, however it ends: most of those for the end of a connection end because
+/// something else came first, and the connection to containerd lasts as long as we do.
+struct Place<'a> {
+    of: &'a Waiting,
+    number: u64,
+}
+
+impl Place<'_> {
+    /// Each poll brings another waker of the same task, so comparing them would keep all of them.
+    fn take(&mut self, waker: &Waker) {
+        self.of.wakers.borrow_mut().insert(self.number, waker.clone());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.of.wakers.borrow_mut().remove(&self.number);
+    }
 }
 
 /// A number that tasks can wait to see at zero.
 #[derive(Debug, Default)]
 pub struct Count {
     value: Cell<usize>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Waiting,
 }
 
 impl Count {
@@ -89,11 +119,12 @@ impl Count {
 
     /// Until none is held.
     pub async fn zero(&self) {
+        let mut place = self.waiting.place();
         std::future::poll_fn(|context| {
             if self.value.get() == 0 {
                 return Poll::Ready(());
             }
-            enlist(&self.waiting, context.waker());
+            place.take(context.waker());
             Poll::Pending
         })
         .await
@@ -108,7 +139,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.value.set(self.0.value.get() - 1);
         if self.0.value.get() == 0 {
-            wake_all(&self.0.waiting);
+            self.0.waiting.wake_all();
         }
     }
 }
@@ -180,14 +211,14 @@ impl Drop for Turn {
 #[derive(Debug)]
 pub struct Queue<T> {
     items: RefCell<VecDeque<T>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: Waiting,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
         Queue {
             items: RefCell::default(),
-            waiting: RefCell::default(),
+            waiting: Waiting::default(),
         }
     }
 }
@@ -196,13 +227,13 @@ impl<T> Queue<T> {
     /// Adds one at the end.
     pub fn push(&self, item: T) {
         self.items.borrow_mut().push_back(item);
-        wake_all(&self.waiting);
+        self.waiting.wake_all();
     }
 
     /// Puts one back at the front.
     pub fn put_back(&self, item: T) {
         self.items.borrow_mut().push_front(item);
-        wake_all(&self.waiting);
+        self.waiting.wake_all();
     }
 
     /// The next one, when there is one.
@@ -218,10 +249,11 @@ impl<T> Queue<T> {
 
     /// Waits for the next one.
     pub async fn next(&self) -> T {
+        let mut place = self.waiting.place();
         std::future::poll_fn(|context| match self.take() {
             Some(item) => Poll::Ready(item),
             None => {
-                enlist(&self.waiting, context.waker());
+                place.take(context.waker());
                 Poll::Pending
             }
         })
@@ -236,5 +268,37 @@ impl<T> Queue<T> {
     /// Looks at the last one.
     pub fn last_is(&self, test: impl FnOnce(&T) -> bool) -> bool {
         self.items.borrow().back().is_some_and(test)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_wait_leaves_nothing_behind() {
+        let once = Once::<()>::default();
+        let queue = Queue::<u8>::default();
+        for _ in 0..3 {
+            let (mut end, mut next) = (pin!(once.wait()), pin!(queue.next()));
+            for _ in 0..2 {
+                // As the loop does it: another waker each time.
+                let waker = Waker::from(std::sync::Arc::new(Nobody));
+                assert!(end.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            assert_eq!(once.waiting.wakers.borrow().len(), 1);
+        }
+        assert!(once.waiting.wakers.borrow().is_empty() && queue.waiting.wakers.borrow().is_empty());
     }
 }

@@ -50,6 +50,7 @@ impl Contest<'_> {
         Ok(Table {
             title: self.title,
             rows: rows.collect(),
+            gauge: None,
         })
     }
 }

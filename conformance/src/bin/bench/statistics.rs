@@ -35,10 +35,12 @@ impl Times {
     }
 }
 
-/// All times of one contest; the floor comes first.
+/// All times of one contest; what the others are compared with comes first: the floor, or another program.
 pub struct Table {
     pub title: String,
     pub rows: Vec<(String, Times)>,
+    /// What tells how quiet the machine was, where the first row has a spread of its own.
+    pub gauge: Option<Times>,
 }
 
 impl Table {
@@ -65,7 +67,7 @@ impl Table {
                 ratio(times.percentile(10), floor.percentile(10)),
             );
         }
-        let noisy = floor.is_noisy();
+        let noisy = self.gauge.as_ref().unwrap_or(floor).is_noisy();
         if noisy {
             println!("  too noisy, no verdict");
         }

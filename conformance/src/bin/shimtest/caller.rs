@@ -110,6 +110,11 @@ impl<'a> Call<'a> {
 
     /// Runs `start` or `delete`.
     pub fn run(&self, action: &str) -> Result<Answer, String> {
+        run(&mut self.command(action), &self.stdin)
+    }
+
+    /// The command, not yet started.
+    pub fn command(&self, action: &str) -> Command {
         let mut command = surrounded(self.program, &self.scene.dir);
         command
             .args(["-namespace", &self.scene.namespace, "-address", &self.addresses.0])
@@ -122,7 +127,7 @@ impl<'a> Call<'a> {
             .env("NAMESPACE", &self.scene.namespace)
             .env("MAX_SHIM_VERSION", "2")
             .env("GOMAXPROCS", "2");
-        run(&mut command, &self.stdin)
+        command
     }
 }
 

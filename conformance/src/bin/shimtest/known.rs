@@ -23,7 +23,7 @@ pub fn of(version: &str) -> Known {
 const NO_BOOTSTRAP: &str = "BootstrapParams came with 2.3";
 const NO_INFO: &str = "-info came with 2.0";
 
-const GO_1_6: [(&str, &str); 13] = [
+const GO_1_6: [(&str, &str); 14] = [
     ("start.bootstrap", NO_BOOTSTRAP),
     ("start.bootstrap-socket-dir", NO_BOOTSTRAP),
     ("start.bootstrap-again", NO_BOOTSTRAP),
@@ -36,5 +36,6 @@ const GO_1_6: [(&str, &str); 13] = [
     ("cli.delete-of-nothing", "wants the file runtime"),
     ("wire.both-versions", "speaks version 2 alone"),
     ("life.generic-options", "takes its own options alone"),
+    ("memory.idle", "13 MiB resident, most of it Go's runtime"),
     ("io.stdout-alone", "opens stderr also where there is none"),
 ];

@@ -10,7 +10,13 @@ mod caller;
 mod cases;
 mod daemon;
 mod known;
+mod measure;
+mod memory;
 mod scene;
+mod soak;
+
+#[path = "../bench/statistics.rs"]
+mod statistics;
 
 #[path = "../engines/command.rs"]
 mod command;
@@ -33,6 +39,10 @@ const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --repeat N      each case N times
   --verbose       for each failed case the shim's log and the events
   --list          print the names of the cases
+  --measure       instead of the cases: times and memory beside another shim's
+  --rounds N      how often each is measured (default 50)
+  --soak          instead of the cases: very many execs in one shim, which must not grow
+  --execs N       how many (default 20000)
 Needs root and a static busybox. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -46,6 +56,10 @@ struct Arguments {
     repeat: usize,
     verbose: bool,
     list: bool,
+    measure: bool,
+    rounds: usize,
+    soak: bool,
+    execs: usize,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
 }
@@ -53,6 +67,8 @@ struct Arguments {
 fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         repeat: 1,
+        rounds: 50,
+        execs: 20_000,
         ..Arguments::default()
     };
     while let Some(word) = words.next() {
@@ -63,7 +79,11 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--other" => arguments.other = Some(value()?.into()),
             "--cgroups" if value()? == "v2" => arguments.with_cgroup2 = true,
             "--filter" => arguments.filters.push(value()?),
-            "--repeat" => arguments.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
+            "--repeat" => arguments.repeat = number(&word, &value()?)?,
+            "--measure" => arguments.measure = true,
+            "--rounds" => arguments.rounds = number(&word, &value()?)?,
+            "--soak" => arguments.soak = true,
+            "--execs" => arguments.execs = number(&word, &value()?)?,
             "--verbose" => arguments.verbose = true,
             "--list" => arguments.list = true,
             "--inside" => arguments.inside = Some(value()?.into()),
@@ -75,6 +95,10 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         return Err("--shim and --runtime are needed".into());
     }
     Ok(arguments)
+}
+
+fn number(flag: &str, text: &str) -> Result<usize, String> {
+    text.parse().map_err(|e| format!("{flag}: {e}"))
 }
 
 fn main() -> ExitCode {
@@ -109,6 +133,9 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     let other = arguments.other.clone().or_else(packaged_shim);
     let mut programs = vec![("shim", shim), ("runtime", runtime)];
     programs.extend(other.as_deref().map(|path| ("other", path)));
+    if arguments.measure && other.is_none() {
+        return Err("--other: no other shim is installed".into());
+    }
     let machine = host::Machine::prepare(&programs, None)?;
     let mut words: Vec<String> = arguments
         .filters
@@ -117,6 +144,10 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
         .collect();
     words.extend(["--repeat".into(), arguments.repeat.to_string()]);
     words.extend(arguments.verbose.then(|| "--verbose".into()));
+    words.extend(arguments.measure.then(|| "--measure".into()));
+    words.extend(arguments.soak.then(|| "--soak".into()));
+    words.extend(["--rounds".into(), arguments.rounds.to_string()]);
+    words.extend(["--execs".into(), arguments.execs.to_string()]);
     machine.live(&words)
 }
 
@@ -144,6 +175,12 @@ fn packaged_shim() -> Option<PathBuf> {
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = scene::Lab::enter(dir)?;
+    if arguments.measure {
+        return measure::run(&lab, &lab.program("other")?, arguments.rounds);
+    }
+    if arguments.soak {
+        return soak::run(&lab, arguments.execs);
+    }
     println!("judging {}", lab.version.replace('\n', " "));
     let known = known::of(&lab.version);
     let (mut passed, mut failed, mut expected) = (0, 0, 0);

@@ -39,29 +39,18 @@ pub struct Lab {
 
 impl Lab {
     pub fn enter(dir: &Path) -> Result<Lab, String> {
-        let program = |role: &str| {
-            let mut entries = fs::read_dir(dir.join(role)).map_err(|e| format!("{role}: {e}"))?;
-            let entry = entries.next().and_then(Result::ok);
-            entry
-                .map(|entry| entry.path())
-                .ok_or(format!("{role}: it is missing"))
-        };
         let mut lab = Lab {
             dir: dir.to_owned(),
-            shim: program("shim")?,
-            runtime: program("runtime")?,
-            other: program("other").ok(),
+            shim: PathBuf::new(),
+            runtime: PathBuf::new(),
+            other: None,
             version: String::new(),
         };
+        lab.shim = lab.program("shim")?;
+        lab.runtime = lab.program("runtime")?;
+        lab.other = lab.program("other").ok();
         lab.make_rootfs()?;
-        let name = lab
-            .shim
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let said = command::run(Command::new(&lab.shim).arg("-v"), "", SOON)?.ok()?;
-        lab.version = format!("{name}: {said}");
+        lab.version = version(&lab.shim)?;
         Ok(lab)
     }
 
@@ -69,6 +58,26 @@ impl Lab {
     pub fn can_limit_memory(&self) -> bool {
         let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
         Path::new("/sys/fs/cgroup/memory").exists() || controllers.split_whitespace().any(|c| c == "memory")
+    }
+
+    /// The program of a role.
+    pub fn program(&self, role: &str) -> Result<PathBuf, String> {
+        let mut entries = fs::read_dir(self.dir.join(role)).map_err(|e| format!("{role}: {e}"))?;
+        let entry = entries.next().and_then(Result::ok);
+        entry
+            .map(|entry| entry.path())
+            .ok_or(format!("{role}: it is missing"))
+    }
+
+    /// The same place with another shim.
+    pub fn with_shim(&self, shim: &Path) -> Result<Lab, String> {
+        Ok(Lab {
+            dir: self.dir.clone(),
+            shim: shim.to_owned(),
+            runtime: self.runtime.clone(),
+            other: self.other.clone(),
+            version: version(shim)?,
+        })
     }
 
     /// A root file system with busybox and nothing else.
@@ -114,6 +123,17 @@ pub fn surrounded(program: &Path, dir: &Path) -> Command {
     command
 }
 
+/// A shim's name, and what it says of itself.
+fn version(shim: &Path) -> Result<String, String> {
+    let name = shim
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let said = command::run(Command::new(shim).arg("-v"), "", SOON)?.ok()?;
+    Ok(format!("{name}: {said}"))
+}
+
 /// One performance of one case.
 pub struct Scene<'a> {
     pub lab: &'a Lab,
@@ -125,16 +145,8 @@ pub struct Scene<'a> {
 
 /// Plays a case once and looks for what it left.
 pub fn perform(lab: &Lab, case: &Case, verbose: bool) -> Result<(), String> {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let dir = PathBuf::from(format!("/run/t/{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-    fs::create_dir_all(dir.join("tmp")).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut scene = Scene::open(lab)?;
     let before = leaks::survey(&lab.dir);
-    let mut scene = Scene {
-        lab,
-        daemon: Daemon::start(&dir.join("c.sock"))?,
-        namespace: "played".into(),
-        dir,
-    };
     let result = (case.act)(&mut scene).and_then(|()| {
         leaks::check(&before, &lab.dir)?;
         scene.check_files()
@@ -201,6 +213,21 @@ fn sockets() -> Vec<PathBuf> {
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let all = fs::read_dir(dir).into_iter().flatten().flatten();
     all.map(|entry| entry.path()).collect()
+}
+
+impl<'a> Scene<'a> {
+    /// A new directory, and a daemon in it.
+    pub fn open(lab: &'a Lab) -> Result<Scene<'a>, String> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let dir = PathBuf::from(format!("/run/t/{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(dir.join("tmp")).map_err(|e| format!("{}: {e}", dir.display()))?;
+        Ok(Scene {
+            lab,
+            daemon: Daemon::start(&dir.join("c.sock"))?,
+            namespace: "played".into(),
+            dir,
+        })
+    }
 }
 
 impl Scene<'_> {

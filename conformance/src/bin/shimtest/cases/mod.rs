@@ -7,6 +7,7 @@ mod exec;
 mod group;
 mod io;
 mod life;
+mod memory;
 mod start;
 mod upgrade;
 mod wire;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Case> {
         group::cases(),
         end::cases(),
         upgrade::cases(),
+        memory::cases(),
     ];
     lists.into_iter().flatten().collect()
 }

@@ -1,0 +1,126 @@
+//! Very many execs in one shim, which must not grow by them.
+//!
+//! May not: look at times; a slow machine is no leak.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::command;
+use crate::measure::exec;
+use crate::memory::{self, Figures};
+use crate::scene::{Lab, SOON, Scene};
+
+/// Execs after which a shim has all that it keeps for the next ones.
+const WARM_UP: usize = 200;
+
+/// What may come and go by itself: a page table's neighbour, a line of the kernel's.
+const SLACK: u64 = 16;
+
+/// Runs the loop; the exit code says whether the shim had grown after it.
+pub fn run(lab: &Lab, execs: usize) -> Result<ExitCode, String> {
+    let scene = Scene::open(lab)?;
+    let container = scene.boot("box", "exec sleep 86400")?;
+    container.start()?;
+    let shim = container.task.shim_pid("box")?;
+    for n in 0..WARM_UP {
+        exec(&container, &format!("warm{n}"))?;
+    }
+    let before = memory::of(shim)?;
+    tell("before", &before);
+    let began = Instant::now();
+    for n in 1..=execs {
+        exec(&container, &format!("probe{n}"))?;
+        if n % (execs / 4).max(1) == 0 {
+            tell(&format!("after {n}"), &memory::of(shim)?);
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "execs over ttrpc: {execs} in {seconds:.0} s, {:.1} ms each",
+        seconds * 1e3 / execs as f64
+    );
+    // The last exec's child may still be about to be collected.
+    let grown = command::until("it is as it was", SOON, || {
+        memory::of(shim).is_ok_and(|now| has_not_grown(&before, &now))
+    });
+    let after = memory::of(shim)?;
+    tell("in the end", &after);
+    grown.map_err(|_| format!("the shim has grown: {before:?} became {after:?}"))?;
+    every_exit_once(&scene, WARM_UP + execs)?;
+    container.finish(&scene)?;
+    println!("ok   the shim has not grown, and told of each exit once");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(when: &str, figures: &Figures) {
+    println!(
+        "  {when:<14} anonymous {} KiB, resident {} KiB, {} threads, {} descriptors",
+        figures.anonymous, figures.resident, figures.threads, figures.descriptors
+    );
+}
+
+fn has_not_grown(before: &Figures, after: &Figures) -> bool {
+    after.anonymous <= before.anonymous + SLACK
+        && after.resident <= before.resident + SLACK
+        && after.threads <= before.threads
+        && after.descriptors <= before.descriptors
+}
+
+fn every_exit_once(scene: &Scene, execs: usize) -> Result<(), String> {
+    let mut told = 0;
+    let all = command::until("all exits are told", SOON, || {
+        let story = scene.daemon.story("box");
+        told = story.iter().filter(|event| event.starts_with("exit:")).count();
+        told >= execs
+    });
+    all.and_then(|()| {
+        let mut names = scene.daemon.story("box");
+        names.retain(|event| event.starts_with("exit:"));
+        names.sort_unstable();
+        names.dedup();
+        if names.len() == told && told == execs {
+            Ok(())
+        } else {
+            Err(String::new())
+        }
+    })
+    .map_err(|_| format!("{execs} execs ended, and {told} exits were told"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_more_than_a_few_pages() {
+        let before = Figures {
+            anonymous: 100,
+            resident: 1000,
+            proportional: 0,
+            threads: 1,
+            descriptors: 12,
+        };
+        assert!(has_not_grown(
+            &before,
+            &Figures {
+                resident: 1016,
+                ..before
+            }
+        ));
+        assert!(!has_not_grown(
+            &before,
+            &Figures {
+                anonymous: 120,
+                ..before
+            }
+        ));
+        assert!(!has_not_grown(
+            &before,
+            &Figures {
+                descriptors: 13,
+                ..before
+            }
+        ));
+        assert!(!has_not_grown(&before, &Figures { threads: 2, ..before }));
+    }
+}
