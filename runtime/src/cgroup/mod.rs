@@ -274,7 +274,9 @@ impl Cgroup {
     /// A frozen process of a version 1 hierarchy dies of a SIGKILL only once it is thawed.
     pub fn let_killed_die(&self) -> Result<()> {
         match self.freezer() {
-            Ok((path, Version::V1)) if freeze::is_frozen_v1(&path)? => freeze::set_v1(&path, FreezerState::Thawed),
+            Ok((path, Version::V1)) if freeze::is_frozen_v1(&path)? => {
+                freeze::set_v1(&path, FreezerState::Thawed)
+            }
             // Version 2 lets it die, and what has no freezer cannot be frozen.
             _ => Ok(()),
         }
