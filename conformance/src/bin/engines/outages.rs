@@ -18,7 +18,7 @@ use conformance::ttrpc::{Connection, Server};
 use prost::Message;
 
 use crate::command::{self, Outcome};
-use crate::kills::{files, kill, parent, pid_in};
+use crate::kills::{files, is_fifo, kill, parent, pid_in};
 use crate::lab::{CONTAINERD_SOCKET, Lab};
 use crate::leaks;
 use crate::soak::{part, tell};
@@ -52,14 +52,18 @@ pub fn run(lab: &Lab, size: usize) -> Done {
     let mut left = Vec::new();
     let clean = command::until("nothing is left", PATIENCE, || {
         left = leaks::left(&before, &lab.dir);
-        left.extend(files().difference(&known).map(|path| path.display().to_string()));
-        // The FIFOs of a client whose daemon was killed are the client's to remove.
-        let mut fifos = 0;
-        left.retain(|line| {
-            let is_fifo = line.starts_with("/run/containerd/fifo/");
-            fifos += usize::from(is_fifo);
-            !is_fifo || fifos > interrupted
-        });
+        let (fifos, others): (Vec<_>, Vec<_>) = files()
+            .into_iter()
+            .filter(|path| !known.contains(path))
+            .partition(|path| is_fifo(path));
+        // A client whose daemon was killed may leave its FIFOs, no other.
+        let too_many = fifos.into_iter().skip(interrupted);
+        left.extend(
+            others
+                .into_iter()
+                .chain(too_many)
+                .map(|path| path.display().to_string()),
+        );
         left.is_empty()
     });
     clean.map_err(|e| format!("{e}: {left:?}"))
@@ -200,6 +204,8 @@ struct Play<'a> {
     /// Odd while containerd is away or has just come back.
     outage: AtomicUsize,
     interrupted: AtomicUsize,
+    /// Container and exec (or nothing) of what clients saw end: of these there must be events, whatever was away.
+    seen: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// The answer is how many clients were interrupted.
@@ -213,6 +219,7 @@ fn play(lab: &Lab, recorder: &Recorder, size: usize) -> Result<usize, String> {
         next_life: AtomicUsize::new(0),
         outage: AtomicUsize::new(0),
         interrupted: AtomicUsize::new(0),
+        seen: Mutex::default(),
     };
     let began = Instant::now();
     for n in 0..LASTING {
@@ -345,6 +352,7 @@ impl Play<'_> {
             ];
             let o = self.lab.ctr(&line)?;
             if o.code == i32::try_from(status_of(n)).unwrap_or(-1) {
+                lock(&self.seen).insert((container, exec));
                 continue;
             }
             if !self.was_away_since(mark) {
@@ -383,6 +391,7 @@ impl Play<'_> {
             }
             if o.code == 0 {
                 self.let_die(n, &id)?;
+                lock(&self.seen).insert((id.clone(), String::new()));
             } else {
                 self.interrupted.fetch_add(1, Ordering::Relaxed);
                 self.until_back()?;
@@ -463,6 +472,11 @@ impl Play<'_> {
         for started in events.iter().filter(is_start) {
             if !exits.contains_key(&(&started.container[..], &started.exec[..])) {
                 problems.push(format!("no exit of {} {}", started.container, started.exec));
+            }
+        }
+        for (container, exec) in &*lock(&self.seen) {
+            if !exits.contains_key(&(&container[..], &exec[..])) {
+                problems.push(format!("no exit of {container} {exec}, which a client saw"));
             }
         }
         let started: BTreeSet<&str> = events
