@@ -184,7 +184,7 @@ type Seen = Vec<(String, String)>;
 pub struct Choice<'a>(pub &'a [String]);
 
 impl Choice<'_> {
-    fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|filter| name.contains(filter.as_str()))
     }
 }

@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("host.sh");
 const PREFIX: &str = "engines-";
 
 /// The whole suite; `make test` has 35 minutes for everything.
-const PATIENCE: Duration = Duration::from_secs(1500);
+pub const PATIENCE: Duration = Duration::from_secs(1500);
 
 /// What exists on the real machine for the duration of a run.
 pub struct Machine {
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// The second life, from its start to its end. The answer is its exit code.
-    pub fn live(&self, words: &[String]) -> Result<ExitCode, String> {
+    pub fn live(&self, words: &[String], patience: Duration) -> Result<ExitCode, String> {
         let own = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;
         let mut command = Command::new("setpriv");
         // If this process is killed, the namespaces end with it.
@@ -84,7 +84,7 @@ impl Machine {
         // What the inside and its engines write aside goes with the directory, also when all of it is killed.
         command.env("TMPDIR", &self.dir);
         command.stdin(std::process::Stdio::null()).process_group(0);
-        let status = command::wait(&mut command, PATIENCE)?;
+        let status = command::wait(&mut command, patience)?;
         Ok(ExitCode::from(
             u8::try_from(command::shell_code(status)).unwrap_or(1),
         ))

@@ -87,12 +87,17 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Where the engines find the judged shim, once it is in place.
+    pub fn shim_name(&self) -> PathBuf {
+        self.dir.join("shims").join(SHIM)
+    }
+
     /// Ends the engines and starts them again with the judged shim, under the name that they look for, before their own.
     pub fn change_shim(&mut self) -> Result<(), String> {
         let shim = self.shim.as_deref().ok_or("there is no shim to judge")?;
         let names = self.dir.join("shims");
         std::fs::create_dir_all(&names).map_err(|e| format!("{}: {e}", names.display()))?;
-        std::os::unix::fs::symlink(shim, names.join(SHIM)).map_err(|e| format!("{SHIM}: {e}"))?;
+        std::os::unix::fs::symlink(shim, self.shim_name()).map_err(|e| format!("{SHIM}: {e}"))?;
         let path = format!("{}:{}", names.display(), usual_path());
         self.remove_containers()?;
         let gone = || Err("it is being started again".to_owned());

@@ -14,11 +14,13 @@ mod containerd;
 mod cri;
 mod docker;
 mod host;
+mod kills;
 mod lab;
 mod leaks;
 mod limits;
 mod mirror;
 mod nested;
+mod outages;
 mod podman;
 mod shim;
 mod soak;
@@ -35,7 +37,8 @@ const USAGE: &str = "usage: engines --runtime PATH [options]
   --filter TEXT     only cases whose name contains TEXT; may be given again
   --list            print the names of the cases
   --cache DIR       where the base image is kept (default .cache/engines)
-  --soak            instead of the cases: long loops that look for leaks
+  --soak            instead of the cases: long loops that look for leaks; --filter chooses among them
+  --size PERCENT    how long those are (default 100)
 Needs root, and the engines as packages. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -49,12 +52,16 @@ struct Arguments {
     list: bool,
     cache: Option<PathBuf>,
     soak: bool,
+    size: usize,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
 }
 
 fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments::default();
+    let mut arguments = Arguments {
+        size: 100,
+        ..Arguments::default()
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
@@ -66,6 +73,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--list" => arguments.list = true,
             "--cache" => arguments.cache = Some(value()?.into()),
             "--soak" => arguments.soak = true,
+            "--size" => arguments.size = value()?.parse().map_err(|e| format!("--size: {e}"))?,
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
         }
@@ -124,9 +132,10 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         .flat_map(|f| ["--filter".into(), f.clone()])
         .collect();
     if arguments.soak {
-        words.push("--soak".into());
+        words.extend(["--soak".into(), "--size".into(), arguments.size.to_string()]);
+        return machine.live(&words, soak::PATIENCE);
     }
-    machine.live(&words)
+    machine.live(&words, host::PATIENCE)
 }
 
 /// The second life: the played host's.
@@ -136,7 +145,7 @@ fn inside(arguments: &Arguments, dir: &std::path::Path) -> Result<ExitCode, Stri
         if lab.shim.is_some() {
             lab.change_shim()?;
         }
-        return soak::run(&lab);
+        return soak::run(&lab, &case::Choice(&arguments.filters), arguments.size);
     }
     let choice = case::Choice(&arguments.filters);
     let (mut sums, shown) = case::run_all(&lab, &choice, lab.shim.is_some());

@@ -5,27 +5,51 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use crate::case::Choice;
 use crate::command::{self, USUAL};
 use crate::lab::{IMAGE, Lab};
-use crate::leaks;
+use crate::{kills, leaks, outages};
 
 const EXECS: usize = 10_000;
 const LIVES: usize = 1_000;
 const STORMS: usize = 200;
 
-/// Runs every loop; the exit code says whether anything was lost or left.
-pub fn run(lab: &Lab) -> Result<ExitCode, String> {
+/// All of them, on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// A loop: its name, and how it is run at a part of its size.
+type Loop = (&'static str, fn(&Lab, usize) -> Result<(), String>);
+
+/// The last ones are about shims, and take part when one is judged.
+const LOOPS: [Loop; 3] = [
+    ("soak.execs", |lab, size| execs(lab, part(EXECS, size))),
+    ("soak.lives", |lab, size| lives(lab, part(LIVES, size))),
+    ("soak.storms", |lab, size| storms(lab, part(STORMS, size))),
+];
+const LOOPS_OF_SHIMS: [Loop; 2] = [
+    ("soak.shim-killed", |lab, _| kills::run(lab)),
+    ("soak.outages", outages::run),
+];
+
+/// Runs the chosen loops at `size` percent; the exit code says whether anything was lost or left.
+pub fn run(lab: &Lab, choice: &Choice, size: usize) -> Result<ExitCode, String> {
     let before = leaks::survey(&lab.dir);
-    execs(lab)?;
-    lives(lab)?;
-    storms(lab)?;
+    let of_shims = LOOPS_OF_SHIMS.iter().filter(|_| lab.is_shim_in_place);
+    for (name, act) in LOOPS.iter().chain(of_shims).filter(|(name, _)| choice.has(name)) {
+        act(lab, size).map_err(|e| format!("{name}: {e}"))?;
+    }
     lab.remove_containers()?;
     leaks::check(&before, &lab.dir)?;
     println!("nothing left behind");
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(what: &str, count: usize, began: Instant) {
+/// So many percent of a number, but one at least.
+pub fn part(number: usize, size: usize) -> usize {
+    (number * size / 100).max(1)
+}
+
+pub fn tell(what: &str, count: usize, began: Instant) {
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{what}: {count} in {seconds:.0} s, {:.1} ms each",
@@ -34,7 +58,7 @@ fn tell(what: &str, count: usize, began: Instant) {
 }
 
 /// The runtime's own exec, many times in one container.
-fn execs(lab: &Lab) -> Result<(), String> {
+fn execs(lab: &Lab, count: usize) -> Result<(), String> {
     lab.docker_must(&[
         "run",
         "--detach",
@@ -51,7 +75,7 @@ fn execs(lab: &Lab) -> Result<(), String> {
     let id = lab.docker_must(&["inspect", "--format", "{{.Id}}", "soak"])?;
     let root = state_root(&id)?;
     let began = Instant::now();
-    for n in 0..EXECS {
+    for n in 0..count {
         let mut exec = Command::new(&lab.subject);
         exec.args([
             "--root",
@@ -70,7 +94,7 @@ fn execs(lab: &Lab) -> Result<(), String> {
             ));
         }
     }
-    tell("execs", EXECS, began);
+    tell("execs", count, began);
     lab.docker_must(&["rm", "--force", "soak"]).map(|_| ())
 }
 
@@ -86,9 +110,9 @@ fn state_root(id: &str) -> Result<String, String> {
 }
 
 /// Whole lives through Docker.
-fn lives(lab: &Lab) -> Result<(), String> {
+fn lives(lab: &Lab, count: usize) -> Result<(), String> {
     let began = Instant::now();
-    for n in 0..LIVES {
+    for n in 0..count {
         let outcome = lab.docker(&[
             "run",
             "--rm",
@@ -108,14 +132,14 @@ fn lives(lab: &Lab) -> Result<(), String> {
             ));
         }
     }
-    tell("docker run", LIVES, began);
+    tell("docker run", count, began);
     Ok(())
 }
 
 /// `docker run` processes killed at different moments: the daemon and the runtime have to cope.
-fn storms(lab: &Lab) -> Result<(), String> {
+fn storms(lab: &Lab, count: usize) -> Result<(), String> {
     let began = Instant::now();
-    for n in 0..STORMS {
+    for n in 0..count {
         let name = format!("storm-{n}");
         lab.docker_must(&[
             "create",
@@ -138,6 +162,6 @@ fn storms(lab: &Lab) -> Result<(), String> {
             return Err(format!("storm {n}: {e}"));
         }
     }
-    tell("start and rm --force at once", STORMS, began);
+    tell("start and rm --force at once", count, began);
     Ok(())
 }

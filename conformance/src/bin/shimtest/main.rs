@@ -148,7 +148,7 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     words.extend(arguments.soak.then(|| "--soak".into()));
     words.extend(["--rounds".into(), arguments.rounds.to_string()]);
     words.extend(["--execs".into(), arguments.execs.to_string()]);
-    machine.live(&words)
+    machine.live(&words, host::PATIENCE)
 }
 
 /// Starts the program again in a mount namespace in which `/sys/fs/cgroup` is one version 2 tree. Nothing changes for

@@ -22,6 +22,9 @@ use crate::ttrpc::status::{Error, Result};
 /// containerd gives five seconds for all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a killed shim may take to close its socket.
+const DYING: Duration = Duration::from_millis(300);
+
 /// What is told of an init whose end nobody saw: it was killed.
 const KILLED: u32 = 128 + 9;
 
@@ -32,11 +35,16 @@ pub fn run(args: &Args) -> Result<()> {
     let pid = pid.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let reactor = Reactor::new()?;
     let (loop_of_task, id, namespace) = (reactor.clone(), args.id.clone(), args.namespace.clone());
-    // Best effort: it is in nobody's way.
-    if let Ok(Some(socket)) = bundle::read_address(&bundle) {
-        let _ = start::remove_if_dead(&socket);
-    }
-    reactor.run(async move { clean(loop_of_task, bundle, &id, &namespace).await })??;
+    reactor.run(async move {
+        // Whoever called may remove the bundle before we are done.
+        let socket = bundle::read_address(&bundle);
+        let cleaned = clean(loop_of_task.clone(), bundle, &id, &namespace).await;
+        if let Ok(Some(socket)) = socket {
+            // Best effort: it is in nobody's way.
+            let _ = remove_socket(&loop_of_task, &socket).await;
+        }
+        cleaned
+    })??;
     let answer = service::deleted(
         pid,
         Some(Exited {
@@ -47,6 +55,21 @@ pub fn run(args: &Args) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&answer.encode_to_vec())?;
     Ok(stdout.flush()?)
+}
+
+/// A shim that is being killed closes one descriptor after another: containerd has seen the end of its connection when the
+/// listening one may still be open, and what connects then is closed a moment later. A living shim, of a pod whose other
+/// container is deleted here, closes nothing.
+async fn remove_socket(reactor: &Reactor, socket: &Path) -> Result<()> {
+    let Some(connection) = start::remove_if_dead(socket)? else {
+        return Ok(());
+    };
+    let connection = reactor.watch(connection)?;
+    let closed = reactor.within(Some(Instant::now() + DYING), connection.readable());
+    if closed.await.is_some() {
+        start::remove_if_dead(socket)?;
+    }
+    Ok(())
 }
 
 /// As containerd's own shim does: the bundle is beside the working directory, under the container's name; the flag says the same.

@@ -134,14 +134,19 @@ fn enter(dir: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// Removes a socket that a killed shim has left. Pods do not come again, so no later `start` would.
-pub fn remove_if_dead(path: &Path) -> Result<()> {
+/// Removes a socket that a killed shim has left. Pods do not come again, so no later `start` would. When somebody listens, the
+/// answer is a connection to it.
+pub fn remove_if_dead(path: &Path) -> Result<Option<OwnedFd>> {
     let _lock = enter(path.parent().unwrap_or(Path::new("/")))?;
     // Connecting to a file that is no socket is refused, too.
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     match sys::socket::connect(path, Kind::Stream, Duration::from_millis(100)) {
-        Err(e) if e.is(libc::ECONNREFUSED) && is_socket => Ok(std::fs::remove_file(path)?),
-        _ => Ok(()),
+        Ok(connection) => Ok(Some(connection)),
+        Err(e) if e.is(libc::ECONNREFUSED) && is_socket => {
+            std::fs::remove_file(path)?;
+            Ok(None)
+        }
+        Err(_) => Ok(None),
     }
 }
 
@@ -239,12 +244,12 @@ mod tests {
         let Ok(Found::Fresh(listener)) = listen(&socket) else {
             panic!("nobody has it");
         };
-        remove_if_dead(&socket).unwrap();
-        assert!(socket.exists(), "somebody listens");
+        assert!(remove_if_dead(&socket).unwrap().is_some(), "somebody listens");
+        assert!(socket.exists());
         assert!(matches!(listen(&socket), Ok(Found::Served)));
         drop(listener);
-        remove_if_dead(&socket).unwrap();
-        assert!(!socket.exists(), "nobody does");
+        assert!(remove_if_dead(&socket).unwrap().is_none(), "nobody does");
+        assert!(!socket.exists());
         remove_if_dead(&socket).unwrap();
         std::fs::write(&file, "").unwrap();
         remove_if_dead(&file).unwrap();
