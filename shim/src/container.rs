@@ -792,6 +792,7 @@ impl Container {
             self.on.reactor.within(until, self.init.ended.wait()).await;
         }
         self.init.close_streams(&self.on).await;
+        self.let_go_of_execs();
         let unmounted = self.unmount(limit).await;
         deleted?;
         unmounted.context("failed to cleanup rootfs mount")?;
@@ -800,6 +801,19 @@ impl Container {
         self.watch.replace(None);
         (self.sink)(Happened::Deleted { pid, exited });
         Ok((pid, exited))
+    }
+
+    /// Those that no client has deleted have ended, but streams of theirs may still wait for a reader.
+    fn let_go_of_execs(&self) {
+        for process in self.execs.borrow().values() {
+            let (process, on) = (Rc::clone(process), self.on.clone());
+            self.on.reactor.spawn(async move {
+                let streams = process.streams.borrow().clone();
+                if let Some(streams) = streams {
+                    streams.close(&on, Duration::ZERO).await;
+                }
+            });
+        }
     }
 
     async fn unmount(&self, limit: Option<Instant>) -> Result<()> {
