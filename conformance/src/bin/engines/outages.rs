@@ -368,7 +368,7 @@ impl Play<'_> {
 
     fn until_back(&self) -> Done {
         command::until("containerd is back", PATIENCE, || {
-            self.outage.load(Ordering::SeqCst) % 2 == 0
+            self.outage.load(Ordering::SeqCst).is_multiple_of(2)
         })
     }
 
