@@ -34,6 +34,8 @@ const LASTING: usize = 3;
 const EXECUTORS: usize = 3;
 const LIFE_GIVERS: usize = 2;
 
+const KILLED: u32 = 137;
+
 const LISTENER: &str = "/run/ctr/told.sock";
 /// For what has to come again after an outage, or be gone at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -148,12 +150,6 @@ impl Recorder {
 
     fn events(&self) -> Vec<Told> {
         lock(&self.heard).events.clone()
-    }
-
-    fn was_before_an_outage(&self, at: Instant) -> bool {
-        let heard = lock(&self.heard);
-        let mut outages = heard.outages.iter();
-        outages.any(|outage| at <= *outage && outage.duration_since(at) < UNANSWERED)
     }
 }
 
@@ -368,7 +364,7 @@ impl Play<'_> {
 
     fn until_back(&self) -> Done {
         command::until("containerd is back", PATIENCE, || {
-            self.outage.load(Ordering::SeqCst) % 2 == 0
+            self.outage.load(Ordering::SeqCst).is_multiple_of(2)
         })
     }
 
@@ -449,67 +445,73 @@ impl Play<'_> {
         .map_err(|e| format!("{e}: {}", problems.join("; ")))?;
         let events = self.recorder.events();
         let count = |topic: &str| events.iter().filter(|event| event.topic == topic).count();
+        let exits = events.iter().filter(|event| event.topic == "/tasks/exit");
+        let once: BTreeSet<_> = exits.map(|exit| (&exit.container, &exit.exec)).collect();
         println!(
-            "events: {} execs and {} containers started, {} exits, each once",
+            "events: {} execs and {} containers started, {} exits, {} told again because an outage took the answer",
             count("/tasks/exec-started"),
             count("/tasks/start"),
-            count("/tasks/exit")
+            once.len(),
+            count("/tasks/exit") - once.len()
         );
         Ok(())
     }
 
     fn problems(&self) -> Vec<String> {
-        let events = self.recorder.events();
-        let mut exits: BTreeMap<(&str, &str), Vec<&Told>> = BTreeMap::new();
-        for event in events.iter().filter(|event| event.topic == "/tasks/exit") {
-            exits
-                .entry((&event.container, &event.exec))
-                .or_default()
-                .push(event);
+        let heard = lock(&self.recorder.heard);
+        complaints(&heard.events, &heard.outages, &lock(&self.seen))
+    }
+}
+
+/// What is wrong with what was told. `seen`: what clients saw end, container and exec.
+fn complaints(events: &[Told], outages: &[Instant], seen: &BTreeSet<(String, String)>) -> Vec<String> {
+    let key = |event: &Told| (event.container.clone(), event.exec.clone());
+    let mut exits: BTreeMap<(String, String), Vec<&Told>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.topic == "/tasks/exit") {
+        exits.entry(key(event)).or_default().push(event);
+    }
+    let is_start = |event: &&Told| matches!(&event.topic[..], "/tasks/start" | "/tasks/exec-started");
+    let started: BTreeSet<(String, String)> = events.iter().filter(is_start).map(key).collect();
+    let mut problems = Vec::new();
+    for (container, exec) in started.union(seen) {
+        if !exits.contains_key(&(container.clone(), exec.clone())) {
+            problems.push(format!("no exit of {container} {exec}"));
         }
-        let mut problems = Vec::new();
-        let is_start = |event: &&Told| matches!(&event.topic[..], "/tasks/start" | "/tasks/exec-started");
-        for started in events.iter().filter(is_start) {
-            if !exits.contains_key(&(&started.container[..], &started.exec[..])) {
-                problems.push(format!("no exit of {} {}", started.container, started.exec));
-            }
+    }
+    for ((container, exec), all) in &exits {
+        if all.len() > 1 && !all.first().is_some_and(|first| is_unanswered(first, outages)) {
+            problems.push(format!("{} exits of {container} {exec}", all.len()));
         }
-        for (container, exec) in &*lock(&self.seen) {
-            if !exits.contains_key(&(&container[..], &exec[..])) {
-                problems.push(format!("no exit of {container} {exec}, which a client saw"));
-            }
-        }
-        let started: BTreeSet<&str> = events
-            .iter()
-            .filter(|event| event.topic == "/tasks/exec-started")
-            .map(|event| event.exec.as_str())
-            .collect();
-        for ((container, exec), all) in &exits {
-            if let [first, .., last] = all[..]
-                && !self.recorder.was_before_an_outage(first.at)
-            {
-                let apart = last.at.duration_since(first.at);
+        let is_seen = seen.contains(&(container.clone(), exec.clone()));
+        for exit in all {
+            let expected = expected_status(container, exec);
+            // What nobody saw end may have been cut off in its start, and killed with its container.
+            if expected != Some(exit.status) && (is_seen || exit.status != KILLED) {
+                let status = exit.status;
                 problems.push(format!(
-                    "{} exits of {container} {exec}, {apart:?} apart",
-                    all.len()
-                ));
-            }
-            let number = exec.strip_prefix("exec").and_then(|n| n.parse::<usize>().ok());
-            let expected = number.map(status_of);
-            // One whose start was cut off may never have come to its own end.
-            let is_wrong = |event: &&&Told| Some(event.status) != expected && event.status != 137;
-            if expected.is_some()
-                && let Some(wrong) = all.iter().find(is_wrong)
-                && started.contains(exec)
-            {
-                problems.push(format!(
-                    "{exec} ended with {}, expected {expected:?}",
-                    wrong.status
+                    "{container} {exec} ended with {status}, not {expected:?}"
                 ));
             }
         }
-        problems.truncate(20);
-        problems
+    }
+    problems.truncate(20);
+    problems
+}
+
+/// Whether an event may have lost its answer to an outage.
+fn is_unanswered(event: &Told, outages: &[Instant]) -> bool {
+    let mut later = outages.iter().filter(|outage| event.at <= **outage);
+    later.any(|outage| outage.duration_since(event.at) < UNANSWERED)
+}
+
+/// The status that a process was made to end with, by its name.
+fn expected_status(container: &str, exec: &str) -> Option<u32> {
+    let number = |name: &str, prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
+    match (number(exec, "exec"), number(container, "life")) {
+        (Some(n), _) => Some(status_of(n)),
+        (None, Some(n)) if n % 3 == 0 => Some(status_of(n)),
+        // Those that last are killed, too.
+        _ => Some(KILLED),
     }
 }
 
@@ -540,4 +542,55 @@ fn no_zombies(shims: &[u32]) -> Done {
         zombies.is_empty()
     })
     .map_err(|e| format!("{e}: {zombies:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn told(topic: &str, container: &str, exec: &str, status: u32, at: Instant) -> Told {
+        Told {
+            topic: topic.into(),
+            container: container.into(),
+            exec: exec.into(),
+            status,
+            at,
+        }
+    }
+
+    #[test]
+    fn an_exit_is_told_once_and_rightly() {
+        let now = Instant::now();
+        let none = BTreeSet::new();
+        let seen = BTreeSet::from([("lasting0".to_owned(), "exec3".to_owned())]);
+        let start = told("/tasks/exec-started", "lasting0", "exec3", 0, now);
+        let exit = |status| told("/tasks/exit", "lasting0", "exec3", status, now);
+        let right = status_of(3);
+        assert!(complaints(&[start.clone(), exit(right)], &[], &seen).is_empty());
+        assert_eq!(complaints(&[start.clone()], &[], &none).len(), 1, "lost");
+        assert_eq!(complaints(&[], &[], &seen).len(), 1, "lost with its start");
+        assert_eq!(
+            complaints(&[start.clone(), exit(7)], &[], &none).len(),
+            1,
+            "wrong"
+        );
+        assert!(complaints(&[start.clone(), exit(KILLED)], &[], &none).is_empty());
+        assert_eq!(complaints(&[start.clone(), exit(KILLED)], &[], &seen).len(), 1);
+        let twice = [start, exit(right), exit(right)];
+        assert_eq!(complaints(&twice, &[], &seen).len(), 1, "twice");
+        assert!(
+            complaints(&twice, &[now], &seen).is_empty(),
+            "its answer was lost"
+        );
+        assert_eq!(complaints(&twice, &[now + 2 * UNANSWERED], &seen).len(), 1);
+    }
+
+    #[test]
+    fn a_name_says_the_end() {
+        assert_eq!(expected_status("life3", ""), Some(status_of(3)));
+        assert_eq!(expected_status("life4", ""), Some(KILLED));
+        assert_eq!(expected_status("lasting0", ""), Some(KILLED));
+        assert_eq!(expected_status("lasting0", "exec9"), Some(status_of(9)));
+    }
 }

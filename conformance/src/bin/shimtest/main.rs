@@ -134,7 +134,8 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     let mut programs = vec![("shim", shim), ("runtime", runtime)];
     programs.extend(other.as_deref().map(|path| ("other", path)));
     if arguments.measure && other.is_none() {
-        return Err("--other: no other shim is installed".into());
+        println!("left out: no other shim is installed to compare with");
+        return Ok(ExitCode::SUCCESS);
     }
     let machine = host::Machine::prepare(&programs, None)?;
     let mut words: Vec<String> = arguments
