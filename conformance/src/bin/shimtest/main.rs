@@ -9,6 +9,7 @@
 mod caller;
 mod cases;
 mod daemon;
+mod here;
 mod known;
 mod scene;
 
@@ -23,11 +24,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use conformance::patience;
+
 const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --shim PATH     the shim to judge
   --runtime PATH  the runtime that it is told to use
   --filter TEXT   only cases whose name contains TEXT; may be given again
+  --case NAME     only this case; may be given again
   --repeat N      each case N times
+  --retries N     try a case that fails up to N times again: for a machine whose time stands still now and then
+  --patience N    every deadline times N (default 1)
+  --here          no played host around it but a PID, a mount and a network namespace: for a machine that is one, and
+                  has no more than busybox
   --verbose       for each failed case the shim's log and the events
   --list          print the names of the cases
 Needs root and a static busybox. One line for each case, and a last line with the sums.";
@@ -38,7 +46,11 @@ struct Arguments {
     shim: Option<PathBuf>,
     runtime: Option<PathBuf>,
     filters: Vec<String>,
+    names: Vec<String>,
     repeat: usize,
+    retries: usize,
+    patience: u32,
+    here: bool,
     verbose: bool,
     list: bool,
     /// Set by the program itself when it starts its second life.
@@ -48,6 +60,7 @@ struct Arguments {
 fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         repeat: 1,
+        patience: 1,
         ..Arguments::default()
     };
     while let Some(word) = words.next() {
@@ -56,12 +69,21 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--shim" => arguments.shim = Some(value()?.into()),
             "--runtime" => arguments.runtime = Some(value()?.into()),
             "--filter" => arguments.filters.push(value()?),
+            "--case" => arguments.names.push(value()?),
             "--repeat" => arguments.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
+            "--retries" => arguments.retries = value()?.parse().map_err(|e| format!("--retries: {e}"))?,
+            "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
+            "--here" => arguments.here = true,
             "--verbose" => arguments.verbose = true,
             "--list" => arguments.list = true,
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
         }
+    }
+    let all = cases::all();
+    let is_known = |name: &&String| all.iter().any(|case| case.name == **name);
+    if let Some(name) = arguments.names.iter().find(|name| !is_known(name)) {
+        return Err(format!("no case {name:?}"));
     }
     let is_complete = arguments.shim.is_some() && arguments.runtime.is_some();
     if !is_complete && !arguments.list && arguments.inside.is_none() {
@@ -78,6 +100,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    patience::set(arguments.patience);
     let verdict = match (&arguments.inside, &arguments.shim, &arguments.runtime) {
         _ if arguments.list => {
             cases::all().iter().for_each(|case| println!("{}", case.name));
@@ -95,16 +118,20 @@ fn main() -> ExitCode {
 
 /// The first life: everything that belongs to the real machine.
 fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCode, String> {
-    host::sweep_leftovers();
-    let machine = host::Machine::prepare(&[("shim", shim), ("runtime", runtime)], None)?;
-    let mut words: Vec<String> = arguments
-        .filters
-        .iter()
-        .flat_map(|f| ["--filter".into(), f.clone()])
-        .collect();
+    let mut words: Vec<String> = Vec::new();
+    for (flag, values) in [("--filter", &arguments.filters), ("--case", &arguments.names)] {
+        words.extend(values.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+    }
     words.extend(["--repeat".into(), arguments.repeat.to_string()]);
+    words.extend(["--retries".into(), arguments.retries.to_string()]);
+    words.extend(["--patience".into(), arguments.patience.to_string()]);
     words.extend(arguments.verbose.then(|| "--verbose".into()));
-    machine.live(&words)
+    let programs = [("shim", shim), ("runtime", runtime)];
+    if arguments.here {
+        return here::live(&programs, &words);
+    }
+    host::sweep_leftovers();
+    host::Machine::prepare(&programs, None)?.live(&words)
 }
 
 /// The second life: the played host's.
@@ -114,21 +141,21 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let known = known::of(&lab.version);
     let (mut passed, mut failed, mut expected) = (0, 0, 0);
     let cases = cases::all();
+    let is_all = arguments.filters.is_empty() && arguments.names.is_empty();
     let chosen = cases.iter().filter(|case| {
-        arguments.filters.is_empty() || arguments.filters.iter().any(|f| case.name.contains(f.as_str()))
+        let fits = arguments.filters.iter().any(|f| case.name.contains(f.as_str()));
+        is_all || fits || arguments.names.iter().any(|name| name == case.name)
     });
     for case in chosen.flat_map(|case| std::iter::repeat_n(case, arguments.repeat)) {
-        let began = Instant::now();
-        let verdict = scene::perform(&lab, case, arguments.verbose);
-        let seconds = began.elapsed().as_secs_f64();
+        let (verdict, took) = play(&lab, case, arguments, known.reason(case.name).is_some());
         match (verdict, known.reason(case.name)) {
             (Ok(()), None) => {
                 passed += 1;
-                println!("ok   {} ({seconds:.1} s)", case.name);
+                println!("ok   {} ({took})", case.name);
             }
             (Ok(()), Some(_)) => {
                 failed += 1;
-                println!("UNEXPECTED PASS {} ({seconds:.1} s)", case.name);
+                println!("UNEXPECTED PASS {} ({took})", case.name);
             }
             (Err(why), Some(reason)) => {
                 expected += 1;
@@ -139,7 +166,7 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
             }
             (Err(why), None) => {
                 failed += 1;
-                println!("FAIL {} ({seconds:.1} s)", case.name);
+                println!("FAIL {} ({took})", case.name);
                 println!("     {}", why.trim_end().replace('\n', "\n     "));
             }
         }
@@ -151,4 +178,22 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A case, again as long as it ends otherwise than it should and there are tries left; and how long the last try took.
+fn play(lab: &scene::Lab, case: &cases::Case, arguments: &Arguments, fails: bool) -> (cases::Done, String) {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let began = Instant::now();
+        let verdict = scene::perform(lab, case, arguments.verbose);
+        let seconds = began.elapsed().as_secs_f64();
+        if verdict.is_err() == fails || tries > arguments.retries {
+            let again = match tries {
+                1 => String::new(),
+                n => format!(", try {n}"),
+            };
+            return (verdict, format!("{seconds:.1} s{again}"));
+        }
+    }
 }
