@@ -62,7 +62,7 @@ fn job(guest: &Guest, a: &Arguments) -> Job {
     if guest.init == Init::Systemd {
         for runtime in &a.engines_with {
             for case in smoke::all() {
-                if fits(&format!("{}/{runtime}/{}", guest.name, case.name)) {
+                if case.is_for(runtime) && fits(&format!("{}/{runtime}/{}", guest.name, case.name)) {
                     engines.push((runtime.clone(), case.name.to_owned()));
                 }
             }
