@@ -6,9 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conformance::patience;
+
 use crate::command;
 
-const MOMENT: Duration = Duration::from_secs(10);
+fn moment() -> Duration {
+    patience::seconds(10)
+}
 
 /// Everything that can be left behind, each as one line.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub fn survey(dir: &Path) -> Survey {
 /// Waits until nothing is there that was not there before; complains about what stays.
 pub fn check(before: &Survey, dir: &Path) -> Result<(), String> {
     let mut left_over: Vec<String> = Vec::new();
-    let clean = command::until("nothing left behind", MOMENT, || {
+    let clean = command::until("nothing left behind", moment(), || {
         left_over = left(before, dir);
         left_over.is_empty()
     });
@@ -79,7 +83,7 @@ fn is_engines_own(line: &str) -> bool {
 pub fn nobody_else_runs() -> Result<(), String> {
     let own = std::process::id();
     let mut others = Vec::new();
-    let alone = command::until("the engines' processes are gone", MOMENT, || {
+    let alone = command::until("the engines' processes are gone", moment(), || {
         others = processes()
             .into_iter()
             .filter(|(pid, _)| *pid != 1 && *pid != own)

@@ -6,16 +6,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conformance::messages::{self as m};
 use prost::Message;
 
 use crate::command;
-use crate::scene::{Scene, surrounded};
-
-/// containerd gives `start` no limit of its own, and a user much less.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::scene::{Scene, soon, surrounded};
 
 /// In which way a container's shim is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +153,10 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Result<Answer, String> {
     };
     let output = read(output.map(|o| Box::new(o) as Box<dyn Read + Send>));
     let errors = read(errors.map(|o| Box::new(o) as Box<dyn Read + Send>));
-    let end = Instant::now() + PATIENCE;
+    // containerd gives `start` no limit of its own, and a user much less.
+    let end = Instant::now() + soon();
     let mut code = None;
-    command::until("the end of the shim's command", PATIENCE, || {
+    command::until("the end of the shim's command", soon(), || {
         code = child.try_wait().ok().flatten();
         code.is_some()
     })

@@ -9,6 +9,7 @@
 mod caller;
 mod cases;
 mod daemon;
+mod here;
 mod known;
 mod measure;
 mod memory;
@@ -30,13 +31,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use conformance::patience;
+
 const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --shim PATH     the shim to judge
   --runtime PATH  the runtime that it is told to use
   --other PATH    another shim, to take over from and to be followed by (default: containerd-shim-runc-v2 of PATH)
   --cgroups v2    on a machine with version 1 hierarchies: below one version 2 tree with the core files
   --filter TEXT   only cases whose name contains TEXT; may be given again
+  --case NAME     only this case; may be given again
   --repeat N      each case N times
+  --retries N     try a case that fails up to N times again: for a machine whose time stands still now and then
+  --patience N    every deadline times N (default 1)
+  --here          no played host around it but a PID, a mount and a network namespace: for a machine that is one, and
+                  has no more than busybox
   --verbose       for each failed case the shim's log and the events
   --list          print the names of the cases
   --measure       instead of the cases: times and memory beside another shim's
@@ -53,7 +61,11 @@ struct Arguments {
     other: Option<PathBuf>,
     with_cgroup2: bool,
     filters: Vec<String>,
+    names: Vec<String>,
     repeat: usize,
+    retries: usize,
+    patience: u32,
+    here: bool,
     verbose: bool,
     list: bool,
     measure: bool,
@@ -69,6 +81,7 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
         repeat: 1,
         rounds: 50,
         execs: 20_000,
+        patience: 1,
         ..Arguments::default()
     };
     while let Some(word) = words.next() {
@@ -84,11 +97,20 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--rounds" => arguments.rounds = number(&word, &value()?)?,
             "--soak" => arguments.soak = true,
             "--execs" => arguments.execs = number(&word, &value()?)?,
+            "--case" => arguments.names.push(value()?),
+            "--retries" => arguments.retries = number(&word, &value()?)?,
+            "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
+            "--here" => arguments.here = true,
             "--verbose" => arguments.verbose = true,
             "--list" => arguments.list = true,
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
         }
+    }
+    let all = cases::all();
+    let is_known = |name: &&String| all.iter().any(|case| case.name == **name);
+    if let Some(name) = arguments.names.iter().find(|name| !is_known(name)) {
+        return Err(format!("no case {name:?}"));
     }
     let is_complete = arguments.shim.is_some() && arguments.runtime.is_some();
     if !is_complete && !arguments.list && arguments.inside.is_none() {
@@ -109,6 +131,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    patience::set(arguments.patience);
     let verdict = match (&arguments.inside, &arguments.shim, &arguments.runtime) {
         _ if arguments.list => {
             cases::all().iter().for_each(|case| println!("{}", case.name));
@@ -129,7 +152,6 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     if arguments.with_cgroup2 && Path::new("/sys/fs/cgroup/memory").exists() {
         return Err(format!("unshare: {}", below_cgroup2()));
     }
-    host::sweep_leftovers();
     let other = arguments.other.clone().or_else(packaged_shim);
     let mut programs = vec![("shim", shim), ("runtime", runtime)];
     programs.extend(other.as_deref().map(|path| ("other", path)));
@@ -137,19 +159,23 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
         println!("left out: no other shim is installed to compare with");
         return Ok(ExitCode::SUCCESS);
     }
-    let machine = host::Machine::prepare(&programs, None)?;
-    let mut words: Vec<String> = arguments
-        .filters
-        .iter()
-        .flat_map(|f| ["--filter".into(), f.clone()])
-        .collect();
+    let mut words: Vec<String> = Vec::new();
+    for (flag, values) in [("--filter", &arguments.filters), ("--case", &arguments.names)] {
+        words.extend(values.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+    }
     words.extend(["--repeat".into(), arguments.repeat.to_string()]);
+    words.extend(["--retries".into(), arguments.retries.to_string()]);
+    words.extend(["--patience".into(), arguments.patience.to_string()]);
     words.extend(arguments.verbose.then(|| "--verbose".into()));
     words.extend(arguments.measure.then(|| "--measure".into()));
     words.extend(arguments.soak.then(|| "--soak".into()));
     words.extend(["--rounds".into(), arguments.rounds.to_string()]);
     words.extend(["--execs".into(), arguments.execs.to_string()]);
-    machine.live(&words, host::PATIENCE)
+    if arguments.here {
+        return here::live(&programs, &words);
+    }
+    host::sweep_leftovers();
+    host::Machine::prepare(&programs, None)?.live(&words, host::PATIENCE)
 }
 
 /// Starts the program again in a mount namespace in which `/sys/fs/cgroup` is one version 2 tree. Nothing changes for
@@ -186,8 +212,10 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let known = known::of(&lab.version);
     let (mut passed, mut failed, mut expected) = (0, 0, 0);
     let cases = cases::all();
+    let is_all = arguments.filters.is_empty() && arguments.names.is_empty();
     let chosen = cases.iter().filter(|case| {
-        arguments.filters.is_empty() || arguments.filters.iter().any(|f| case.name.contains(f.as_str()))
+        let fits = arguments.filters.iter().any(|f| case.name.contains(f.as_str()));
+        is_all || fits || arguments.names.iter().any(|name| name == case.name)
     });
     for case in chosen.flat_map(|case| std::iter::repeat_n(case, arguments.repeat)) {
         if case.name.starts_with(cases::WITH_ANOTHER) && lab.other.is_none() {
@@ -198,17 +226,15 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
             println!("skip {}: no memory controller in this tree", case.name);
             continue;
         }
-        let began = Instant::now();
-        let verdict = scene::perform(&lab, case, arguments.verbose);
-        let seconds = began.elapsed().as_secs_f64();
+        let (verdict, took) = play(&lab, case, arguments, known.reason(case.name).is_some());
         match (verdict, known.reason(case.name)) {
             (Ok(()), None) => {
                 passed += 1;
-                println!("ok   {} ({seconds:.1} s)", case.name);
+                println!("ok   {} ({took})", case.name);
             }
             (Ok(()), Some(_)) => {
                 failed += 1;
-                println!("UNEXPECTED PASS {} ({seconds:.1} s)", case.name);
+                println!("UNEXPECTED PASS {} ({took})", case.name);
             }
             (Err(why), Some(reason)) => {
                 expected += 1;
@@ -219,7 +245,7 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
             }
             (Err(why), None) => {
                 failed += 1;
-                println!("FAIL {} ({seconds:.1} s)", case.name);
+                println!("FAIL {} ({took})", case.name);
                 println!("     {}", why.trim_end().replace('\n', "\n     "));
             }
         }
@@ -231,4 +257,22 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A case, again as long as it ends otherwise than it should and there are tries left; and how long the last try took.
+fn play(lab: &scene::Lab, case: &cases::Case, arguments: &Arguments, fails: bool) -> (cases::Done, String) {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let began = Instant::now();
+        let verdict = scene::perform(lab, case, arguments.verbose);
+        let seconds = began.elapsed().as_secs_f64();
+        if verdict.is_err() == fails || tries > arguments.retries {
+            let again = match tries {
+                1 => String::new(),
+                n => format!(", try {n}"),
+            };
+            return (verdict, format!("{seconds:.1} s{again}"));
+        }
+    }
 }

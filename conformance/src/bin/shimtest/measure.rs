@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::caller::{Call, Dialect};
 use crate::command;
 use crate::memory::{Figures, LIMITS, of};
-use crate::scene::{Bundle, Container, Lab, SOON, Scene, process};
+use crate::scene::{Bundle, Container, Lab, Scene, process, soon};
 use crate::statistics::{Table, Times};
 
 /// Turns that are thrown away, until caches are warm.
@@ -258,7 +258,7 @@ fn settled(pid: u32) -> Result<Figures, String> {
     let mut last = of(pid)?;
     let mut quiet = 0;
     // Whoever never settles is measured as he is.
-    let _ = command::until("its memory settles", SOON, || {
+    let _ = command::until("its memory settles", soon(), || {
         let now = of(pid);
         quiet = if now.as_ref() == Ok(&last) { quiet + 1 } else { 0 };
         if let Ok(now) = now {

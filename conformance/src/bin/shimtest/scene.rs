@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use conformance::kernel;
 use conformance::messages::{self as m, Target};
+use conformance::patience;
 use conformance::ttrpc::{Connection, Failure, Pending};
 use prost::Message;
 use serde_json::{Value, json};
@@ -24,7 +25,9 @@ use crate::daemon::Daemon;
 use crate::{command, leaks};
 
 /// A deadline for what should take no time.
-pub const SOON: Duration = Duration::from_secs(10);
+pub fn soon() -> Duration {
+    patience::seconds(10)
+}
 
 /// What is the same for all cases.
 pub struct Lab {
@@ -93,7 +96,7 @@ impl Lab {
             .find(|path| path.exists())
             .ok_or("busybox is not installed")?;
         fs::copy(busybox, bin.join("busybox")).map_err(|e| format!("busybox: {e}"))?;
-        let list = command::run(Command::new(busybox).arg("--list"), "", SOON)?.ok()?;
+        let list = command::run(Command::new(busybox).arg("--list"), "", soon())?.ok()?;
         for name in list.lines().filter(|name| *name != "busybox") {
             std::os::unix::fs::symlink("busybox", bin.join(name)).map_err(|e| format!("{name}: {e}"))?;
         }
@@ -130,7 +133,7 @@ fn version(shim: &Path) -> Result<String, String> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let said = command::run(Command::new(shim).arg("-v"), "", SOON)?.ok()?;
+    let said = command::run(Command::new(shim).arg("-v"), "", soon())?.ok()?;
     Ok(format!("{name}: {said}"))
 }
 
@@ -173,7 +176,7 @@ fn clean_up(before: &leaks::Survey, dir: &Path) {
             .map(|(pid, _)| pid)
             .filter(|pid| *pid != 1 && *pid != own)
     };
-    let _ = command::until("all are gone", SOON, || {
+    let _ = command::until("all are gone", soon(), || {
         for hierarchy in leaks::hierarchies() {
             // What is frozen in version 1 does not die.
             leaks::directories(&hierarchy, &mut |dir| {
@@ -189,7 +192,7 @@ fn clean_up(before: &leaks::Survey, dir: &Path) {
         let _ = fs::remove_file(socket);
     }
     let _ = fs::remove_dir_all("/run/containerd/runc");
-    let _ = command::until("nothing is left", SOON, || {
+    let _ = command::until("nothing is left", soon(), || {
         let left = leaks::left(before, dir);
         for line in left.iter().rev() {
             if let Some(path) = line.strip_prefix("cgroup ") {
@@ -234,7 +237,7 @@ impl Scene<'_> {
     /// Sockets, state of the runtime, temporary files: all gone.
     fn check_files(&self) -> Result<(), String> {
         let mut left = Vec::new();
-        let gone = command::until("no file is left", SOON, || {
+        let gone = command::until("no file is left", soon(), || {
             left = sockets();
             left.extend(entries(&self.dir.join("runc").join(&self.namespace)));
             left.extend(entries(&self.dir.join("tmp")));
@@ -397,13 +400,13 @@ impl Scene<'_> {
 
     /// Waits until a shim and its socket are gone.
     pub fn is_gone(&self, task: &Task, pid: u32) -> Result<(), String> {
-        self.is_gone_within(task, pid, SOON)
+        self.is_gone_within(task, pid, soon())
     }
 
     pub fn is_gone_within(&self, task: &Task, pid: u32, limit: Duration) -> Result<(), String> {
         command::until("the connection is closed", limit, || task.connection.is_closed())?;
-        command::until("the shim is gone", SOON, || !is_alive(pid))?;
-        command::until("the socket is gone", SOON, || !task.socket.exists())
+        command::until("the shim is gone", soon(), || !is_alive(pid))?;
+        command::until("the socket is gone", soon(), || !task.socket.exists())
     }
 
     /// A FIFO in the scene's directory.
@@ -484,7 +487,7 @@ impl Task {
         method: &str,
         request: &impl Message,
     ) -> Result<Answer, Failure> {
-        self.connection.call(self.service, method, request, SOON)
+        self.connection.call(self.service, method, request, soon())
     }
 
     /// A call that may last.
@@ -720,7 +723,7 @@ impl Reader {
     /// Waits until a text has come.
     pub fn expect(&self, text: &str) -> Result<(), String> {
         let has = || String::from_utf8_lossy(&self.now().0).contains(text);
-        command::until(&format!("the output has {text:?}"), SOON, has)
+        command::until(&format!("the output has {text:?}"), soon(), has)
             .map_err(|e| format!("{e}; it is {:?}", String::from_utf8_lossy(&self.now().0)))
     }
 }
@@ -739,7 +742,7 @@ impl Drop for Reader {
 pub fn writer(path: &Path) -> Result<fs::File, String> {
     let mut file = None;
     let began = Instant::now();
-    command::until("somebody reads the FIFO", SOON, || {
+    command::until("somebody reads the FIFO", soon(), || {
         file = fs::File::options()
             .write(true)
             .custom_flags(libc::O_NONBLOCK)

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::command;
 use crate::measure::exec;
 use crate::memory::{self, Figures};
-use crate::scene::{Lab, SOON, Scene};
+use crate::scene::{Lab, Scene, soon};
 
 /// Execs after which a shim has all that it keeps for the next ones.
 const WARM_UP: usize = 200;
@@ -47,7 +47,7 @@ pub fn run(lab: &Lab, execs: usize) -> Result<ExitCode, String> {
         seconds * 1e3 / execs as f64
     );
     // The last exec's child may still be about to be collected.
-    let grown = command::until("it is as it was", SOON, || {
+    let grown = command::until("it is as it was", soon(), || {
         memory::of(shim)
             .is_ok_and(|now| has_not_grown(&before, &now, SLACK) && has_not_grown(&half, &now, SLACK_OF_HALF))
     });
@@ -76,7 +76,7 @@ fn has_not_grown(before: &Figures, after: &Figures, slack: u64) -> bool {
 
 fn every_exit_once(scene: &Scene, execs: usize) -> Result<(), String> {
     let mut told = 0;
-    let all = command::until("all exits are told", SOON, || {
+    let all = command::until("all exits are told", soon(), || {
         let story = scene.daemon.story("box");
         told = story.iter().filter(|event| event.starts_with("exit:")).count();
         told >= execs

@@ -50,6 +50,8 @@ pub struct Guest {
     pub memory: &'static str,
     /// Runtimes that are judged in it, by their names there; the first is ours.
     pub runtimes: &'static [&'static str],
+    /// Cases of `shimtest` that it runs.
+    pub shim: &'static [&'static str],
     /// Deadlines within it times this: emulation is so much slower than what they were made for.
     pub slowness: u32,
     /// Without a line for so long, it hangs.
@@ -68,6 +70,7 @@ pub const GUESTS: &[Guest] = &[
         kernel: "apparmor=1 security=apparmor systemd.unified_cgroup_hierarchy=1 systemd.show_status=0",
         memory: "1536M",
         runtimes: &["runb", "runc"],
+        shim: &[],
         slowness: 6,
         quiet: Duration::from_secs(240),
         total: Duration::from_secs(1500),
@@ -80,6 +83,7 @@ pub const GUESTS: &[Guest] = &[
         kernel: "apparmor=0 hugepages=8",
         memory: "1G",
         runtimes: &["runb", "runc"],
+        shim: &SHIM_V2,
         slowness: 6,
         quiet: Duration::from_secs(180),
         total: Duration::from_secs(900),
@@ -92,6 +96,7 @@ pub const GUESTS: &[Guest] = &[
         kernel: "apparmor=0 hugepages=8 swapaccount=1",
         memory: "1G",
         runtimes: &["runb", "runc"],
+        shim: &SHIM_V1,
         slowness: 6,
         quiet: Duration::from_secs(180),
         total: Duration::from_secs(900),
@@ -104,10 +109,60 @@ pub const GUESTS: &[Guest] = &[
         kernel: "apparmor=0 hugepages=8",
         memory: "1G",
         runtimes: &["runb"],
+        shim: &SHIM_ARM64,
         slowness: 6,
         quiet: Duration::from_secs(180),
         total: Duration::from_secs(900),
     },
+];
+
+/// What of a shim has to do with a cgroup, and of everything else a little: the host plays all of it below version 1.
+const SHIM_V2: [&str; 27] = [
+    "start.options",
+    "start.bootstrap",
+    "start.shim-cgroup",
+    "cli.info",
+    "cli.delete-after-kill",
+    "life.whole",
+    "life.signals",
+    "life.rootfs-overlay",
+    "life.pause-and-resume",
+    "life.killed-while-paused",
+    "life.killed-from-outside",
+    "life.host-pid-namespace-is-killed-whole",
+    "life.kill-all",
+    "life.pids",
+    "life.stats",
+    "life.update",
+    "life.out-of-memory",
+    "life.out-of-memory-once",
+    "exec.whole",
+    "exec.exit-is-told-before-the-container's",
+    "io.fifos",
+    "io.terminal",
+    "io.exec-terminal",
+    "events.contents",
+    "events.are-told-before-the-end",
+    "group.sandbox-of-version-3",
+    "group.sandbox-that-dies-first",
+];
+
+/// A hierarchy for each controller is not what the host has.
+const SHIM_V1: [&str; 5] = [
+    "start.shim-cgroup",
+    "life.killed-while-paused",
+    "life.stats",
+    "life.out-of-memory-once",
+    "group.sandbox-of-version-3",
+];
+
+/// System calls and layouts of another CPU.
+const SHIM_ARM64: [&str; 5] = [
+    "life.rootfs-overlay",
+    "life.stats",
+    "life.out-of-memory-once",
+    "exec.whole",
+    "io.exec-terminal",
 ];
 
 /// A guest by its name.

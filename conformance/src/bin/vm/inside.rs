@@ -12,6 +12,9 @@ use crate::command;
 use crate::job::{Job, Suite};
 use crate::{lines, smoke};
 
+/// The shim that is judged.
+pub const SHIM: &str = "containerd-shim-runb-v2";
+
 /// Less, stretched as it is, than the outside waits for a line.
 const DEMO: Duration = Duration::from_secs(25);
 
@@ -79,6 +82,9 @@ pub fn run() -> Result<bool, String> {
     for suite in job.suites.iter().filter(|suite| !suite.cases.is_empty()) {
         conformance(&mut outside, &release, &job, suite)?;
     }
+    if !job.shim.is_empty() {
+        shimtest(&mut outside, &release, &job)?;
+    }
     smoke::run(&mut outside, &release, &job)?;
     outside.say(lines::DONE)?;
     Ok(true)
@@ -99,7 +105,6 @@ pub fn program(release: &Path, runtime: &str) -> PathBuf {
 
 /// One run of `conformance`, its lines passed on as they come. The cases have deadlines of their own.
 fn conformance(outside: &mut Outside, release: &Path, job: &Job, suite: &Suite) -> Result<(), String> {
-    let began = Instant::now();
     let list = std::env::temp_dir().join(format!("cases-{}", suite.runtime));
     fs::write(&list, suite.cases.join("\n")).map_err(|e| format!("{}: {e}", list.display()))?;
     let mut run = Command::new(release.join("conformance"));
@@ -111,16 +116,33 @@ fn conformance(outside: &mut Outside, release: &Path, job: &Job, suite: &Suite) 
     // One more than there are processors: much of a case is waiting.
     run.args(["--jobs", "2"]);
     run.args(["--patience", &job.patience.to_string()]);
-    let complaints = list.with_extension("err");
+    let prefix = format!("{}/{}", job.guest, suite.runtime);
+    pass_on(outside, run, &prefix, suite.cases.len())
+}
+
+/// One run of `shimtest`. The guest is the host that its cases are played on.
+fn shimtest(outside: &mut Outside, release: &Path, job: &Job) -> Result<(), String> {
+    let mut run = Command::new(release.join("shimtest"));
+    run.arg("--here").arg("--shim").arg(release.join(SHIM));
+    run.arg("--runtime").arg(release.join("runb"));
+    run.args(["--retries", &job.retries.to_string()]);
+    run.args(["--patience", &job.patience.to_string()]);
+    run.args(job.shim.iter().flat_map(|name| ["--case", name]));
+    pass_on(outside, run, &format!("{}/shim", job.guest), job.shim.len())
+}
+
+/// Runs a suite of so many cases; what it tells of them is passed on as it comes, with `prefix` before the names.
+fn pass_on(outside: &mut Outside, mut run: Command, prefix: &str, count: usize) -> Result<(), String> {
+    let began = Instant::now();
+    let complaints = std::env::temp_dir().join("complaints");
     run.stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(File::create(&complaints).map_err(|e| e.to_string())?);
     let mut child = run.spawn().map_err(|e| format!("{run:?}: {e}"))?;
-    let prefix = format!("{}/{}", job.guest, suite.runtime);
     let (mut told, mut sums) = (0, lines::Sums::default());
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if let Some(line) = lines::renamed(&line, &prefix) {
+            if let Some(line) = lines::renamed(&line, prefix) {
                 told += usize::from(!line.starts_with(' '));
                 sums.count(&line);
                 outside.say(&line)?;
@@ -130,11 +152,8 @@ fn conformance(outside: &mut Outside, release: &Path, job: &Job, suite: &Suite) 
     let status = child.wait().map_err(|e| format!("{run:?}: {e}"))?;
     let complained = fs::read_to_string(&complaints).unwrap_or_default();
     // It fails for the cases that it told of; otherwise something is wrong with itself.
-    let whole = if told != suite.cases.len() {
-        Err(format!(
-            "told of {told} cases of {}, {status}: {complained}",
-            suite.cases.len()
-        ))
+    let whole = if told != count {
+        Err(format!("told of {told} cases of {count}, {status}: {complained}"))
     } else if !status.success() && sums.failed == 0 {
         Err(format!("{status}: {complained}"))
     } else {

@@ -9,10 +9,14 @@ pub struct Job {
     pub guest: String,
     /// Every deadline times this.
     pub patience: u32,
+    /// How often a case of ours that fails is tried again.
+    pub retries: u32,
     /// Whether the demo is played.
     pub demo: bool,
     /// Conformance, runtime by runtime.
     pub suites: Vec<Suite>,
+    /// Names of the cases of `shimtest`, which judges the shim with the first runtime.
+    pub shim: Vec<String>,
     /// Names of engine cases, each with its runtime.
     pub engines: Vec<(String, String)>,
 }
@@ -31,6 +35,9 @@ pub struct Suite {
 impl Job {
     /// Whether there is anything to do.
     pub fn is_empty(&self) -> bool {
-        !self.demo && self.engines.is_empty() && self.suites.iter().all(|suite| suite.cases.is_empty())
+        !self.demo
+            && self.shim.is_empty()
+            && self.engines.is_empty()
+            && self.suites.iter().all(|suite| suite.cases.is_empty())
     }
 }

@@ -36,10 +36,16 @@ impl Sums {
 /// How far `conformance` indents what it has to say about a case.
 const INDENT: &str = "                  ";
 
-/// A line of `conformance` with `prefix` in front of the case's name; None for what is not about a case.
+/// How far `shimtest` does, and we.
+const SHORT_INDENT: &str = "     ";
+
+/// A line of `conformance` or `shimtest` with `prefix` in front of the case's name; None for what is not about a case.
 pub fn renamed(line: &str, prefix: &str) -> Option<String> {
     if let Some(detail) = line.strip_prefix(INDENT) {
-        return Some(format!("     {detail}"));
+        return Some(format!("{SHORT_INDENT}{detail}"));
+    }
+    if line.starts_with(SHORT_INDENT) {
+        return Some(line.to_owned());
     }
     for word in ["UNEXPECTED PASS", "ok", "known", "FAIL", "skip"] {
         if let Some(rest) = line.strip_prefix(word)
@@ -76,6 +82,11 @@ mod tests {
             of("                  a detail of it").as_deref(),
             Some("     a detail of it")
         );
+        assert_eq!(
+            of("ok   a.b (0.3 s, try 2)").as_deref(),
+            Some("ok   v2/runb/a.b (0.3 s, try 2)")
+        );
+        assert_eq!(of("     why").as_deref(), Some("     why"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ const USAGE: &str = "usage: vm [options]
   --every             every case that a guest can run, not only those that it is there for
   --list              print the names of the cases
   --shell             boot one guest (--guest, default v2) with a shell on this terminal instead of running cases
-  --release DIR       where runb, conformance and vm are (default: where this program is)
+  --release DIR       where the programs are that a guest gets (default: where this program is)
   --arm64 DIR         where the same programs are for the arm64 guest (without: that guest is a skip)
   --engines-with LIST the runtimes that the engines of the systemd guest are run with (default runb,runc)
   --patience N        every deadline times N, for a loaded machine (default 1)

@@ -16,7 +16,7 @@ use crate::guest::{self, Arch, Guest, Init};
 use crate::job::{Job, Suite};
 use crate::lines::Sums;
 use crate::machine::{self, Machine};
-use crate::{Arguments, base, debian, packages, smoke};
+use crate::{Arguments, base, debian, inside, packages, smoke};
 
 const GUEST_SCRIPT: &str = include_str!("guest.sh");
 const DEMO: &str = include_str!("../../../../tools/demo");
@@ -62,7 +62,7 @@ fn job(guest: &Guest, a: &Arguments) -> Job {
     if guest.init == Init::Systemd {
         for runtime in &a.engines_with {
             for case in smoke::all() {
-                if fits(&format!("{}/{runtime}/{}", guest.name, case.name)) {
+                if case.is_for(runtime) && fits(&format!("{}/{runtime}/{}", guest.name, case.name)) {
                     engines.push((runtime.clone(), case.name.to_owned()));
                 }
             }
@@ -71,7 +71,14 @@ fn job(guest: &Guest, a: &Arguments) -> Job {
     Job {
         guest: guest.name.to_owned(),
         patience: a.patience * guest.slowness,
+        retries: OWN_RETRIES,
         demo: guest.init == Init::Script && fits(&format!("{}/demo", guest.name)),
+        shim: guest
+            .shim
+            .iter()
+            .filter(|name| fits(&format!("{}/shim/{name}", guest.name)))
+            .map(|name| (*name).to_owned())
+            .collect(),
         suites: guest.runtimes.iter().map(suite).collect(),
         engines,
     }
@@ -88,6 +95,9 @@ pub fn list(a: &Arguments) {
             for id in &suite.cases {
                 println!("{}/{}/{id}", guest.name, suite.runtime);
             }
+        }
+        for name in &job.shim {
+            println!("{}/shim/{name}", guest.name);
         }
         for (runtime, name) in &job.engines {
             println!("{}/{runtime}/{name}", guest.name);
@@ -260,7 +270,7 @@ fn join(to: &Path, base: &Path, release: &Path, job: Option<&Job>) -> std::io::R
     for dir in ["vm", "vm/release", "vm/tools"] {
         archive.directory(dir)?;
     }
-    for name in ["runb", "conformance", "vm"] {
+    for name in ["runb", inside::SHIM, "conformance", "shimtest", "vm"] {
         archive.copy(&format!("vm/release/{name}"), &release.join(name))?;
     }
     archive.file("vm/guest.sh", 0o755, GUEST_SCRIPT.as_bytes())?;

@@ -42,7 +42,7 @@ pub fn cases() -> Vec<Case> {
             c.start()?;
             let shim = c.task.shim_pid("box")?;
             kernel::kill(shim.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
-            crate::command::until("the shim is gone", crate::scene::SOON, || !is_alive(shim))?;
+            crate::command::until("the shim is gone", crate::scene::soon(), || !is_alive(shim))?;
             let mut call = Call::new(s, "box", &c.bundle.path);
             call.flags = vec!["-bundle".into(), c.bundle.path.display().to_string()];
             let gone = m::DeleteResponse::decode(&call.run("delete")?.succeeded()?[..])
@@ -60,7 +60,7 @@ pub fn cases() -> Vec<Case> {
             let c = s.boot("box", "exec sleep 600")?;
             let shim = c.task.shim_pid("box")?;
             kernel::kill(shim.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
-            crate::command::until("the shim is gone", crate::scene::SOON, || !is_alive(shim))?;
+            crate::command::until("the shim is gone", crate::scene::soon(), || !is_alive(shim))?;
             Call::new(s, "box", &c.bundle.path).run("delete")?.succeeded()?;
             same("the socket is there", &c.task.socket.exists(), &false)
         }),

@@ -5,7 +5,7 @@ use conformance::messages::{self as m, status};
 
 use super::{Case, case};
 use crate::command;
-use crate::scene::{SOON, is_alive, same};
+use crate::scene::{is_alive, same, soon};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -42,7 +42,7 @@ pub fn cases() -> Vec<Case> {
             c.start()?;
             let pid = c.task.shim_pid("box")?;
             kernel::kill(pid.cast_signed(), libc::SIGTERM).map_err(|e| e.to_string())?;
-            command::until("the shim is gone", SOON, || !is_alive(pid))?;
+            command::until("the shim is gone", soon(), || !is_alive(pid))?;
             let mut call = crate::caller::Call::new(s, "box", &c.bundle.path);
             call.flags = vec!["-bundle".into(), c.bundle.path.display().to_string()];
             call.run("delete")?.succeeded()?;

@@ -1,11 +1,12 @@
 //! What the daemon is told, and that no daemon can hold a shim up.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conformance::messages as m;
+use conformance::patience;
 
 use super::{Case, case};
-use crate::scene::{SOON, is_time, same};
+use crate::scene::{is_time, same, soon};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -17,7 +18,7 @@ pub fn cases() -> Vec<Case> {
             c.wait("probe")?;
             c.delete("probe")?;
             c.finish(s)?;
-            let get = |short: &str| s.daemon.await_event("box", short, SOON);
+            let get = |short: &str| s.daemon.await_event("box", short, soon());
             let create: m::TaskCreate = get("create")?.decode("TaskCreate")?;
             same(
                 "create",
@@ -61,7 +62,7 @@ pub fn cases() -> Vec<Case> {
         case("events.while-the-daemon-is-away", |s| {
             let c = s.boot("box", "exec sleep 600")?;
             c.start()?;
-            s.daemon.await_event("box", "start", SOON)?;
+            s.daemon.await_event("box", "start", soon())?;
             s.daemon.go_away();
             c.kill("", libc::SIGKILL)?;
             same("the exit status", &c.wait("")?, &137)?;
@@ -69,13 +70,13 @@ pub fn cases() -> Vec<Case> {
             c.state("")?;
             same(
                 "State answers within 2 s",
-                &(asked.elapsed() < Duration::from_secs(2)),
+                &(asked.elapsed() < patience::seconds(2)),
                 &true,
             )?;
             s.daemon.come_back()?;
-            s.daemon.await_event("box", "exit", Duration::from_secs(20))?;
+            s.daemon.await_event("box", "exit", patience::seconds(20))?;
             c.delete("")?;
-            s.daemon.await_event("box", "delete", SOON)?;
+            s.daemon.await_event("box", "delete", soon())?;
             same(
                 "the events",
                 s.daemon.story("box").join(" ").as_str(),
@@ -93,7 +94,7 @@ pub fn cases() -> Vec<Case> {
                 .task
                 .call::<m::Empty>("Shutdown", &m::ShutdownRequest::default());
             // It may try for a while to tell what it has to tell.
-            s.is_gone_within(&c.task, shim, Duration::from_secs(60))
+            s.is_gone_within(&c.task, shim, patience::seconds(60))
         }),
         case("events.silent-daemon", |s| {
             s.daemon.fall_silent();
@@ -110,14 +111,14 @@ pub fn cases() -> Vec<Case> {
             c.end()?;
             same(
                 "nothing waits for the daemon",
-                &(asked.elapsed() < Duration::from_secs(5)),
+                &(asked.elapsed() < patience::seconds(5)),
                 &true,
             )?;
             let shim = c.task.shim_pid("")?;
             let _ = c
                 .task
                 .call::<m::Empty>("Shutdown", &m::ShutdownRequest::default());
-            s.is_gone_within(&c.task, shim, Duration::from_secs(60))
+            s.is_gone_within(&c.task, shim, patience::seconds(60))
         }),
         case("events.are-told-before-the-end", |s| {
             let c = s.boot("box", "true")?;

@@ -7,7 +7,7 @@ use conformance::ttrpc::Failure;
 use serde_json::json;
 
 use super::{Case, Done, case};
-use crate::scene::{Container, SOON, Scene, fails, process, refused, same, target};
+use crate::scene::{Container, Scene, fails, process, refused, same, soon, target};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -117,7 +117,8 @@ pub fn cases() -> Vec<Case> {
                 same(&format!("{told:?} has {part:?}"), &told.contains(part), &true)?;
             }
             // Whoever waits for it learns that it will not be.
-            if let Err(failure @ (Failure::Closed | Failure::Silence(_))) = wait.take::<m::WaitResponse>(SOON)
+            if let Err(failure @ (Failure::Closed | Failure::Silence(_))) =
+                wait.take::<m::WaitResponse>(soon())
             {
                 return Err(format!("Wait: {failure}"));
             }
@@ -154,12 +155,12 @@ pub fn cases() -> Vec<Case> {
             c.kill("", libc::SIGKILL)?;
             same(
                 "the exit status",
-                &wait.take::<m::WaitResponse>(SOON)?.exit_status,
+                &wait.take::<m::WaitResponse>(soon())?.exit_status,
                 &137,
             )?;
             c.wait("")?;
-            s.daemon.await_event("box", "exit:probe", SOON)?;
-            s.daemon.await_event("box", "exit", SOON)?;
+            s.daemon.await_event("box", "exit:probe", soon())?;
+            s.daemon.await_event("box", "exit", soon())?;
             c.delete("probe")?;
             c.delete("")?;
             s.shut_down(&c.task)

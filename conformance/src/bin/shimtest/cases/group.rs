@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Case, Done, case};
 use crate::caller::{Call, Dialect};
-use crate::scene::{SOON, Scene, V3, refused, same};
+use crate::scene::{Scene, V3, refused, same, soon};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
             member.start()?;
             same("the exit status", &member.wait("")?, &4)?;
             member.delete("")?;
-            s.daemon.await_event("member", "delete", SOON)?;
+            s.daemon.await_event("member", "delete", soon())?;
             let story = s.daemon.story("member").join(" ");
             same("the events", story.as_str(), "create start exit delete")?;
             let gone = task.ask::<m::Empty>("State", "member", "");
@@ -69,7 +69,7 @@ pub fn cases() -> Vec<Case> {
             same("the member answers", &member.state("")?.status, &status::RUNNING)?;
             member.end()?;
             pause.kill("", libc::SIGKILL)?;
-            wait.take::<m::WaitResponse>(SOON)?;
+            wait.take::<m::WaitResponse>(soon())?;
             pause.delete("")?;
             s.shut_down(&task)
         }),

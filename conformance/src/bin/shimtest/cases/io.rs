@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conformance::messages as m;
+use conformance::patience;
 use serde_json::json;
 
 use super::{Case, Done, case};
 use crate::command;
-use crate::scene::{Container, Reader, SOON, Scene, process, same, write, writer};
+use crate::scene::{Container, Reader, Scene, process, same, soon, write, writer};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -27,8 +28,8 @@ pub fn cases() -> Vec<Case> {
             close_input(&c, "")?;
             same("the exit status", &c.wait("")?, &3)?;
             c.delete("")?;
-            same("stdout", out.to_end(SOON)?.as_str(), "some text\n")?;
-            same("stderr", err.to_end(SOON)?.as_str(), "done\n")?;
+            same("stdout", out.to_end(soon())?.as_str(), "some text\n")?;
+            same("stderr", err.to_end(soon())?.as_str(), "done\n")?;
             s.shut_down(&c.task)
         }),
         case("io.output-ends-with-the-container", |s| {
@@ -36,8 +37,8 @@ pub fn cases() -> Vec<Case> {
             let (c, out, err) = piped(s, "echo text", false)?;
             c.start()?;
             c.wait("")?;
-            same("stdout", out.to_end(SOON)?.as_str(), "text\n")?;
-            err.to_end(SOON)?;
+            same("stdout", out.to_end(soon())?.as_str(), "text\n")?;
+            err.to_end(soon())?;
             c.delete("")?;
             s.shut_down(&c.task)
         }),
@@ -50,7 +51,7 @@ pub fn cases() -> Vec<Case> {
             again.expect("tick\ntick\ntick\n")?;
             same("the state", &c.state("")?.status, &m::status::RUNNING)?;
             c.finish(s)?;
-            again.to_end(SOON).map(drop)
+            again.to_end(soon()).map(drop)
         }),
         case("io.nobody-reads", |s| {
             // A full FIFO stops the container's writing, and nothing else.
@@ -65,12 +66,12 @@ pub fn cases() -> Vec<Case> {
             c.state("")?;
             same(
                 "State answers within 2 s",
-                &(asked.elapsed() < Duration::from_secs(2)),
+                &(asked.elapsed() < patience::seconds(2)),
                 &true,
             )?;
             let out = Reader::of(&s.dir.join("out"))?;
             same("the exit status", &c.wait("")?, &2)?;
-            same("all of it", &out.to_end(SOON)?.len(), &1_000_000)?;
+            same("all of it", &out.to_end(soon())?.len(), &1_000_000)?;
             c.delete("")?;
             s.shut_down(&c.task)
         }),
@@ -80,7 +81,7 @@ pub fn cases() -> Vec<Case> {
             c.start()?;
             c.wait("")?;
             c.delete("")?;
-            command::until("all of it has come", Duration::from_secs(30), || out.has_ended())?;
+            command::until("all of it has come", patience::seconds(30), || out.has_ended())?;
             same("the length", &out.length(), &LENGTH)?;
             s.shut_down(&c.task)
         }),
@@ -100,7 +101,7 @@ pub fn cases() -> Vec<Case> {
             c.delete("")?;
             same(
                 "what it counted",
-                out.to_end(SOON)?.trim(),
+                out.to_end(soon())?.trim(),
                 (64 << 16).to_string().as_str(),
             )?;
             s.shut_down(&c.task)
@@ -132,7 +133,7 @@ pub fn cases() -> Vec<Case> {
             close_input(&c, "probe")?;
             same("the exit status", &c.wait("probe")?, &5)?;
             c.delete("probe")?;
-            same("stdout", out.to_end(SOON)?.as_str(), "typed\n")?;
+            same("stdout", out.to_end(soon())?.as_str(), "typed\n")?;
             c.finish(s)
         }),
         case("io.stdout-alone", |s| {
@@ -147,7 +148,7 @@ pub fn cases() -> Vec<Case> {
             c.start()?;
             same("the exit status", &c.wait("")?, &3)?;
             c.delete("")?;
-            same("stdout", out.to_end(SOON)?.as_str(), "out\n")?;
+            same("stdout", out.to_end(soon())?.as_str(), "out\n")?;
             s.shut_down(&c.task)
         }),
         case("io.lingering-child", |s| {
@@ -162,18 +163,18 @@ pub fn cases() -> Vec<Case> {
             c.start_exec("probe")?;
             same("the exit status", &c.wait("probe")?, &0)?;
             out.expect("text\n")?;
-            let (asked, limit) = (Instant::now(), Duration::from_secs(15));
+            let (asked, limit) = (Instant::now(), patience::seconds(15));
             c.task
                 .send("Delete", &crate::scene::target("box", "probe"))?
                 .take::<m::DeleteResponse>(limit)?;
             let took = asked.elapsed();
             same(
                 &format!("Delete took {took:?}, and some 10 s are allowed"),
-                &(took < Duration::from_secs(13)),
+                &(took < patience::seconds(13)),
                 &true,
             )?;
             c.finish(s)?;
-            out.to_end(SOON).map(drop)
+            out.to_end(soon()).map(drop)
         }),
         case("io.file", |s| {
             let file = s.dir.join("logs/deep/box.log");
@@ -280,7 +281,7 @@ pub fn cases() -> Vec<Case> {
             c.wait("")?;
             c.delete("")?;
             // The runtime gives the pipes to the user of the process; the group stays.
-            same("the group", out.to_end(SOON)?.as_str(), "2345\n")?;
+            same("the group", out.to_end(soon())?.as_str(), "2345\n")?;
             s.shut_down(&c.task)
         }),
         case("io.terminal", |s| {
@@ -313,7 +314,7 @@ pub fn cases() -> Vec<Case> {
             write(&mut keyboard, "end\n")?;
             same("the exit status", &c.wait("")?, &5)?;
             c.delete("")?;
-            out.to_end(SOON)?;
+            out.to_end(soon())?;
             s.shut_down(&c.task)
         }),
         case("io.exec-terminal", |s| {
@@ -343,7 +344,7 @@ pub fn cases() -> Vec<Case> {
             out.expect("33 77")?;
             same("the exit status", &c.wait("probe")?, &8)?;
             c.delete("probe")?;
-            out.to_end(SOON)?;
+            out.to_end(soon())?;
             c.finish(s)
         }),
         case("io.terminal-to-a-binary", |s| {

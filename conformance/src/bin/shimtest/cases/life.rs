@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Case, Done, case};
 use crate::command;
-use crate::scene::{Container, SOON, Scene, fails, is_alive, is_time, refused, same, target};
+use crate::scene::{Container, Scene, fails, is_alive, is_time, refused, same, soon, target};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -274,8 +274,8 @@ pub fn cases() -> Vec<Case> {
             fails("an exec in what is paused", c.start_exec("late"))?;
             c.task.ask::<m::Empty>("Resume", "box", "")?;
             same("the state", &c.state("")?.status, &status::RUNNING)?;
-            s.daemon.await_event("box", "paused", SOON)?;
-            s.daemon.await_event("box", "resumed", SOON)?;
+            s.daemon.await_event("box", "paused", soon())?;
+            s.daemon.await_event("box", "resumed", soon())?;
             c.finish(s)
         }),
         case("life.killed-while-paused", |s| {
@@ -283,7 +283,7 @@ pub fn cases() -> Vec<Case> {
             c.start()?;
             c.task.ask::<m::Empty>("Pause", "box", "")?;
             c.end()?;
-            s.daemon.await_event("box", "exit", SOON)?;
+            s.daemon.await_event("box", "exit", soon())?;
             s.shut_down(&c.task)
         }),
         case("life.killed-from-outside", |s| {
@@ -293,17 +293,17 @@ pub fn cases() -> Vec<Case> {
             conformance::kernel::kill(c.pid.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
             same(
                 "the exit status",
-                &wait.take::<m::WaitResponse>(SOON)?.exit_status,
+                &wait.take::<m::WaitResponse>(soon())?.exit_status,
                 &137,
             )?;
-            s.daemon.await_event("box", "exit", SOON)?;
+            s.daemon.await_event("box", "exit", soon())?;
             c.delete("")?;
             s.shut_down(&c.task)
         }),
         case("life.created-and-killed-from-outside", |s| {
             let c = s.boot("box", "exec sleep 600")?;
             conformance::kernel::kill(c.pid.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
-            s.daemon.await_event("box", "exit", SOON)?;
+            s.daemon.await_event("box", "exit", soon())?;
             same("the state", &c.state("")?.status, &status::STOPPED)?;
             c.delete("")?;
             s.shut_down(&c.task)
@@ -409,10 +409,11 @@ pub fn cases() -> Vec<Case> {
             )?;
             c.start()?;
             c.wait("")?;
-            s.daemon.await_event("box", "oom", SOON)?;
+            s.daemon.await_event("box", "oom", soon())?;
             c.delete("")?;
             s.shut_down(&c.task)
         }),
+        case("life.out-of-memory-once", one_kill),
         case("life.checkpoint-is-refused-clearly", |s| {
             // CRIU does not start on this kernel, and may not be installed; where it does, this is no failure.
             let c = s.boot("box", "exec sleep 600")?;
@@ -444,7 +445,7 @@ pub fn cases() -> Vec<Case> {
                 c.start().map_err(|e| format!("{id}: {e}"))?;
                 same("the exit status", &c.wait("")?, &0)?;
                 c.delete("")?;
-                s.daemon.await_event(&id, "delete", SOON)?;
+                s.daemon.await_event(&id, "delete", soon())?;
                 let story = s.daemon.story(&id).join(" ");
                 same(
                     &format!("the events of {id}"),
@@ -460,7 +461,7 @@ pub fn cases() -> Vec<Case> {
 /// Waits for the file that a script writes when its traps are set.
 fn until_ready(c: &Container) -> Done {
     let file = PathBuf::from(format!("/proc/{}/root/tmp/ready", c.pid));
-    command::until("the container is ready", SOON, || file.exists())
+    command::until("the container is ready", soon(), || file.exists())
 }
 
 fn unknown_container(s: &mut Scene) -> Done {
@@ -557,7 +558,7 @@ fn stats(s: &mut Scene) -> Done {
             other => return Err(format!("Stats carries a {other}")),
         })
     };
-    command::until("there are figures", SOON, || {
+    command::until("there are figures", soon(), || {
         figures().is_ok_and(|(_, pids, cpu, memory)| pids > 0 && cpu > 0 && memory > 0)
     })
     .map_err(|e| format!("{e}; they are {:?}", figures()))?;
@@ -580,6 +581,39 @@ fn stats(s: &mut Scene) -> Done {
         code::NOT_FOUND,
     )?;
     s.shut_down(&c.task)
+}
+
+/// One process is killed, and the container goes on: one event, before the exit; and the figures tell it, too.
+fn one_kill(s: &mut Scene) -> Done {
+    let script = "awk 'BEGIN { s = \"x\"; while (1) s = s s }'; exit 6";
+    let c = s.boot_with(
+        "box",
+        script,
+        |config| {
+            config["linux"]["resources"] = json!({"memory": {"limit": 16_777_216, "swap": 16_777_216}});
+        },
+        |_| {},
+    )?;
+    c.start()?;
+    same("the exit status", &c.wait("")?, &6)?;
+    let stats = c.task.ask::<m::StatsResponse>("Stats", "box", "")?.stats;
+    let stats = stats.ok_or("Stats is empty")?;
+    let broken = |e: prost::DecodeError| e.to_string();
+    let kills = match stats.type_url.as_str() {
+        "io.containerd.cgroups.v1.Metrics" => {
+            let all = m::MetricsV1::decode(&stats.value[..]).map_err(broken)?;
+            all.oom_control.map(|oom| oom.kills)
+        }
+        _ => {
+            let all = m::MetricsV2::decode(&stats.value[..]).map_err(broken)?;
+            all.events.map(|events| events.kills)
+        }
+    };
+    same("the kills that Stats tells", &kills, &Some(1))?;
+    c.delete("")?;
+    s.shut_down(&c.task)?;
+    let story = s.daemon.story("box").join(" ");
+    same("the events", story.as_str(), "create start oom exit delete")
 }
 
 fn memory_limit(id: &str) -> Result<u64, String> {
@@ -614,7 +648,12 @@ fn many_layers(s: &mut Scene) -> Done {
     let base = layers.join("base").join("fs");
     fs::create_dir_all(&base).map_err(|e| e.to_string())?;
     let mut copy = std::process::Command::new("cp");
-    command::run(copy.arg("-a").arg(s.lab.rootfs().join(".")).arg(&base), "", SOON)?.ok()?;
+    command::run(
+        copy.arg("-a").arg(s.lab.rootfs().join(".")).arg(&base),
+        "",
+        soon(),
+    )?
+    .ok()?;
     lower.push(base.display().to_string());
     let c = s.boot_with(
         "box",

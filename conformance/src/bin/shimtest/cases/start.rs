@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::{Case, Done, case};
 use crate::caller::{Call, Dialect};
-use crate::scene::{SOON, Scene, V3, same};
+use crate::scene::{Scene, V3, same, soon};
 use crate::{command, leaks};
 
 pub fn cases() -> Vec<Case> {
@@ -110,7 +110,7 @@ pub fn cases() -> Vec<Case> {
             same("the second address", &two, &one)?;
             let task = s.dial(&one)?;
             // sh, ourselves, the shim; whoever came second goes away.
-            let one_server = command::until("there is one server", SOON, || leaks::processes().len() == 3);
+            let one_server = command::until("there is one server", soon(), || leaks::processes().len() == 3);
             let [first, second] = bundles;
             let (first, second) = (s.create(&task, first, |_| {})?, s.create(&task, second, |_| {})?);
             first.end()?;

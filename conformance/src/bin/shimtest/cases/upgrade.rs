@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Case, Done, case};
 use crate::caller::Call;
 use crate::command;
-use crate::scene::{SOON, Scene, is_alive, same};
+use crate::scene::{Scene, is_alive, same, soon};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -41,7 +41,7 @@ fn deleted(s: &Scene, before: &Path, after: &Path) -> Done {
     c.start()?;
     let shim = task.shim_pid("box")?;
     kernel::kill(shim.cast_signed(), libc::SIGKILL).map_err(|e| e.to_string())?;
-    command::until("the shim is gone", SOON, || !is_alive(shim))?;
+    command::until("the shim is gone", soon(), || !is_alive(shim))?;
     let mut call = Call::new(s, "box", &c.bundle.path);
     call.program = after;
     call.flags = vec!["-bundle".into(), c.bundle.path.display().to_string()];

@@ -1,21 +1,25 @@
 //! ttrpc itself: what is unknown, what is too large, what is broken, and how much at once.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conformance::messages::{self as m, code};
+use conformance::patience;
 use conformance::ttrpc::{Failure, Frame, MAX_BODY, REQUEST};
 use prost::Message;
 
 use super::{Case, Done, case};
-use crate::scene::{SOON, Scene, Task, V3, fails, refused, same, target};
+use crate::scene::{Scene, Task, V3, fails, refused, same, soon, target};
 
 pub fn cases() -> Vec<Case> {
     vec![
         case("wire.unknown-service", |s| {
             with_server(s, |task| {
-                let answer =
-                    task.connection
-                        .call::<m::Empty>("containerd.task.v9.Task", "State", &m::Empty {}, SOON);
+                let answer = task.connection.call::<m::Empty>(
+                    "containerd.task.v9.Task",
+                    "State",
+                    &m::Empty {},
+                    soon(),
+                );
                 refused("a call of another service", answer, code::UNIMPLEMENTED)
             })
         }),
@@ -41,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         case("wire.too-large", |s| {
             with_server(s, |task| {
                 let pending = task.connection.send_body(&vec![b'x'; MAX_BODY + 1])?;
-                fails("a frame of more than 4 MiB", pending.take::<m::Empty>(SOON))?;
+                fails("a frame of more than 4 MiB", pending.take::<m::Empty>(soon()))?;
                 task.shim_pid("box").map(drop)
             })
         }),
@@ -59,7 +63,7 @@ pub fn cases() -> Vec<Case> {
         case("wire.broken-payload", |s| {
             with_server(s, |task| {
                 let pending = task.connection.send(task.service, "State", vec![0xff])?;
-                fails("a payload that is no message", pending.take::<m::Empty>(SOON))?;
+                fails("a payload that is no message", pending.take::<m::Empty>(soon()))?;
                 task.shim_pid("box").map(drop)
             })
         }),
@@ -79,7 +83,7 @@ pub fn cases() -> Vec<Case> {
                 for byte in frame.encode() {
                     task.connection.send_bytes(&[byte]).map_err(|e| e.to_string())?;
                 }
-                pending.take::<m::ConnectResponse>(SOON)?;
+                pending.take::<m::ConnectResponse>(soon())?;
                 Ok(())
             })
         }),
@@ -104,13 +108,13 @@ pub fn cases() -> Vec<Case> {
             }
             let asked = Instant::now();
             c.state("")?;
-            let quick = asked.elapsed() < Duration::from_secs(2);
+            let quick = asked.elapsed() < patience::seconds(2);
             same("State answers meanwhile within 2 s", &quick, &true)?;
             c.kill("", libc::SIGKILL)?;
             for wait in waits {
                 same(
                     "what Wait answers",
-                    &wait.take::<m::WaitResponse>(SOON)?.exit_status,
+                    &wait.take::<m::WaitResponse>(soon())?.exit_status,
                     &137,
                 )?;
             }
@@ -148,7 +152,7 @@ pub fn cases() -> Vec<Case> {
                     pending.push(task.send("Connect", &target("box", ""))?);
                 }
                 for one in pending {
-                    one.take::<m::ConnectResponse>(SOON)
+                    one.take::<m::ConnectResponse>(soon())
                         .map_err(|e: Failure| e.to_string())?;
                 }
                 Ok(())
