@@ -568,7 +568,11 @@ mod tests {
         let exit = |status| told("/tasks/exit", "lasting0", "exec3", status, now);
         let right = status_of(3);
         assert!(complaints(&[start.clone(), exit(right)], &[], &seen).is_empty());
-        assert_eq!(complaints(std::slice::from_ref(&start), &[], &none).len(), 1, "lost");
+        assert_eq!(
+            complaints(std::slice::from_ref(&start), &[], &none).len(),
+            1,
+            "lost"
+        );
         assert_eq!(complaints(&[], &[], &seen).len(), 1, "lost with its start");
         assert_eq!(
             complaints(&[start.clone(), exit(7)], &[], &none).len(),

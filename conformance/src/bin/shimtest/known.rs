@@ -23,7 +23,8 @@ pub fn of(version: &str) -> Known {
 const NO_BOOTSTRAP: &str = "BootstrapParams came with 2.3";
 const NO_INFO: &str = "-info came with 2.0";
 
-const GO_1_6: [(&str, &str); 14] = [
+const GO_1_6: [(&str, &str); 15] = [
+    ("start.json", "answers every caller with the address alone"),
     ("start.bootstrap", NO_BOOTSTRAP),
     ("start.bootstrap-socket-dir", NO_BOOTSTRAP),
     ("start.bootstrap-again", NO_BOOTSTRAP),
