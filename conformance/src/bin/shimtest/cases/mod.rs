@@ -30,7 +30,12 @@ const fn case(name: &'static str, act: fn(&mut Scene) -> Done) -> Case {
 pub const WITH_ANOTHER: &str = "upgrade.";
 
 /// The cases that look at memory and its limits.
-pub const LIMIT_MEMORY: [&str; 3] = ["life.stats", "life.update", "life.out-of-memory"];
+pub const LIMIT_MEMORY: [&str; 4] = [
+    "life.stats",
+    "life.update",
+    "life.out-of-memory",
+    "life.out-of-memory-once",
+];
 
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
