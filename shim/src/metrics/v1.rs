@@ -3,7 +3,7 @@
 //! May not: answer for a controller that the container has no cgroup of. The counts of tasks by state (taskstats) are
 //! left out: nobody who answers for containers fills them, and they need a netlink socket.
 
-use super::{Network, Rdma, parse, rdma};
+use super::{Rdma, parse, rdma};
 use crate::cgroup::{Cgroup, Error, Files, Result};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -25,8 +25,6 @@ pub struct Metrics {
     pub blkio: Option<Blkio>,
     /// rdma
     pub rdma: Option<RdmaUse>,
-    /// Not filled by [`read`]: [`super::network_of`].
-    pub network: Vec<Network>,
 }
 
 /// Huge pages of one size.

@@ -2,7 +2,7 @@
 //!
 //! May not: see the root cgroup of a host as a container; its files differ.
 
-use super::{Network, Pressure, Rdma, parse, pressure, rdma};
+use super::{Pressure, Rdma, parse, pressure, rdma};
 use crate::cgroup::{Files, Result};
 use std::path::Path;
 
@@ -27,8 +27,6 @@ pub struct Metrics {
     pub io_pressure: Option<Pressure>,
     /// hugetlb, one for each size of pages.
     pub hugetlb: Vec<Hugetlb>,
-    /// Not filled by [`read`]: [`super::network_of`].
-    pub network: Vec<Network>,
 }
 
 /// Processes and threads.
@@ -171,7 +169,6 @@ pub fn read(dir: &Path) -> Result<Metrics> {
             .unwrap_or_default(),
         io_pressure: pressure(&files, "io.pressure")?,
         hugetlb: read_hugetlb(&files)?,
-        network: Vec::new(),
     };
     files.still_there()?;
     Ok(metrics)
