@@ -1,0 +1,1 @@
+//! Images in files: OCI layouts and docker-archives, in and out.

@@ -1,0 +1,1 @@
+//! An image and its rootfs as a bundle that an OCI runtime runs.

@@ -1,0 +1,1 @@
+//! Layers: tar streams in, trees or EROFS images out.

@@ -1,0 +1,18 @@
+//! Images: what a reference means, how its parts are fetched, kept, unpacked and turned into a bundle.
+//!
+//! May not: print, read the command line, or know what a terminal is. Progress is told to whoever asks for it.
+
+pub mod archive;
+pub mod bundle;
+pub mod digest;
+pub mod error;
+pub mod layer;
+pub mod mount;
+pub mod oci;
+pub mod platform;
+pub mod reference;
+pub mod registry;
+pub mod store;
+
+pub use digest::Digest;
+pub use error::{Context, Error, Kind, Result};

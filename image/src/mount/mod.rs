@@ -1,0 +1,1 @@
+//! Layers put on top of each other: one rootfs.

@@ -1,0 +1,1 @@
+//! The store: blobs, layers, names, and who still needs them.
