@@ -10,8 +10,10 @@ pub mod layer;
 pub mod mount;
 pub mod oci;
 pub mod platform;
+pub mod progress;
 pub mod reference;
 pub mod registry;
+pub mod remove;
 pub mod store;
 
 pub use digest::Digest;

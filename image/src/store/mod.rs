@@ -35,10 +35,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-pub use check::{Damage, Finding, Subject};
+pub use check::{Damage, Depth, Finding, Subject};
 pub use gc::Freed;
-pub use images::{Image, Name, Pin, Untagged};
-pub use layers::{Form, Layer, LayerKey};
+pub use images::{Image, Name, NewImage, Pin, Untagged};
+pub use layers::{Form, Layer, LayerKey, Settle};
 pub use lease::Lease;
 pub use lock::KeyLock;
 pub use usage::{Use, UseKind};
