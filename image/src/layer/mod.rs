@@ -1,1 +1,3 @@
 //! Layers: tar streams in, trees or EROFS images out.
+
+pub mod tar;
