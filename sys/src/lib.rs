@@ -25,5 +25,6 @@ pub mod time;
 pub mod tty;
 pub mod wait;
 pub mod watch;
+pub mod xattr;
 
 pub use errno::{Errno, Error, Result};

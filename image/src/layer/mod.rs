@@ -1,5 +1,7 @@
 //! Layers: tar streams in, trees or EROFS images out.
 
+pub mod tar;
+
 use std::path::Path;
 
 use crate::Result;
