@@ -20,6 +20,7 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod socket;
+pub mod tcp;
 pub mod time;
 pub mod tty;
 pub mod wait;
