@@ -21,6 +21,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod sync;
+pub mod tcp;
 pub mod time;
 pub mod tty;
 pub mod wait;
