@@ -62,10 +62,11 @@ pub(super) fn build(spec: &Spec, layers: &[&Layer], place: Option<BorrowedFd<'_>
             }
         }
     }
-    Err(first.map_or_else(
-        || Error::of(Kind::Unsupported, "this kernel has no mounts without a place"),
-        |f| f.error,
-    ))
+    Err(match first {
+        Some(f) if f.is_about_the_way => f.error.kind_is(Kind::Unsupported),
+        Some(f) => f.error,
+        None => Error::of(Kind::Unsupported, "this kernel has no mounts without a place"),
+    })
 }
 
 /// A failure of one way.
