@@ -19,3 +19,25 @@ pub fn remove(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+pub struct Unpacked {
+    pub diff_id: crate::Digest,
+    pub compressed_digest: crate::Digest,
+    pub size: u64,
+    pub disk: u64,
+}
+#[derive(Default)]
+pub struct Options {}
+pub struct Job<'a> {
+    pub form: crate::store::Form,
+    pub target: &'a Path,
+    pub options: &'a Options,
+    pub progress: &'a (dyn Fn(u64) + Sync),
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+pub fn unpack(_source: impl std::io::Read + Send, _job: &Job<'_>) -> Result<Unpacked> {
+    Err(crate::Error::new("stub"))
+}
+pub fn decompress<R: std::io::BufRead>(source: R) -> Result<impl std::io::Read> {
+    Ok(source)
+}

@@ -90,6 +90,11 @@ impl Client {
         &self.0
     }
 
+    /// Who hears notices.
+    pub fn notify(&self) -> Notify {
+        self.0.session.notify.clone()
+    }
+
     /// What ends everything that this client does.
     pub fn cancel(&self) -> &Cancel {
         &self.0.session.cancel

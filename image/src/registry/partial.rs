@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::cancel::Cancel;
 use super::{Notice, Notify};
-use crate::{Context, Digest, Error, Result};
+use crate::{Context, Digest, Error, Kind, Result};
 
 /// What a checksum covers. One that is half there is asked for from its middle.
 const PIECE: u64 = 1 << 20;
@@ -72,6 +72,8 @@ enum Stage {
     Open,
     Done,
     Failed(Error),
+    /// Nobody reads any more.
+    Unwanted,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -186,13 +188,33 @@ impl Partial {
         remove_if_there(&inner.path).context(doing())
     }
 
+    /// Ends a download whose bytes nobody reads any more. What came stays for the next time.
+    pub fn stop(&self) {
+        self.0.lock().stage = Stage::Unwanted;
+        self.0.moved.notify_all();
+    }
+
+    /// Sends what is there to the disk, ahead of [`Partial::finish`], which then has little to wait for.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn sync(&self) -> Result<()> {
+        self.0
+            .file
+            .sync_data()
+            .context(format!("failed to store blob {}", self.0.digest))
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.0.size
     }
 
     /// A download begins.
     pub(super) fn begin(&self) {
-        self.0.lock().stage = Stage::Open;
+        let mut state = self.0.lock();
+        if !matches!(state.stage, Stage::Unwanted) {
+            state.stage = Stage::Open;
+        }
     }
 
     /// A download has ended.
@@ -268,7 +290,7 @@ impl Run<'_> {
                 .journal
                 .write_all_at(&encode(entry), place)
                 .context("failed to write the journal of the partial blob")?;
-            have = self.inner.grown(index, entry, now.len() as u64);
+            have = self.inner.grown(index, entry, now.len() as u64)?;
             if self.at == piece.end {
                 self.sum = crc32fast::Hasher::new();
             }
@@ -299,8 +321,11 @@ impl Inner {
         }
     }
 
-    fn grown(&self, index: usize, entry: Piece, by: u64) -> u64 {
+    fn grown(&self, index: usize, entry: Piece, by: u64) -> Result<u64> {
         let mut state = self.lock();
+        if matches!(state.stage, Stage::Unwanted) {
+            return Err(Error::of(Kind::Cancelled, "the download is not wanted any more"));
+        }
         if let Some(piece) = state.pieces.get_mut(index) {
             *piece = entry;
         }
@@ -310,7 +335,7 @@ impl Inner {
         if state.ready > before {
             self.moved.notify_all();
         }
-        state.have
+        Ok(state.have)
     }
 }
 
@@ -343,6 +368,9 @@ impl Read for PartialReader {
                     _ if state.ready > self.at => break state.ready,
                     Stage::Done => return Ok(0),
                     Stage::Failed(e) => return Err(e.clone().into()),
+                    Stage::Unwanted => {
+                        return Err(Error::of(Kind::Cancelled, "the download is not wanted any more").into());
+                    }
                     Stage::Open => {}
                 }
                 self.inner.cancel.check()?;
