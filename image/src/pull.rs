@@ -357,7 +357,15 @@ impl Puller<'_> {
     }
 
     /// The blob without its layer.
-    fn blob_alone(&self, lease: &Lease<'_>, repository: &Repository, descriptor: &Descriptor) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub fn blob_alone(
+        &self,
+        lease: &Lease<'_>,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<()> {
         let Some(partial) = self.open_partial(descriptor)? else {
             return Ok(());
         };
