@@ -2,10 +2,11 @@
 //!
 //! May not: know where a stream comes from.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsFd;
 
-use crate::layer::{self, Unpacked};
+use crate::layer::{self, Target, Unpacked};
 use crate::progress::{Event, Listener, Step};
 use crate::registry::Cancel;
 use crate::store::{Form, KeyLock, Layer, LayerKey, Lease, Store};
@@ -84,10 +85,10 @@ impl Maker<'_> {
     pub fn make(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> Result<Layer> {
         let source = self.store.open_blob(wanted.blob)?;
         let (layer, found) = self.unpack(lease, wanted, source)?;
-        if found.compressed_digest != *wanted.blob {
+        if found.compressed_digest.as_ref() != Some(wanted.blob) {
             return Err(Error::corrupt(format!(
-                "blob {} is damaged: its digest is {}; see brig system check --repair",
-                wanted.blob, found.compressed_digest
+                "blob {} is damaged: its digest is another; see brig system check --repair",
+                wanted.blob
             )));
         }
         self.keep(lease, &layer)?;
@@ -109,10 +110,10 @@ impl Maker<'_> {
         let failed = || format!("failed to unpack layer {}", wanted.blob.short());
         if directory.exists() {
             // An attempt before this one, in the same process.
-            layer::remove(&directory).context(failed())?;
+            layer::remove_path(&directory).context(failed())?;
         }
         fs::create_dir(&directory).context(failed())?;
-        let tell = |done| {
+        let tell = |done: u64| {
             (self.listener)(&Event::Layer {
                 id: wanted.blob.short(),
                 step: Step::Extracting {
@@ -121,14 +122,25 @@ impl Maker<'_> {
                 },
             });
         };
-        let job = layer::Job {
-            form: self.form,
-            target: &directory.join(self.form.file_name()),
-            options: &layer::Options::default(),
-            progress: &tell,
-            cancelled: &|| self.cancel.is_called(),
+        let options = layer::Options {
+            compressed: Some(wanted.blob.algorithm()),
+            progress: Some(&tell),
+            cancel: Some(self.cancel.flag()),
+            ..layer::Options::default()
         };
-        let found = layer::unpack(source, &job).context(failed())?;
+        let path = directory.join(self.form.file_name());
+        let found = match self.form {
+            Form::Tree => {
+                fs::create_dir(&path).context(failed())?;
+                let root = File::open(&path).context(failed())?;
+                layer::unpack(source, Target::Tree(root.as_fd()), &options)
+            }
+            Form::Erofs => {
+                let image = File::create_new(&path).context(failed())?;
+                layer::unpack(source, Target::Erofs(&image), &options)
+            }
+        }
+        .context(failed())?;
         if found.diff_id != *wanted.diff_id {
             return Err(Error::corrupt(format!(
                 "layer {} is not what its image says: its diff id is {} instead of {}",
@@ -141,8 +153,8 @@ impl Maker<'_> {
             LayerKey::of(wanted.diff_id),
             wanted.diff_id.clone(),
             self.form,
-            found.size,
-            found.disk,
+            found.files,
+            found.bytes,
             Some(wanted.blob.clone()),
         );
         Ok((layer, found))

@@ -323,15 +323,13 @@ impl Puller<'_> {
                 (Ok(unpacked), Ok(())) => Ok(unpacked),
             }
         });
-        let verified = unpacked.and_then(|(layer, found)| {
-            if found.compressed_digest == descriptor.digest {
-                Ok(layer)
-            } else {
-                Err(Error::corrupt(format!(
-                    "the registry gave something else for layer {}: its digest is {}",
-                    descriptor.digest, found.compressed_digest
-                )))
-            }
+        let verified = unpacked.and_then(|(layer, found)| match found.compressed_digest {
+            Some(digest) if digest == descriptor.digest => Ok(layer),
+            other => Err(Error::corrupt(format!(
+                "the registry gave something else for layer {}: its digest is {}",
+                descriptor.digest,
+                other.map(|digest| digest.to_string()).unwrap_or_default()
+            ))),
         });
         let layer = match verified {
             Ok(layer) => layer,

@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use crate::change;
 use crate::digest::{Algorithm, Hasher};
+use crate::layer::{Decompressor, Ratio};
 use crate::oci::{History, ImageConfig, RootFs, RunConfig, media};
 use crate::platform::Platform;
 use crate::provide::{Maker, Wanted};
@@ -140,7 +141,7 @@ pub fn import(maker: &Maker<'_>, source: &mut (dyn Read + Send), import: &Import
 /// The digest of what the file unpacks to.
 fn diff_id(path: &std::path::Path) -> Result<Digest> {
     let file = BufReader::with_capacity(256 << 10, File::open(path).context("failed to read the layer")?);
-    let mut unpacked = crate::layer::decompress(file)?;
+    let mut unpacked = Decompressor::new(file, Ratio::default())?;
     let (digest, _) =
         Digest::of_reader(Algorithm::Sha256, &mut unpacked).context("failed to unpack the layer")?;
     Ok(digest)

@@ -12,6 +12,7 @@ use std::thread;
 
 use crate::digest::{Algorithm, Hasher};
 use crate::layer::tar::{Entry, Limits, Piece, Reader, Type};
+use crate::layer::{Decompressor, Ratio};
 use crate::registry::Cancel;
 use crate::{Context, Digest, Error, Kind, Result};
 
@@ -87,7 +88,8 @@ pub fn scatter(source: &mut (dyn Read + Send), directory: &Path, cancel: &Cancel
             take_apart(unpacked, directory, cancel)
         }),
         None => {
-            let mut unpacked = BufReader::with_capacity(256 << 10, crate::layer::decompress(source)?);
+            let mut unpacked =
+                BufReader::with_capacity(256 << 10, Decompressor::new(source, Ratio::default())?);
             take_apart(&mut unpacked, directory, cancel)
         }
     }

@@ -27,6 +27,11 @@ impl Cancel {
         Cancel::default()
     }
 
+    /// What others may look at, who know nothing of clients.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0.is_called
+    }
+
     /// Calls it off, for good.
     pub fn call(&self) {
         let mut connections = self.0.connections.lock().unwrap_or_else(PoisonError::into_inner);

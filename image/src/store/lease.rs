@@ -63,7 +63,7 @@ impl Store {
     fn forget_lease(&self, id: &str) -> Result<()> {
         let directory = self.path("tmp").join(id);
         if directory.exists() {
-            layer::remove(&directory).context(format!("failed to remove {}", directory.display()))?;
+            layer::remove_path(&directory).context(format!("failed to remove {}", directory.display()))?;
         }
         self.write(|db| {
             db.execute("DELETE FROM hold WHERE lease = ?", params![id])?;
