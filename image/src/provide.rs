@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use crate::layer::{self, Target, Unpacked};
+use crate::layer::{self, Devices, Overlay, Owners, Target, Unpacked};
+use crate::mount;
 use crate::progress::{Event, Listener, Step};
 use crate::registry::Cancel;
 use crate::store::{Form, KeyLock, Layer, LayerKey, Lease, Store};
-use crate::{Context, Digest, Error, Result};
+use crate::{Context, Digest, Error, Kind, Result};
 
 /// What is to be there.
 pub struct Wanted<'w> {
@@ -23,10 +24,78 @@ pub struct Wanted<'w> {
     pub below: &'w [Digest],
 }
 
+/// How layers are made on this host, and by this user.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    pub form: Form,
+    pub overlay: Overlay,
+    pub devices: Devices,
+    pub owners: Owners,
+}
+
+impl Means {
+    /// Of root, where nothing stands in the way.
+    pub fn plain(form: Form) -> Means {
+        Means {
+            form,
+            overlay: Overlay::default(),
+            devices: Devices::default(),
+            owners: Owners::default(),
+        }
+    }
+
+    /// What this kernel and our rights allow. Without a wish, a layer becomes one file where the kernel mounts such
+    /// ([decision 13](../../../docs/decisions/0013-layers-as-erofs.md)).
+    ///
+    /// # Errors
+    /// The wish cannot be had here.
+    pub fn of_host(store: &Store, wish: Option<Form>) -> Result<Means> {
+        let is_inside = mount::in_user_namespace();
+        let takes_files = || !is_inside && mount::takes_files(&store.roots().root);
+        let form = match wish {
+            Some(Form::Tree) => Form::Tree,
+            Some(Form::Erofs) if !takes_files() => {
+                return Err(Error::of(
+                    Kind::Unsupported,
+                    "this kernel does not mount EROFS from a file, or not for this user (Linux 6.12 does, for root); layers can be trees",
+                ));
+            }
+            Some(Form::Erofs) => Form::Erofs,
+            None if takes_files() => Form::Erofs,
+            None => Form::Tree,
+        };
+        Ok(Means {
+            form,
+            overlay: if is_inside {
+                Overlay::User
+            } else {
+                Overlay::Trusted
+            },
+            devices: if is_inside { Devices::Skip } else { Devices::Make },
+            owners: if is_inside && maps_one_id()? {
+                Owners::Caller
+            } else {
+                Owners::Keep
+            },
+        })
+    }
+}
+
+/// Whether our user namespace has a single user.
+fn maps_one_id() -> Result<bool> {
+    let map = fs::read_to_string("/proc/self/uid_map").context("failed to read /proc/self/uid_map")?;
+    let size = |line: &str| {
+        line.split_whitespace()
+            .nth(2)
+            .and_then(|size| size.parse::<u64>().ok())
+    };
+    Ok(map.lines().filter_map(size).sum::<u64>() == 1)
+}
+
 /// How layers are made here.
 pub struct Maker<'m> {
     pub store: &'m Store,
-    pub form: Form,
+    pub means: Means,
     pub cancel: &'m Cancel,
     pub listener: &'m Listener<'m>,
 }
@@ -68,7 +137,7 @@ impl Maker<'_> {
     /// Makes the layer of the blob that is in the store, unless it is there.
     ///
     /// # Errors
-    /// The blob is away or damaged ([`crate::Kind::Corrupt`]), or the layer cannot be unpacked.
+    /// The blob is away or damaged ([`Kind::Corrupt`]), or the layer cannot be unpacked.
     pub fn from_blob(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> Result<Layer> {
         lease.hold_layer(LayerKey::of(wanted.diff_id).as_str())?;
         let _lock = match self.claim(wanted)? {
@@ -126,10 +195,13 @@ impl Maker<'_> {
             compressed: Some(wanted.blob.algorithm()),
             progress: Some(&tell),
             cancel: Some(self.cancel.flag()),
+            overlay: self.means.overlay,
+            devices: self.means.devices,
+            owners: self.means.owners,
             ..layer::Options::default()
         };
-        let path = directory.join(self.form.file_name());
-        let found = match self.form {
+        let path = directory.join(self.means.form.file_name());
+        let found = match self.means.form {
             Form::Tree => {
                 fs::create_dir(&path).context(failed())?;
                 let root = File::open(&path).context(failed())?;
@@ -152,7 +224,7 @@ impl Maker<'_> {
         let layer = Layer::new(
             LayerKey::of(wanted.diff_id),
             wanted.diff_id.clone(),
-            self.form,
+            self.means.form,
             found.files,
             found.bytes,
             Some(wanted.blob.clone()),

@@ -12,7 +12,7 @@ use image::layer::tar::{Entry, Type, Writer};
 use image::oci::media;
 use image::platform::Platform;
 use image::progress::{Event, Step};
-use image::provide::Maker;
+use image::provide::{Maker, Means};
 use image::pull::{Freshness, Pulled, Puller};
 use image::reference::Reference;
 use image::registry::{Cancel, Client, Settings};
@@ -54,7 +54,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Puts an image of these layers into the registry: its manifest's digest and its id.
 fn put_image(server: &Server, repository: &str, tag: &str, layers: &[Vec<u8>]) -> (Digest, Digest) {
-    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("\"{}\"", Digest::of(layer))).collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| format!("\"{}\"", Digest::of(layer)))
+        .collect();
     let config = format!(
         r#"{{"architecture":"{}","os":"linux","config":{{"Cmd":["/bin/{tag}"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         Platform::host().architecture,
@@ -70,7 +73,10 @@ fn put_image(server: &Server, repository: &str, tag: &str, layers: &[Vec<u8>]) -
         })
         .collect();
     let manifest = servers::manifest(&servers::descriptor(media::OCI_CONFIG, config.as_bytes()), &blobs);
-    (server.put_manifest(repository, tag, &manifest), Digest::of(config.as_bytes()))
+    (
+        server.put_manifest(repository, tag, &manifest),
+        Digest::of(config.as_bytes()),
+    )
 }
 
 struct Place {
@@ -87,12 +93,18 @@ impl Place {
 
     fn pull(&self, form: Form, reference: &Reference) -> (Result<Pulled>, Vec<(String, Step)>) {
         let cancel = Cancel::new();
-        let client = Client::new(Settings::bare(), Credentials::none(), cancel.clone(), Arc::new(|_| {})).unwrap();
+        let client = Client::new(
+            Settings::bare(),
+            Credentials::none(),
+            cancel.clone(),
+            Arc::new(|_| {}),
+        )
+        .unwrap();
         let steps = Mutex::new(Vec::new());
         let pulled = Puller {
             maker: &Maker {
                 store: &self.store,
-                form,
+                means: Means::plain(form),
                 cancel: &cancel,
                 listener: &|event| {
                     if let Event::Layer { id, step } = event {
@@ -112,7 +124,10 @@ impl Place {
         assert_eq!(self.store.check(Depth::Full, &|_| ()).unwrap(), []);
         for left in ["tmp", "trash", "leases", "partial"] {
             let directory = self.scratch.path().join(left);
-            let names: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let names: Vec<_> = std::fs::read_dir(&directory)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
             assert!(names.is_empty(), "{left}: {names:?}");
         }
     }
@@ -132,7 +147,10 @@ fn image_is_pulled_shared_and_removed() {
         let place = Place::new("pull");
         let (pulled, steps) = place.pull(form, &name("v1"));
         let pulled = pulled.unwrap();
-        assert_eq!((&pulled.image, &pulled.target, pulled.freshness), (&id, &target, Freshness::Downloaded));
+        assert_eq!(
+            (&pulled.image, &pulled.target, pulled.freshness),
+            (&id, &target, Freshness::Downloaded)
+        );
         assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Pulled).count(), 2);
         place.sound();
         let (again, steps) = place.pull(form, &name("v1"));
@@ -145,20 +163,31 @@ fn image_is_pulled_shared_and_removed() {
         assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Pulled).count(), 1);
         // By digest: no tag.
         let by_digest = name("v1").repository().with_digest(target.clone());
-        assert_eq!(place.pull(form, &by_digest).0.unwrap().freshness, Freshness::UpToDate);
+        assert_eq!(
+            place.pull(form, &by_digest).0.unwrap().freshness,
+            Freshness::UpToDate
+        );
         let e = place.pull(form, &name("v3")).0.unwrap_err();
         assert_eq!(e.kind(), Kind::NotFound);
         place.sound();
 
         let (gone, freed) = remove::remove(&place.store, &name("v1").familiar(), Force::No).unwrap();
-        assert!(matches!(&gone[0], Gone::Untagged(reference) if *reference == name("v1")), "{gone:?}");
+        assert!(
+            matches!(&gone[0], Gone::Untagged(reference) if *reference == name("v1")),
+            "{gone:?}"
+        );
         assert!(gone.contains(&Gone::Deleted(id.clone())), "{gone:?}");
         assert_eq!(freed.layers.len(), 1);
         place.sound();
         remove::remove(&place.store, second.short(), Force::No).unwrap();
         place.sound();
         assert_eq!(place.store.blob_bytes().unwrap(), 0);
-        assert_eq!(std::fs::read_dir(place.scratch.path().join("layers")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(place.scratch.path().join("layers"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }
 
@@ -168,7 +197,12 @@ fn what_was_pulled_is_saved_and_loaded_with_its_digests() {
         return;
     }
     let server = Server::start(&[]);
-    let (target, id) = put_image(&server, "app", "v1", &[tar(&[("a", b"1")]), tar(&[("b", &servers::noise(300_000, 2))])]);
+    let (target, id) = put_image(
+        &server,
+        "app",
+        "v1",
+        &[tar(&[("a", b"1")]), tar(&[("b", &servers::noise(300_000, 2))])],
+    );
     let name: Reference = format!("{}/app:v1", server.address).parse().unwrap();
     let from = Place::new("save");
     from.pull(Form::Tree, &name).0.unwrap();
@@ -182,13 +216,16 @@ fn what_was_pulled_is_saved_and_loaded_with_its_digests() {
     let to = Place::new("load");
     let maker = Maker {
         store: &to.store,
-        form: Form::Erofs,
+        means: Means::plain(Form::Erofs),
         cancel: &cancel,
         listener: &image::progress::silent,
     };
     for packed in [bytes.clone(), gzip(&bytes)] {
         let loaded = archive::load(&maker, &mut packed.as_slice(), None).unwrap();
-        assert_eq!((&loaded[0].image, loaded[0].names.as_slice()), (&id, std::slice::from_ref(&name)));
+        assert_eq!(
+            (&loaded[0].image, loaded[0].names.as_slice()),
+            (&id, std::slice::from_ref(&name))
+        );
         assert_eq!(to.store.image(&id).unwrap().unwrap().manifest, target);
         to.sound();
     }
@@ -197,10 +234,16 @@ fn what_was_pulled_is_saved_and_loaded_with_its_digests() {
         let mut bad = bytes.clone();
         bad[at] ^= 4;
         let fresh = Place::new("bad");
-        let maker = Maker { store: &fresh.store, ..maker_of(&fresh, &cancel) };
+        let maker = Maker {
+            store: &fresh.store,
+            ..maker_of(&fresh, &cancel)
+        };
         // What lies between the blobs may be wrong without harm; what is loaded is not.
         if archive::load(&maker, &mut bad.as_slice(), None).is_ok() {
-            assert_eq!(fresh.store.image(&id).unwrap().map(|i| i.manifest), Some(target.clone()));
+            assert_eq!(
+                fresh.store.image(&id).unwrap().map(|i| i.manifest),
+                Some(target.clone())
+            );
         }
         fresh.store.collect().unwrap();
         fresh.sound();
@@ -210,7 +253,7 @@ fn what_was_pulled_is_saved_and_loaded_with_its_digests() {
 fn maker_of<'a>(place: &'a Place, cancel: &'a Cancel) -> Maker<'a> {
     Maker {
         store: &place.store,
-        form: Form::Tree,
+        means: Means::plain(Form::Tree),
         cancel,
         listener: &image::progress::silent,
     }
@@ -232,10 +275,18 @@ fn rootfs_is_imported() {
     };
     let id = archive::import(&maker, &mut bytes.as_slice(), &import).unwrap();
     assert_eq!(place.store.find_image("imported:latest").unwrap().id, id);
-    assert_eq!(place.store.config(&id).unwrap().0.config.cmd.unwrap(), ["/bin/sh"]);
+    assert_eq!(
+        place.store.config(&id).unwrap().0.config.cmd.unwrap(),
+        ["/bin/sh"]
+    );
     place.sound();
-    for (bytes, words) in [(&b""[..], "empty"), (&b"no tar at all, but long enough to be looked at"[..], "")] {
-        let e = archive::import(&maker, &mut &*bytes, &import).unwrap_err().to_string();
+    for (bytes, words) in [
+        (&b""[..], "empty"),
+        (&b"no tar at all, but long enough to be looked at"[..], ""),
+    ] {
+        let e = archive::import(&maker, &mut &*bytes, &import)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains(words), "{e}");
     }
     place.store.collect().unwrap();
