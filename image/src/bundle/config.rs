@@ -142,8 +142,8 @@ fn hostname(options: &Options, id: &str) -> String {
 
 fn user_value(user: &User, ids: Option<&IdMaps>) -> Value {
     let mut value = json!({"uid": user.uid, "gid": user.gid});
-    // Who has one id only may not set groups at all, and runtimes refuse to be asked.
-    if ids.is_none_or(|ids| ids.sets_groups()) {
+    // With one id the kernel does not let anybody set groups, and runc refuses them to whoever is not root, mapped or not.
+    if ids.is_none() {
         value["additionalGids"] = json!(user.additional_gids);
     }
     value

@@ -52,11 +52,6 @@ impl IdMaps {
         Ok((maps, why.map(str::to_owned)))
     }
 
-    /// Whether a container may have groups beside its own: with one id the kernel wants setgroups(2) denied.
-    pub fn sets_groups(&self) -> bool {
-        !matches!(self.gids[..], [(_, _, 1)])
-    }
-
     /// Whether there is such a group inside.
     pub fn maps_group(&self, gid: u32) -> bool {
         self.gids
@@ -145,7 +140,6 @@ mod tests {
             uids: Vec::new(),
             gids: map,
         };
-        assert!(maps.sets_groups());
         assert!(maps.maps_group(5) && maps.maps_group(65546) && !maps.maps_group(65547));
         assert_eq!(
             after_own(0, &[(5, u32::MAX), (9, 9)]),
