@@ -21,6 +21,7 @@ pub mod reference;
 pub mod registry;
 pub mod remove;
 pub mod repair;
+pub mod standing;
 pub mod store;
 
 pub use digest::Digest;

@@ -14,7 +14,8 @@ pub enum UseKind {
 }
 
 impl UseKind {
-    fn name(self) -> &'static str {
+    /// As the database has it.
+    pub fn name(self) -> &'static str {
         match self {
             UseKind::Bundle => "bundle",
             UseKind::Mount => "mount",
