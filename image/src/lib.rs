@@ -21,6 +21,7 @@ pub mod reference;
 pub mod registry;
 pub mod remove;
 pub mod repair;
+pub mod rootless;
 pub mod standing;
 pub mod store;
 
