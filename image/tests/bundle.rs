@@ -472,6 +472,14 @@ fn after_a_reboot_or_without_its_directory() {
     );
     played.is_clean(before);
 
+    // Of one who was killed while EROFS layers had a place.
+    played.create(&shell("true")).unwrap();
+    let seat = played.bundles().join(ID).join("scratch/layer-0");
+    std::fs::create_dir(&seat).unwrap();
+    run("mount", &["-t", "tmpfs", "layer", seat.to_str().unwrap()]);
+    assert_eq!(played.remove().unwrap(), Removed::Bundle);
+    played.is_clean(before);
+
     // What others have put there stays.
     played.create(&shell("true")).unwrap();
     std::fs::write(played.dir().join("mine"), "").unwrap();
