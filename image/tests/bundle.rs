@@ -15,6 +15,8 @@ use image::Kind;
 use image::bundle::{self, IdMaps, Options, Removed, Request};
 use image::mount::{self, Driver, Layer, mounts_below};
 use image::oci::ImageConfig;
+use sys::process::{Block, Exit, Forked};
+
 use played::{Bench, inside, mounts, names, read, run};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -472,6 +474,14 @@ fn after_a_reboot_or_without_its_directory() {
     );
     played.is_clean(before);
 
+    // Of one who was killed while EROFS layers had a place.
+    played.create(&shell("true")).unwrap();
+    let seat = played.bundles().join(ID).join("scratch/layer-0");
+    std::fs::create_dir(&seat).unwrap();
+    run("mount", &["-t", "tmpfs", "layer", seat.to_str().unwrap()]);
+    assert_eq!(played.remove().unwrap(), Removed::Bundle);
+    played.is_clean(before);
+
     // What others have put there stays.
     played.create(&shell("true")).unwrap();
     std::fs::write(played.dir().join("mine"), "").unwrap();
@@ -547,4 +557,124 @@ fn an_ordinary_user_runs_it() {
             played.is_clean(before);
         }
     }
+}
+
+/// An ordinary user all along: makes, runs and removes.
+#[test]
+fn an_ordinary_user_makes_it() {
+    if let Some(what) = std::env::var_os("IMAGE_TEST_ROOTLESS") {
+        // In a copy that has one thread.
+        let body = || ordinary_user(what.to_str().unwrap());
+        match sys::process::fork(0, None).unwrap() {
+            Forked::Child => sys::process::exit_now(i32::from(std::panic::catch_unwind(body).is_err())),
+            Forked::Parent { pid, .. } => {
+                let exit = sys::process::wait_pid(pid, Block::Yes).unwrap();
+                assert_eq!(exit, Some(Exit::Code(0)));
+            }
+        }
+        return;
+    }
+    if !inside("an_ordinary_user_makes_it") {
+        return;
+    }
+    let played = Played::new("{}");
+    let granted = played.bench.file("granted", "1000:100000:65536\n");
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        run("mount", &["--bind", granted.to_str().unwrap(), file]);
+    }
+    run("chown", &["-hR", "1000:1000", "/mnt"]);
+    for grants in ["1000:100000:65536\n", ""] {
+        std::fs::write(&granted, grants).unwrap();
+        // Of the ids before.
+        run("rm", &["-rf", "/mnt/layers/1/home", "/mnt/user-state"]);
+        for (name, program) in runtimes() {
+            let as_user = |what: &str| {
+                let output = Command::new("setpriv")
+                    .args(["--reuid=1000", "--regid=1000", "--clear-groups", "--"])
+                    .arg(std::env::current_exe().unwrap())
+                    .args([
+                        "--exact",
+                        "an_ordinary_user_makes_it",
+                        "--test-threads=1",
+                        "--nocapture",
+                    ])
+                    .env("IMAGE_TEST_ROOTLESS", what)
+                    .env("IMAGE_TEST_RUNTIME", &program)
+                    .env("XDG_RUNTIME_DIR", played.bench.path(""))
+                    .output()
+                    .unwrap();
+                let said = text(&output);
+                assert!(output.status.success(), "{name} {what}: {said}");
+                said
+            };
+            as_user("create");
+            let said = as_user("run");
+            let want = match grants {
+                "" => "uid=0(root) gid=0(root)",
+                _ => "uid=33(www) gid=33(www)",
+            };
+            assert!(said.contains(want), "{name}: {said}");
+            assert!(said.contains("wrote"), "{name}: {said}");
+            as_user("remove");
+            assert!(!played.dir().exists());
+            assert_eq!(names(&played.bundles()), Vec::<String>::new());
+        }
+    }
+}
+
+fn ordinary_user(what: &str) {
+    let bench = Path::new("/mnt");
+    let (bundles, dir) = (bench.join("bundles"), bench.join("bundle"));
+    let (ids, _) = IdMaps::of_user(1000, 1000).unwrap();
+    let is_www = ids.uids.len() > 1;
+    if what == "run" {
+        let state = bench.join("user-state");
+        std::fs::create_dir_all(&state).unwrap();
+        let program = PathBuf::from(std::env::var_os("IMAGE_TEST_RUNTIME").unwrap());
+        let output = runtime(&program, &state, &["run", "-b", "/mnt/bundle", "r1"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        println!("{}", text(&output));
+        assert!(output.status.success());
+        return;
+    }
+    ids.enter().unwrap();
+    assert_eq!(sys::process::effective_ids(), (0, 0));
+    if what == "remove" {
+        assert_eq!(bundle::remove(&bundles, &dir).unwrap(), Removed::Bundle);
+        return;
+    }
+    let layers = [0, 1].map(|n| Layer::Tree(bench.join(format!("layers/{n}"))));
+    let home = bench.join("layers/1/home");
+    std::fs::create_dir_all(&home).unwrap();
+    if is_www {
+        std::os::unix::fs::chown(&home, Some(33), Some(33)).unwrap();
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    } else {
+        std::os::unix::fs::chown(&home, Some(0), Some(0)).unwrap();
+    }
+    let image = ImageConfig::parse(
+        br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#,
+    )
+    .unwrap();
+    let request = Request {
+        image: &image,
+        image_name: "played",
+        layers: &layers,
+        dir: &dir,
+        bundles: &bundles,
+        id: ID,
+        mount: mount::Options::default(),
+    };
+    let options = Options {
+        user: is_www.then(|| "www".to_owned()),
+        env: vec!["PATH=/bin".to_owned()],
+        host_network: true,
+        ids: Some(ids),
+        ..shell("id; echo wrote > /home/x && cat /home/x")
+    };
+    let made = bundle::create(&request, &options).unwrap();
+    assert_eq!(made.driver, Driver::Copy);
+    assert!(made.why.unwrap().contains("not asked for"));
 }

@@ -13,7 +13,7 @@ use image::mount::{
     self, Busy, Driver, Layer, MAX_LAYERS, Mounted, Options, Spec, Unmounted, Upper, Way, mounts_below,
     unmount,
 };
-use played::{Bench, inside, mounts, names, read, run, take_away};
+use played::{Bench, inside, mounts, names, read, run, take_away, take_away_fsconfig};
 
 const WAYS: [Way; 3] = [Way::Descriptors, Way::Strings, Way::Line];
 
@@ -268,6 +268,47 @@ fn without_the_new_calls() {
     });
 }
 
+/// As on a kernel that knows the calls but not the parameters: it says EINVAL.
+#[test]
+fn without_the_new_parameters() {
+    if !inside("without_the_new_parameters") {
+        return;
+    }
+    const SET_STRING: u32 = 1;
+    const SET_FD: u32 = 5;
+    let bench = Bench::new();
+    let target = bench.dir("target");
+    let mut all = layers(&bench, "store");
+    if mount::takes_files(&bench.path("")) {
+        all[0] = erofs(&bench, &all[0]);
+    }
+    let with_erofs = spec(&bench, all);
+    let trees = spec(&bench, layers(&bench, "other"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            take_away_fsconfig(SET_FD, libc::EINVAL);
+            let done = mount(&with_erofs, &target);
+            assert_eq!(done.driver, Driver::Overlay(Way::Strings));
+            judge_layers(&target);
+            unmount(&target, Busy::Refuse).unwrap();
+            assert_eq!(names(&bench.path("scratch")), Vec::<String>::new());
+            let homeless = Spec {
+                scratch: None,
+                ..with_erofs.clone()
+            };
+            if let Layer::Erofs(_) = homeless.layers[0] {
+                let error = mount::mount(&homeless, &target).unwrap_err();
+                assert!(error.to_string().contains("needs a place"), "{error}");
+            }
+            take_away_fsconfig(SET_STRING, libc::EINVAL);
+            let done = mount(&trees, &target);
+            assert_eq!(done.driver, Driver::Overlay(Way::Line));
+            judge_layers(&target);
+            unmount(&target, Busy::Refuse).unwrap();
+        });
+    });
+}
+
 #[test]
 fn attributes_are_those_that_were_asked_for() {
     if !inside("attributes_are_those_that_were_asked_for") {
@@ -478,6 +519,100 @@ fn who_may_not_mount_copies() {
     });
     // trusted.overlay.opaque is for those who may mount; who may not sees through.
     assert_eq!(read(&target.join("etc/os")).as_deref(), Some("one"));
+}
+
+/// Numbers that only look random (Knuth's MMIX).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// Few names, so that layers meet each other often.
+fn scatter(bench: &Bench, dice: &mut Dice, at: &str, depth: u32) {
+    let root = bench.dir(at);
+    if dice.below(6) == 0 && depth > 0 {
+        bench.opaque(at);
+    }
+    let mode = 0o700 + dice.below(0o100) as u32;
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(mode)).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        let path = format!("{at}/{name}");
+        match dice.below(8) {
+            0 => bench.whiteout(&path),
+            1 => drop(bench.file(&path, &format!("{path} {}", dice.below(1000)))),
+            2 => symlink(format!("{}", dice.below(1000)), bench.path(&path)).unwrap(),
+            3 => {
+                bench.file(&path, &path);
+                std::fs::hard_link(bench.path(&path), root.join(format!("{name}-too"))).unwrap();
+            }
+            4..=6 if depth < 3 => scatter(bench, dice, &path, depth + 1),
+            _ => {}
+        }
+    }
+    let time = (1_000_000_000 + dice.below(1000) as i64, 7);
+    sys::copy::set_times(sys::fs::cwd(), &root, time, time).unwrap();
+}
+
+/// Everything that can be seen of a tree, but for what a directory weighs.
+fn listed(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut ahead = vec![root.to_owned()];
+    while let Some(path) = ahead.pop() {
+        let Ok(about) = std::fs::symlink_metadata(&path) else {
+            // A whiteout in a directory that only one layer has a part in: overlay shows its name and nothing behind it.
+            continue;
+        };
+        let link = std::fs::read_link(&path).ok();
+        let text = about.is_file().then(|| read(&path));
+        let name = path.strip_prefix(root).unwrap();
+        let (mode, time) = (about.mode(), (about.mtime(), about.mtime_nsec()));
+        lines.push(format!("{} {mode:o} {time:?} {link:?} {text:?}", name.display()));
+        if about.is_dir() {
+            ahead.extend(names(&path).iter().map(|name| path.join(name)));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_copy_is_what_an_overlay_shows() {
+    if !inside("a_copy_is_what_an_overlay_shows") {
+        return;
+    }
+    let bench = Bench::new();
+    let target = bench.dir("target");
+    let mut seen = 0;
+    for seed in 0..100 {
+        let mut dice = Dice(seed);
+        let all: Vec<Layer> = (0..2 + dice.below(4))
+            .map(|n| {
+                let at = format!("store/{seed}/{n}");
+                scatter(&bench, &mut dice, &at, 0);
+                Layer::Tree(bench.path(&at))
+            })
+            .collect();
+        let mut spec = Spec {
+            layers: all,
+            ..Spec::default()
+        };
+        let copy = bench.dir(&format!("copy/{seed}"));
+        mount(&spec, &target);
+        spec.options.copy = true;
+        mount(&spec, &copy);
+        let shown = listed(&target);
+        assert_eq!(shown, listed(&copy), "{:?}", spec.layers);
+        seen += shown.len();
+        unmount(&target, Busy::Refuse).unwrap();
+    }
+    assert!(seen > 1000, "{seen}");
 }
 
 #[test]

@@ -2,11 +2,19 @@
 //!
 //! May not: grant anything. newuidmap(1) and newgidmap(1) read the same files and decide.
 
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use sys::process::{Block, ExecStrings, Exit, Forked, Spawn, Tie};
+use sys::wait::Deadline;
 
 use crate::{Context, Error, Result};
+
+/// How long the helpers may take, which have two small files to read.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ids inside, ids outside, how many.
 pub type Range = (u32, u32, u32);
@@ -52,6 +60,75 @@ impl IdMaps {
         Ok((maps, why.map(str::to_owned)))
     }
 
+    /// Makes this process root of a new user namespace with these ids. Only for a program that has one thread: the kernel
+    /// refuses others, and a copy of it has to call the helpers from outside.
+    ///
+    /// # Errors
+    /// The kernel or a helper refuses.
+    pub fn enter(&self) -> Result<()> {
+        let entered = match self.is_one_id() {
+            true => self.enter_alone(),
+            false => self.enter_with_helpers(),
+        };
+        entered.context("failed to enter a user namespace")
+    }
+
+    fn is_one_id(&self) -> bool {
+        matches!((&self.uids[..], &self.gids[..]), ([(_, _, 1)], [(_, _, 1)]))
+    }
+
+    fn enter_alone(&self) -> Result<()> {
+        sys::process::unshare(libc::CLONE_NEWUSER as u64)?;
+        // Without it the kernel takes no map of groups from who is not privileged outside (CVE-2014-8989).
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", lines(&self.uids))?;
+        std::fs::write("/proc/self/gid_map", lines(&self.gids))?;
+        Ok(())
+    }
+
+    fn enter_with_helpers(&self) -> Result<()> {
+        let us = sys::process::pid();
+        let (wait, go) = sys::fs::pipe()?;
+        let (said, say) = sys::fs::pipe()?;
+        let Forked::Parent { pid, .. } = sys::process::fork(0, None)? else {
+            drop((go, said));
+            let mapped = self.map_from_outside(us, wait.as_fd(), say.as_fd());
+            sys::process::exit_now(i32::from(mapped.is_err()));
+        };
+        drop((wait, say));
+        let unshared = sys::process::unshare(libc::CLONE_NEWUSER as u64);
+        if unshared.is_ok() {
+            sys::fs::write_once(go.as_fd(), b"x")?;
+        }
+        // Without the byte the copy ends at once.
+        drop(go);
+        let text = read_to_end(said.as_fd());
+        if text.is_err() {
+            sys::process::kill(pid, libc::SIGKILL)?;
+        }
+        let exit = sys::process::wait_pid(pid, Block::Yes)?;
+        unshared?;
+        let text = text.context("failed to wait for newuidmap and newgidmap")?;
+        match exit {
+            Some(Exit::Code(0)) => Ok(()),
+            _ => Err(Error::new(format!(
+                "newuidmap or newgidmap failed: {}",
+                text.trim()
+            ))),
+        }
+    }
+
+    /// What the copy does. Its words go through the pipe.
+    fn map_from_outside(&self, pid: i32, wait: BorrowedFd<'_>, say: BorrowedFd<'_>) -> sys::Result<()> {
+        if sys::fs::read(wait, &mut [0])? == 0 {
+            return Err(sys::Error::new("unshare", "", sys::Errno(libc::ECANCELED)));
+        }
+        for (name, map) in [("newuidmap", &self.uids), ("newgidmap", &self.gids)] {
+            run_helper(name, pid, map, say)?;
+        }
+        Ok(())
+    }
+
     /// Whether there is such a group inside.
     pub fn maps_group(&self, gid: u32) -> bool {
         self.gids
@@ -63,6 +140,51 @@ impl IdMaps {
         map.iter()
             .map(|(inside, outside, size)| json!({"containerID": inside, "hostID": outside, "size": size}))
             .collect()
+    }
+}
+
+fn lines(map: &[Range]) -> String {
+    map.iter()
+        .map(|(inside, outside, size)| format!("{inside} {outside} {size}\n"))
+        .collect()
+}
+
+fn run_helper(name: &str, pid: i32, map: &[Range], say: BorrowedFd<'_>) -> sys::Result<()> {
+    let failed = |errno| sys::Error::new("exec", name, sys::Errno(errno));
+    let program = find_in_path(name).ok_or_else(|| failed(libc::ENOENT))?;
+    let path = sys::fs::c_path(&program)?;
+    let mut args = vec![
+        program.as_os_str().as_bytes().to_vec(),
+        pid.to_string().into_bytes(),
+    ];
+    for (inside, outside, size) in map {
+        args.extend([inside, outside, size].map(|n| n.to_string().into_bytes()));
+    }
+    let null = sys::fs::open(Path::new("/dev/null"), libc::O_RDWR, 0)?;
+    let (child, _pidfd) = sys::process::spawn(&Spawn {
+        path: &path,
+        args: &ExecStrings::new(args)?,
+        env: &ExecStrings::new(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])?,
+        fds: &[null.as_fd(), say, say],
+        tie: Tie::DiesWithUs,
+    })?;
+    match sys::process::wait_pid(child, Block::Yes)? {
+        Some(Exit::Code(0)) => Ok(()),
+        _ => Err(failed(libc::EPERM)),
+    }
+}
+
+/// What the helpers say, until all who can say something have ended.
+fn read_to_end(from: BorrowedFd<'_>) -> Result<String> {
+    let deadline = Deadline::after(PATIENCE);
+    let mut text = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        sys::wait::readable(from, deadline)?;
+        match sys::fs::read(from, &mut buffer)? {
+            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+            n => text.extend_from_slice(&buffer[..n]),
+        }
     }
 }
 

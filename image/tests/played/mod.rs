@@ -115,3 +115,18 @@ pub fn take_away(calls: &[libc::c_long], errno: i32) {
     program.push(insn(0x06, 0, 0, RET_ERRNO | errno as u32));
     sys::seccomp::load(&program, 0).unwrap();
 }
+
+/// From now on fsconfig(2) fails with `errno` for this command, for this thread and those it makes.
+pub fn take_away_fsconfig(command: u32, errno: i32) {
+    let insn = |code, jt, jf, k| Insn { code, jt, jf, k };
+    let program = [
+        insn(0x20, 0, 0, 0),
+        insn(0x15, 0, 3, 431),
+        // The lower half of the second argument, on a CPU with the lower half first.
+        insn(0x20, 0, 0, 24),
+        insn(0x15, 0, 1, command),
+        insn(0x06, 0, 0, RET_ERRNO | errno as u32),
+        insn(0x06, 0, 0, RET_ALLOW),
+    ];
+    sys::seccomp::load(&program, 0).unwrap();
+}
