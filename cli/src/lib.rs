@@ -1,0 +1,2 @@
+//! brig: Docker's command line without a daemon.
+pub mod template;
