@@ -12,6 +12,7 @@ pub mod cred;
 pub mod errno;
 pub mod event;
 pub mod fs;
+pub mod interrupt;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;
@@ -24,5 +25,6 @@ pub mod time;
 pub mod tty;
 pub mod wait;
 pub mod watch;
+pub mod zone;
 
 pub use errno::{Errno, Error, Result};

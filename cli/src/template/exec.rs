@@ -386,7 +386,7 @@ impl<'t> Run<'t, '_> {
             Value::NilPointer(kind) => {
                 return self.fail(&format!("nil pointer evaluating {kind}.{name}"));
             }
-            Value::Struct(s) => s.fields.iter().find(|f| f.name == name).map(|f| f.value.clone()),
+            Value::Struct(s) => s.field(name).cloned(),
             Value::Map(map) => {
                 let method = map.methods.get(name);
                 if method.is_none() && has_arguments {

@@ -50,20 +50,14 @@ fn write(out: &mut String, value: &Value, html: Html) {
         Value::Map(map) if map.is_nil => out.push_str("null"),
         Value::Map(map) => object(out, map.entries.iter().map(|(k, v)| (k.as_str(), v)), html),
         Value::Struct(s) => {
-            let fields = s
-                .fields
-                .iter()
-                .filter(|f| f.key != "-" && !(f.omit_empty && f.value.is_empty()));
+            let mut members = s.members();
             match s.shape {
-                Shape::Struct => object(out, fields.map(|f| (f.key, &f.value)), html),
+                Shape::Struct => object(out, members.into_iter(), html),
                 Shape::Row => {
-                    let mut sorted: Vec<(&str, &Value)> = fields
-                        .filter(|f| !matches!(f.value, Value::Method(_)))
-                        .map(|f| (f.key, &f.value))
-                        .collect();
-                    sorted.sort_by_key(|(key, _)| *key);
+                    members.retain(|(_, value)| !matches!(value, Value::Method(_)));
+                    members.sort_by_key(|(key, _)| *key);
                     // Docker marshals the map of a row by itself, with Go's default of escaping.
-                    object(out, sorted.into_iter(), Html::Escaped);
+                    object(out, members.into_iter(), Html::Escaped);
                 }
             }
         }

@@ -14,7 +14,7 @@ pub mod value;
 pub use exec::MissingKey;
 pub use funcs::Functions;
 pub use json::{compact, indented};
-pub use printing::{quote, sprint};
+pub use printing::{general, quote, sprint};
 pub use value::{Map, Struct, Value};
 
 use parse::Definition;

@@ -13,12 +13,6 @@ struct Case {
     stderr: String,
 }
 
-/// Where we mean to differ, or where Go's answer hangs on types that we do not have.
-const DIFFERENT: &[(&str, &str)] = &[
-    ("{{.}}", "an embedded struct"),
-    ("{{json .}}", "an embedded struct"),
-];
-
 /// The value that the client executes its templates on.
 fn context() -> Value {
     let endpoint = Struct::new("context.EndpointMetaBase")
@@ -34,21 +28,19 @@ fn context() -> Value {
     };
     let endpoints = map("map[string]interface {}", vec![("docker", endpoint.into())]);
     let inner = Struct::new("command.DockerContext")
-        .with("Description", "")
-        .with("AdditionalFields", map("map[string]interface {}", vec![]));
+        .with_optional("Description", "")
+        .with_key("AdditionalFields", "-", map("map[string]interface {}", vec![]));
     let metadata = Struct::new("store.Metadata")
         .with("Name", "default")
         .with("Metadata", inner)
-        .with("Endpoints", endpoints.clone());
+        .with("Endpoints", endpoints);
     let storage = Struct::new("store.StorageInfo")
         .with("MetadataPath", "<IN MEMORY>")
         .with("TLSPath", "<IN MEMORY>");
     Struct::new("context.contextWithTLSListing")
-        .with("Metadata", metadata)
+        .embedding("Metadata", metadata)
         .with("TLSMaterial", map("map[string]context.EndpointFiles", vec![]))
         .with("Storage", storage)
-        .with("Name", "default")
-        .with("Endpoints", endpoints)
         .into()
 }
 
@@ -57,9 +49,6 @@ fn as_a_docker_client_answers() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("golden/docker.json")).unwrap();
     let mut wrong = Vec::new();
     for case in &cases {
-        if DIFFERENT.iter().any(|(t, _)| *t == case.template) {
-            continue;
-        }
         let (code, stdout, stderr) = match Template::parse("", &case.template) {
             Err(e) => (64, String::new(), format!("template parsing error: {e}\n")),
             Ok(template) => match template.render(&context()) {

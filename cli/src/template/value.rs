@@ -87,6 +87,8 @@ pub struct Field {
     /// The key in JSON, where it is another one; `-` keeps it out.
     pub key: &'static str,
     pub omit_empty: bool,
+    /// A struct whose fields are reached, and written to JSON, as if they were the outer one's.
+    pub embedded: bool,
     pub value: Value,
 }
 
@@ -121,6 +123,7 @@ impl Struct {
             name,
             key,
             omit_empty: false,
+            embedded: false,
             value: value.into(),
         });
         self
@@ -133,9 +136,50 @@ impl Struct {
             name,
             key: name,
             omit_empty: true,
+            embedded: false,
             value: value.into(),
         });
         self
+    }
+
+    /// Adds a struct whose fields count as ours.
+    #[must_use]
+    pub fn embedding(mut self, name: &'static str, inner: Struct) -> Struct {
+        self.fields.push(Field {
+            name,
+            key: name,
+            omit_empty: false,
+            embedded: true,
+            value: inner.into(),
+        });
+        self
+    }
+
+    /// A field by its name; our own before those of embedded structs.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        let own = self.fields.iter().find(|f| f.name == name).map(|f| &f.value);
+        own.or_else(|| {
+            self.fields
+                .iter()
+                .filter(|f| f.embedded)
+                .find_map(|f| match &f.value {
+                    Value::Struct(inner) => inner.field(name),
+                    _ => None,
+                })
+        })
+    }
+
+    /// What JSON shows: embedded structs taken apart, empty fields left out where they may be.
+    pub fn members(&self) -> Vec<(&'static str, &Value)> {
+        let mut members = Vec::new();
+        for field in &self.fields {
+            match &field.value {
+                Value::Struct(inner) if field.embedded => members.extend(inner.members()),
+                _ if field.key == "-" || (field.omit_empty && field.value.is_empty()) => {}
+                value => members.push((field.key, value)),
+            }
+        }
+        members
     }
 }
 
