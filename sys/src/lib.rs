@@ -13,6 +13,7 @@ pub mod cred;
 pub mod errno;
 pub mod event;
 pub mod fs;
+pub mod interrupt;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;
@@ -28,5 +29,6 @@ pub mod tty;
 pub mod wait;
 pub mod watch;
 pub mod xattr;
+pub mod zone;
 
 pub use errno::{Errno, Error, Result};
