@@ -19,6 +19,7 @@ pub use unmount::{Busy, Unmounted, mounts_below, unmount};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sys::mount::{ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, Change, Reach};
 
@@ -292,6 +293,13 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
 /// What a descriptor names, for calls that take only paths. The kernel goes from it straight to the file.
 fn fd_path(fd: BorrowedFd<'_>) -> sys::Result<std::ffi::CString> {
     sys::fs::c_path(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())))
+}
+
+/// A name for something that is there for a moment, that no other thread or process uses for the same.
+fn passing_name(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!(".{what}-{}-{n}", std::process::id())
 }
 
 /// Whether we are in a user namespace that maps less than everything: there an overlay may not have attributes below

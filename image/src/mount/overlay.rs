@@ -337,7 +337,7 @@ fn forget_volatile(spec: &Spec) -> Result<()> {
 
 /// Mounts an overlay of nothing, attached nowhere, whose upper directory is a new one in `directory`.
 pub(super) fn can_have_upper_at(directory: &Path) -> Result<()> {
-    let room = directory.join(format!(".overlay-{}", std::process::id()));
+    let room = directory.join(super::passing_name("overlay"));
     let made = std::fs::create_dir(&room);
     made.map_err(|e| {
         let kind = match e.kind() {
