@@ -21,7 +21,7 @@ pub mod units;
 pub mod width;
 
 use command::Called;
-use flags::{HELP, Parsed};
+use flags::{HELP, Order, Parsed};
 use session::{Failure, Outcome, Program, Session};
 use std::ffi::OsString;
 use std::path::Path;
@@ -100,6 +100,13 @@ fn find(
             return Ok(None);
         };
         let Some(command) = called.command.find(&name) else {
+            // What is written behind an unknown name is read as if it were ours, so a wrong flag is told first.
+            let parsed = flags::parse(called.command.flags, args, Order::Anywhere)
+                .map_err(|e| called.bad_flags(&e))?;
+            if parsed.switch(HELP.name) {
+                session.print(&help::command(session, &called))?;
+                return Ok(None);
+            }
             return Err(unknown(session, &called, &name));
         };
         called = Called {
