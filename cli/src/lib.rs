@@ -19,6 +19,7 @@ pub mod template;
 pub mod terminal;
 pub mod units;
 pub mod width;
+pub mod workshop;
 
 use command::Called;
 use flags::{HELP, Order, Parsed};

@@ -149,6 +149,11 @@ impl Session {
         config.clone()
     }
 
+    /// What the user has logged in with.
+    pub fn credentials(&self) -> image::credentials::Credentials {
+        image::credentials::Credentials::none()
+    }
+
     /// Writes to stdout.
     ///
     /// # Errors

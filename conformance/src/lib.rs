@@ -6,11 +6,16 @@
 //! * [`worker`] runs one case in a process of its own; [`scheduler`] runs many of those.
 //! * [`leak`] looks at what is left afterwards.
 //! * [`ttrpc`], [`grpc`] and [`messages`] are how shims and containerd are spoken to; `shimtest` and `engines` use them.
+//! * [`command`] runs programs with a deadline, [`daemon`] those that serve; [`played`] is a host made of namespaces for
+//!   engines to live in, [`base`] the image that they run there.
 //! * [`expectation`] holds the known deviations of each runtime; [`format`](mod@format) prints.
 
+pub mod base;
 pub mod case;
 pub mod cases;
+pub mod command;
 pub mod config;
+pub mod daemon;
 pub mod denial;
 pub mod expectation;
 pub mod format;
@@ -19,8 +24,10 @@ pub mod host;
 pub mod kernel;
 pub mod leak;
 pub mod messages;
+pub mod mirror;
 pub mod patience;
 pub mod payload;
+pub mod played;
 pub mod scheduler;
 pub mod ttrpc;
 pub mod worker;

@@ -4,14 +4,25 @@
 
 pub mod archive;
 pub mod bundle;
+mod change;
+pub mod credentials;
 pub mod digest;
+pub mod disk;
 pub mod error;
 pub mod layer;
 pub mod mount;
 pub mod oci;
+mod parallel;
 pub mod platform;
+pub mod progress;
+pub mod provide;
+pub mod pull;
 pub mod reference;
 pub mod registry;
+pub mod remove;
+pub mod repair;
+pub mod rootless;
+pub mod standing;
 pub mod store;
 
 pub use digest::Digest;

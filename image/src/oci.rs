@@ -126,6 +126,39 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Index {
+    /// The image that suits `wanted` best; the first of those that suit equally well.
+    ///
+    /// # Errors
+    /// There is none ([`Kind::NotFound`]).
+    pub fn choose(&self, wanted: &Platform) -> Result<&Descriptor> {
+        let images = || self.manifests.iter().filter(|d| !d.is_companion());
+        let best = images()
+            .filter_map(|d| Some((wanted.rank(d.platform.as_ref()?)?, d)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, d)| d);
+        // An index of one image need not say what it is for; its configuration does.
+        let only = || {
+            let mut all = images();
+            all.next()
+                .filter(|d| d.platform.is_none() && all.next().is_none())
+        };
+        best.or_else(only).ok_or_else(|| {
+            let offered: Vec<String> = images()
+                .filter_map(|d| Some(d.platform.as_ref()?.to_string()))
+                .collect();
+            Error::not_found(format!(
+                "no matching manifest for {wanted} in the manifest list entries: it has {}",
+                if offered.is_empty() {
+                    "none".to_owned()
+                } else {
+                    offered.join(", ")
+                }
+            ))
+        })
+    }
+}
+
 /// What a registry can answer for a reference.
 #[derive(Clone, Debug)]
 pub enum Document {
@@ -361,6 +394,32 @@ mod tests {
                 .to_string();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn best_of_an_index_is_chosen() {
+        let entry = |platform: &str, digit: &str| {
+            format!(
+                r#"{{"digest":"sha256:{}","size":1,"platform":{platform}}}"#,
+                digit.repeat(64)
+            )
+        };
+        let text = format!(
+            r#"{{"manifests":[{},{},{}]}}"#,
+            entry(r#"{"os":"unknown","architecture":"unknown"}"#, "0"),
+            entry(r#"{"os":"linux","architecture":"arm","variant":"v6"}"#, "1"),
+            entry(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#, "2"),
+        );
+        let index: Index = serde_json::from_str(&text).unwrap();
+        let chosen = |platform: &str| {
+            index
+                .choose(&platform.parse().unwrap())
+                .map(|d| d.digest.hex()[..1].to_owned())
+        };
+        assert_eq!(chosen("linux/arm/v7").unwrap(), "2");
+        assert_eq!(chosen("linux/arm/v6").unwrap(), "1");
+        let e = chosen("linux/amd64").unwrap_err().to_string();
+        assert!(e.ends_with("it has linux/arm/v6, linux/arm/v7"), "{e}");
     }
 
     #[test]

@@ -155,3 +155,15 @@ pub fn set_key_permissions(key: i32, mask: u32) -> Result<()> {
     let r = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SETPERM, key, mask) };
     check(r, "keyctl", || "KEYCTL_SETPERM").map(drop)
 }
+
+/// geteuid(2).
+pub fn effective_uid() -> u32 {
+    // SAFETY: no pointers; cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// getegid(2).
+pub fn effective_gid() -> u32 {
+    // SAFETY: no pointers; cannot fail.
+    unsafe { libc::getegid() }
+}

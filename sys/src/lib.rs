@@ -8,6 +8,7 @@
 
 pub mod alloc;
 pub mod bpf;
+pub mod copy;
 pub mod cred;
 pub mod errno;
 pub mod event;
@@ -21,10 +22,13 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod socket;
+pub mod sync;
+pub mod tcp;
 pub mod time;
 pub mod tty;
 pub mod wait;
 pub mod watch;
+pub mod xattr;
 pub mod zone;
 
 pub use errno::{Errno, Error, Result};

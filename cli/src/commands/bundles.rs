@@ -1,9 +1,16 @@
 //! `bundle`, `unbundle`, `image mount`, `image unmount`.
 
-use super::{PLATFORMS, later};
+use super::PLATFORMS;
 use crate::command::{Command, Count};
 use crate::flags::{Flag, Offers, Parsed, Takes};
-use crate::session::{Outcome, Session};
+use crate::session::{Failure, Outcome, Session};
+use crate::workshop::{self, Workshop};
+use image::bundle::{self, IdMaps};
+use image::mount::{self, Mounted};
+use image::platform::Platform;
+use image::store::Image;
+use image::{progress, rootless, standing};
+use std::path::Path;
 
 const PLATFORM: Flag = Flag::new(
     "platform",
@@ -33,10 +40,10 @@ pub(super) const UNBUNDLE: Command = Command {
 };
 
 pub(super) const MOUNT: Command = Command {
-    about: "Without a directory one is made. Its path is printed. Without an image, lists what is mounted.",
-    usage: "[OPTIONS] [IMAGE [DIRECTORY]]",
+    about: "The path is printed. Without an image, lists what is mounted.",
+    usage: "[OPTIONS] [IMAGE]",
     ways: &["image mount"],
-    count: Count::AtMost(2),
+    count: Count::AtMost(1),
     flags: &[PLATFORM],
     examples: &["ls $({name} image mount debian:12)"],
     offers: Offers::ImageAndDirectory,
@@ -45,7 +52,7 @@ pub(super) const MOUNT: Command = Command {
 
 pub(super) const UNMOUNT: Command = Command {
     aliases: &["umount"],
-    usage: "IMAGE|DIRECTORY [IMAGE|DIRECTORY...]",
+    usage: "IMAGE [IMAGE...]",
     ways: &["image unmount", "image umount"],
     count: Count::AtLeast(1),
     examples: &["{name} image unmount debian:12"],
@@ -53,18 +60,93 @@ pub(super) const UNMOUNT: Command = Command {
     ..Command::new("unmount", "Unmount images", unmount)
 };
 
-fn bundle(_: &Session, _: &Parsed) -> Outcome {
-    later("bundle")
+fn bundle(session: &Session, parsed: &Parsed) -> Outcome {
+    let names = parsed.names();
+    let (Some(name), Some(directory)) = (names.first(), parsed.operands.get(1)) else {
+        return Ok(());
+    };
+    let platform = workshop::platform(parsed.text("platform"))?;
+    // Before an ordinary user becomes root of a namespace.
+    let ids = rootless::is_needed()
+        .then(|| IdMaps::of_user(sys::cred::effective_uid(), sys::cred::effective_gid()))
+        .transpose()?
+        .map(|(ids, _)| ids);
+    let workshop = Workshop::open(session)?;
+    let image = of_platform(&workshop, name, platform.as_ref())?;
+    let options = bundle::Options {
+        ids,
+        ..bundle::Options::default()
+    };
+    let mount = mount::Options {
+        // What an ordinary user mounts ends with this process.
+        copy: workshop.is_rootless,
+        ..mount::Options::default()
+    };
+    let maker = workshop.maker(&progress::silent);
+    let (_, mounted) = standing::make_bundle(&maker, &image, Path::new(directory), &options, mount)?;
+    tell_of_copy(session, &mounted);
+    Ok(())
 }
 
-fn unbundle(_: &Session, _: &Parsed) -> Outcome {
-    later("unbundle")
+/// The image of this name, if it is for that platform.
+fn of_platform(workshop: &Workshop, name: &str, platform: Option<&Platform>) -> Result<Image, Failure> {
+    let image = workshop.store.find_image(name)?;
+    if let Some(wanted) = platform {
+        let own = workshop.store.config(&image.id)?.0.platform();
+        if wanted.rank(&own).is_none() {
+            return Err(Failure::plain(format!(
+                "image {name} is for {own}, not for {wanted}"
+            )));
+        }
+    }
+    Ok(image)
 }
 
-fn mount(_: &Session, _: &Parsed) -> Outcome {
-    later("image mount")
+fn tell_of_copy(session: &Session, mounted: &Mounted) {
+    if let Some(why) = &mounted.why {
+        session.warn(&format!("layers were copied, which takes time and space: {why}"));
+    }
 }
 
-fn unmount(_: &Session, _: &Parsed) -> Outcome {
-    later("image unmount")
+fn unbundle(session: &Session, parsed: &Parsed) -> Outcome {
+    let workshop = Workshop::open(session)?;
+    super::each(session, &parsed.operands, |directory| {
+        standing::remove_bundle(&workshop.store, Path::new(directory))?;
+        Ok(None)
+    })
+}
+
+fn mount(session: &Session, parsed: &Parsed) -> Outcome {
+    let platform = workshop::platform(parsed.text("platform"))?;
+    let Some(name) = parsed.operand(0) else {
+        let store = workshop::open_store(session)?;
+        for (id, place) in standing::mounted_images(&store)? {
+            session.print(&format!("{} {}\n", id.short(), place.display()))?;
+        }
+        return Ok(());
+    };
+    if rootless::is_needed() {
+        return Err(Failure::plain(
+            "an ordinary user's mount would end with this command; brig bundle copies the layers instead",
+        ));
+    }
+    let workshop = Workshop::open(session)?;
+    let image = of_platform(&workshop, &name, platform.as_ref())?;
+    let maker = workshop.maker(&progress::silent);
+    let (place, mounted) = standing::mount_image(&maker, &image)?;
+    tell_of_copy(session, &mounted);
+    session.print(&format!("{}\n", place.display()))
+}
+
+fn unmount(session: &Session, parsed: &Parsed) -> Outcome {
+    let workshop = Workshop::open(session)?;
+    super::each(session, &parsed.operands, |name| {
+        let image = workshop.store.find_image(&name.to_string_lossy())?;
+        if !standing::unmount_image(&workshop.store, &image.id)? {
+            return Err(
+                image::Error::not_found(format!("image {} is not mounted", name.to_string_lossy())).into(),
+            );
+        }
+        Ok(Some(image.id.to_string()))
+    })
 }

@@ -13,7 +13,8 @@ mod transfer;
 
 use crate::command::{Command, Listed};
 use crate::flags::{Flag, Offers, Parsed, Takes};
-use crate::session::{Failure, Outcome, Program};
+use crate::session::{Failure, Outcome, Program, Session};
+use std::ffi::{OsStr, OsString};
 
 /// What `docker` we speak like. Programs compare the number with what they need.
 pub const DOCKER: &str = "29.7.2";
@@ -204,6 +205,26 @@ fn daemon(flag: &str) -> Failure {
 }
 
 /// The place of a handler whose library part is being built.
+/// Does the same for many; each is told as it is done, and the failures at the end.
+fn each(
+    session: &Session,
+    operands: &[OsString],
+    work: impl Fn(&OsStr) -> Result<Option<String>, Failure>,
+) -> Outcome {
+    let mut failures = Vec::new();
+    for operand in operands {
+        match work(operand) {
+            Ok(Some(line)) => session.print(&format!("{line}\n"))?,
+            Ok(None) => {}
+            Err(failure) => failures.push(failure.line(session.program)),
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::plain(failures.join("\n")))
+}
+
 fn later(what: &str) -> Outcome {
     Err(Failure::plain(format!("{what} has not been built yet")))
 }

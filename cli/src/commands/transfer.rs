@@ -3,8 +3,13 @@
 use super::{PLATFORMS, later};
 use crate::command::{Command, Count};
 use crate::flags::{Flag, Offers, Parsed, Takes};
+use crate::progress::Display;
 use crate::session::{Failure, Outcome, Session};
+use crate::workshop::{self, Workshop};
+use image::platform::Platform;
+use image::pull::{Freshness, Puller};
 use image::reference::Reference;
+use image::registry::Client;
 
 const TRUST: Flag = Flag::new(
     "disable-content-trust",
@@ -96,8 +101,82 @@ fn reference(session: &Session, parsed: &Parsed) -> Result<Reference, Failure> {
 }
 
 fn pull(session: &Session, parsed: &Parsed) -> Outcome {
-    let _ = reference(session, parsed)?;
-    later("pull")
+    let reference = reference(session, parsed)?;
+    let platform = workshop::platform(parsed.text("platform"))?;
+    let workshop = Workshop::open(session)?;
+    if let Some(why) = &workshop.single_owner {
+        session.warn(&format!("WARNING: all files will belong to one user: {why}"));
+    }
+    let client = workshop.client(session.credentials())?;
+    let quiet = parsed.switch("quiet");
+    if !parsed.switch("all-tags") {
+        return pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet);
+    }
+    let repository = reference.repository();
+    for tag in Vec::<String>::new() {
+        pull_one(
+            session,
+            &workshop,
+            &client,
+            platform.as_ref(),
+            &repository.tagged(&tag)?,
+            quiet,
+        )?;
+    }
+    Ok(())
+}
+
+/// Layers that come at the same time, as in Docker.
+const AT_ONCE: usize = 3;
+
+fn pull_one(
+    session: &Session,
+    workshop: &Workshop,
+    client: &Client,
+    platform: Option<&Platform>,
+    reference: &Reference,
+    quiet: bool,
+) -> Outcome {
+    let display = Display::new(std::io::stdout(), quiet);
+    let which = match (reference.digest(), reference.tag()) {
+        (Some(_), _) => reference.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
+    };
+    // Not before it is known that there is something to pull.
+    let announced = std::sync::Once::new();
+    let announce = || {
+        announced.call_once(|| {
+            display.note(&format!(
+                "{which}: Pulling from {}",
+                reference.repository().path()
+            ))
+        })
+    };
+    let pulled = Puller {
+        maker: &workshop.maker(&|event| {
+            announce();
+            workshop::show(&display, event);
+        }),
+        client,
+        platform,
+        at_once: AT_ONCE,
+    }
+    .pull(reference);
+    display.finish();
+    let pulled = pulled?;
+    announce();
+    let status = match pulled.freshness {
+        Freshness::Downloaded => "Downloaded newer image for",
+        Freshness::UpToDate => "Image is up to date for",
+    };
+    if !quiet {
+        session.print(&format!(
+            "Digest: {}\nStatus: {status} {}\n",
+            pulled.target,
+            reference.familiar()
+        ))?;
+    }
+    session.print(&format!("{reference}\n"))
 }
 
 fn push(session: &Session, parsed: &Parsed) -> Outcome {

@@ -1,1 +1,232 @@
 //! The store: blobs, layers, names, and who still needs them.
+//!
+//! ```text
+//! ROOT/brig.db                what is there, who needs it (SQLite, WAL)
+//! ROOT/blobs/sha256/HEX       bytes by digest; on the disk before the database names them
+//! ROOT/layers/KEY/fs          a layer as a tree in overlay form, or
+//! ROOT/layers/KEY/layer.erofs as one EROFS image; derived from a blob and may be derived again
+//! ROOT/partial/HEX            downloads that are not finished
+//! ROOT/leases/ID              one file a working process, locked while it lives
+//! ROOT/tmp/ID/                what that process is making
+//! ROOT/trash/                 what is being deleted
+//! RUN/locks/                  one at a time
+//! ```
+//!
+//! Durability ([decision 12](../../../docs/decisions/0012-blobs-are-synced-layers-are-derived.md)): a blob is written, synced, moved to its
+//! place and then named in the database, whose transactions are synced as well. A layer is not synced: it carries the boot id in which it
+//! was made, counts in that boot, and in a later one only if it was seen to be synced; otherwise it is made again from its blob.
+//!
+//! May not: talk to a registry, unpack, mount.
+
+mod blob;
+mod check;
+mod db;
+mod gc;
+mod images;
+mod layers;
+mod lease;
+mod lock;
+mod usage;
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+pub use check::{Damage, Depth, Finding, Subject};
+pub use gc::Freed;
+pub use images::{Image, Name, NewImage, Pin, Untagged};
+pub use layers::{Form, Layer, LayerKey, Settle};
+pub use lease::Lease;
+pub use lock::KeyLock;
+pub use usage::{Use, UseKind};
+
+use crate::{Context, Error, Kind, Result};
+
+/// Where a store lies.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// What survives a reboot.
+    pub root: PathBuf,
+    /// What does not.
+    pub run: PathBuf,
+}
+
+impl Roots {
+    /// Where this user's store lies: `/var/lib/brig` and `/run/brig`, or below the XDG directories of an ordinary user.
+    ///
+    /// # Errors
+    /// An ordinary user has no home.
+    pub fn of_user() -> Result<Roots> {
+        if sys::cred::effective_uid() == 0 {
+            return Ok(Roots {
+                root: "/var/lib/brig".into(),
+                run: "/run/brig".into(),
+            });
+        }
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|p| p.is_absolute())
+        };
+        let data = variable("XDG_DATA_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+            .ok_or_else(|| {
+                Error::invalid("neither XDG_DATA_HOME nor HOME says where the store may lie; use --root")
+            })?;
+        let run = variable("XDG_RUNTIME_DIR").map_or_else(|| data.join("brig/run"), |run| run.join("brig"));
+        Ok(Roots {
+            root: data.join("brig"),
+            run,
+        })
+    }
+
+    /// A store at `root` with everything below it.
+    pub fn at(root: &Path) -> Roots {
+        Roots {
+            root: root.to_owned(),
+            run: root.join("run"),
+        }
+    }
+}
+
+/// An open store. Many processes and threads may have one open at the same time.
+pub struct Store {
+    roots: Roots,
+    /// Of the running kernel.
+    boot: String,
+    db: Mutex<Connection>,
+}
+
+const DIRECTORIES: [&str; 7] = [
+    "blobs",
+    "blobs/sha256",
+    "layers",
+    "partial",
+    "leases",
+    "tmp",
+    "trash",
+];
+
+impl Store {
+    /// Opens the store, and makes it where there is none.
+    ///
+    /// # Errors
+    /// It cannot be made or read, or a newer program has changed its form.
+    pub fn open(roots: &Roots) -> Result<Store> {
+        let boot =
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").context("failed to read the boot id")?;
+        let database = roots.root.join("brig.db");
+        if !database.exists() {
+            make_private(&roots.root)?;
+            for directory in DIRECTORIES.iter().chain(&["blobs/sha512"]) {
+                make_private(&roots.root.join(directory))?;
+            }
+        }
+        make_private(&roots.run.join("locks"))?;
+        let db = db::open(&database)?;
+        Ok(Store {
+            roots: roots.clone(),
+            boot: boot.trim().to_owned(),
+            db: Mutex::new(db),
+        })
+    }
+
+    /// Where it lies.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// Where downloads wait for their end.
+    pub fn partial(&self) -> PathBuf {
+        self.roots.root.join("partial")
+    }
+
+    /// One at a time, by name: waits for whoever has it. `on_wait` is called once, if it has to wait at all; `cancelled` is asked now and
+    /// then.
+    ///
+    /// # Errors
+    /// [`Kind::Cancelled`], or the file cannot be made.
+    pub fn lock(&self, name: &str, on_wait: impl FnOnce(), cancelled: impl Fn() -> bool) -> Result<KeyLock> {
+        KeyLock::acquire(&self.roots.run.join("locks"), name, on_wait, cancelled)
+    }
+
+    /// The same, if nobody has it.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn try_lock(&self, name: &str) -> Result<Option<KeyLock>> {
+        KeyLock::attempt(&self.roots.run.join("locks").join(name))
+    }
+
+    /// Sixty-four random hexadecimal digits.
+    ///
+    /// # Errors
+    /// The kernel gives no random numbers.
+    pub fn random_id(&self) -> Result<String> {
+        Ok(lease::random_name()? + &lease::random_name()?)
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.roots.root.join(below)
+    }
+
+    /// A panic in another thread has rolled its transaction back; the connection is as good as before.
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything or nothing; nobody else writes meanwhile.
+    fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut db = self.db();
+        let transaction = db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .context("failed to begin a change of the store")?;
+        let done = work(&transaction)?;
+        transaction
+            .commit()
+            .context("failed to commit a change of the store")?;
+        Ok(done)
+    }
+}
+
+/// Only its owner looks into a store: layers hold setuid programs of somebody else's making (CVE-2021-41091).
+fn make_private(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .context(format!("failed to make {}", path.display()))
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .context(format!("failed to sync {}", path.display()))
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists()
+        .context(format!("failed to look at {}", path.display()))
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Error {
+        match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy) => Error::of(
+                Kind::Unavailable,
+                "another brig has been changing the store for more than a minute",
+            ),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => Error::corrupt(
+                format!("the database of the store is damaged ({e}); see brig system check"),
+            ),
+            Some(rusqlite::ErrorCode::DiskFull) => Error::new("no space left on device"),
+            _ => Error::new(e.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

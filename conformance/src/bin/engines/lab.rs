@@ -2,19 +2,17 @@
 //!
 //! May not: use an engine that was not installed from the distribution's packages, or wait for one without a bound.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
 use std::time::Duration;
+
+use conformance::daemon::{Daemon, find_program, installed, packaged};
 
 use crate::command::{self, Outcome, USUAL};
 use crate::{cri, leaks};
 
 /// How the base image is called in every engine.
 pub const IMAGE: &str = "debian:bookworm";
-
-const START: Duration = Duration::from_secs(60);
 
 /// Which of the two runtimes is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,106 +271,6 @@ impl Lab {
     }
 }
 
-/// An engine that runs in the background.
-pub struct Daemon {
-    name: &'static str,
-    running: Mutex<Running>,
-    ready: fn() -> bool,
-    log: PathBuf,
-}
-
-struct Running {
-    command: Command,
-    child: Child,
-}
-
-impl Daemon {
-    fn start(
-        name: &'static str,
-        mut command: Command,
-        log: PathBuf,
-        ready: fn() -> bool,
-    ) -> Result<Daemon, String> {
-        let file = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
-        let again = file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
-        let child = child.map_err(|e| format!("{command:?}: {e}"))?;
-        let daemon = Daemon {
-            name,
-            running: Mutex::new(Running { command, child }),
-            ready,
-            log,
-        };
-        daemon.until_ready()?;
-        Ok(daemon)
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn until_ready(&self) -> Result<(), String> {
-        let mut gone = None;
-        command::until(&format!("{} answers", self.name), START, || {
-            gone = self.running().child.try_wait().ok().flatten();
-            gone.is_some() || (self.ready)()
-        })
-        .map_err(|e| format!("{e}\n{}", self.log_tail()))?;
-        match gone {
-            Some(status) => Err(format!("{} ended: {status}\n{}", self.name, self.log_tail())),
-            None => Ok(()),
-        }
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.running().child.id()
-    }
-
-    /// Kills it, does something while it is away, and starts it again.
-    pub fn outage(&self, meanwhile: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-        let text = |e: std::io::Error| format!("{}: {e}", self.name);
-        let mut running = self.running();
-        running.child.kill().map_err(text)?;
-        running.child.wait().map_err(text)?;
-        let done = meanwhile();
-        running.child = running.command.spawn().map_err(text)?;
-        drop(running);
-        self.until_ready()?;
-        done
-    }
-
-    /// What it complained about last; if about nothing, its last lines.
-    fn log_tail(&self) -> String {
-        const LINES: usize = 4;
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let complains = |line: &&str| line.contains("level=error") || line.contains("level=fatal");
-        let mut lines: Vec<&str> = text.lines().filter(complains).collect();
-        if lines.is_empty() {
-            lines = text.lines().collect();
-        }
-        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-        let short = tail.iter().map(|line| line.chars().take(400).collect::<String>());
-        format!(
-            "log of {}:\n  {}\n",
-            self.name,
-            short.collect::<Vec<_>>().join("\n  ")
-        )
-    }
-
-    fn stop(self) -> Result<(), String> {
-        let pid = self.pid().to_string();
-        command::run(Command::new("kill").args(["-TERM", &pid]), "", USUAL)?.ok()?;
-        let ended = command::until(&format!("the end of {}", self.name), START, || {
-            self.running()
-                .child
-                .try_wait()
-                .is_ok_and(|status| status.is_some())
-        });
-        ended.map_err(|e| format!("{e}\n{}", self.log_tail()))
-    }
-}
-
 fn docker_client() -> Command {
     let mut docker = Command::new("/usr/bin/docker");
     docker
@@ -495,34 +393,6 @@ fn is_lesser_root() -> bool {
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let mask = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & CAP_SYS_RESOURCE == 0)
-}
-
-/// Refuses engines of other packagers: the cases know what the distributions ship.
-fn packaged(engine: &str) -> Result<(), String> {
-    for other in ["docker-ce", "containerd.io", "podman-docker"] {
-        if Path::new("/usr/share/doc").join(other).exists() && (engine != "podman") {
-            return Err(format!("{engine} belongs to {other}, not to the distribution"));
-        }
-    }
-    Ok(())
-}
-
-/// A program of a package: where packages put it, whatever PATH says.
-fn installed(program: &str) -> Result<PathBuf, String> {
-    let dirs = ["/usr/bin", "/usr/sbin", "/usr/libexec/podman", "/bin", "/sbin"];
-    let found = dirs
-        .iter()
-        .map(|dir| Path::new(dir).join(program))
-        .find(|path| path.exists());
-    found.ok_or(format!("{program} is not installed"))
-}
-
-/// The first program of this name on PATH, or where administrators' programs are.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    path.split(':')
-        .map(|dir| Path::new(dir).join(name))
-        .find(|file| file.is_file())
 }
 
 fn only_file(dir: &Path) -> Option<PathBuf> {

@@ -7,18 +7,13 @@
 //! new namespaces; inside it is that host's only user: it starts the engines and runs the cases. What stays of the
 //! inside when it ends is nothing, because its PID namespace ends with it.
 
-mod base;
 mod case;
-mod command;
 mod containerd;
 mod cri;
 mod docker;
-mod host;
 mod kills;
 mod lab;
-mod leaks;
 mod limits;
-mod mirror;
 mod nested;
 mod outages;
 mod podman;
@@ -28,6 +23,9 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use conformance::played::{self, leaks};
+use conformance::{base, command, daemon};
 
 const USAGE: &str = "usage: engines --runtime PATH [options]
   --runtime PATH    the runtime to judge
@@ -117,15 +115,15 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
     let reference = match &arguments.reference {
         _ if arguments.alone => None,
         Some(path) => Some(path.clone()),
-        None => lab::find_program("runc"),
+        None => daemon::find_program("runc"),
     };
     let cache = arguments.cache.clone().unwrap_or_else(|| ".cache/engines".into());
     let image = base::image(&cache)?;
-    host::sweep_leftovers();
+    played::sweep_leftovers();
     let mut programs = vec![("subject", runtime)];
     programs.extend(arguments.shim.as_deref().map(|path| ("subject-shim", path)));
     programs.extend(reference.as_deref().map(|path| ("reference", path)));
-    let machine = host::Machine::prepare(&programs, Some(&image))?;
+    let machine = played::Machine::prepare(&programs, Some(&image))?;
     let mut words: Vec<String> = arguments
         .filters
         .iter()
@@ -135,7 +133,7 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         words.extend(["--soak".into(), "--size".into(), arguments.size.to_string()]);
         return machine.live(&words, soak::PATIENCE);
     }
-    machine.live(&words, host::PATIENCE)
+    machine.live(&words, played::PATIENCE)
 }
 
 /// The second life: the played host's.

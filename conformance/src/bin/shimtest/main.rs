@@ -19,19 +19,13 @@ mod soak;
 #[path = "../bench/statistics.rs"]
 mod statistics;
 
-#[path = "../engines/command.rs"]
-mod command;
-#[path = "../engines/host.rs"]
-mod host;
-#[path = "../engines/leaks.rs"]
-mod leaks;
-
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use conformance::patience;
+use conformance::played::{self, leaks};
+use conformance::{command, patience};
 
 const USAGE: &str = "usage: shimtest --shim PATH --runtime PATH [options]
   --shim PATH     the shim to judge
@@ -174,8 +168,8 @@ fn outside(arguments: &Arguments, shim: &Path, runtime: &Path) -> Result<ExitCod
     if arguments.here {
         return here::live(&programs, &words);
     }
-    host::sweep_leftovers();
-    host::Machine::prepare(&programs, None)?.live(&words, host::PATIENCE)
+    played::sweep_leftovers();
+    played::Machine::prepare(&programs, None)?.live(&words, played::PATIENCE)
 }
 
 /// Starts the program again in a mount namespace in which `/sys/fs/cgroup` is one version 2 tree. Nothing changes for

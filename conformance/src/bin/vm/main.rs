@@ -20,16 +20,11 @@ mod packages;
 mod plan;
 mod smoke;
 
-// The same rules for every program that is run: a deadline, output through files.
-#[path = "../engines/command.rs"]
-mod command;
-#[path = "../engines/mirror.rs"]
-mod mirror;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use conformance::{command, mirror};
 use guest::Guest;
 
 const USAGE: &str = "usage: vm [options]

@@ -2,6 +2,8 @@
 //!
 //! May not: leave any of them behind. What an earlier run could not remove (it was killed) is removed by the next.
 
+pub mod leaks;
+
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,7 +12,7 @@ use std::time::Duration;
 use crate::command;
 
 const SCRIPT: &str = include_str!("host.sh");
-const PREFIX: &str = "engines-";
+const PREFIX: &str = "played-host-";
 
 /// The whole suite; `make test` has 35 minutes for everything.
 pub const PATIENCE: Duration = Duration::from_secs(1500);
@@ -97,7 +99,7 @@ impl Drop for Machine {
             remove_cgroup(cgroup);
         }
         if let Err(e) = std::fs::remove_dir_all(&self.dir) {
-            eprintln!("engines: {}: {e}", self.dir.display());
+            eprintln!("{}: {e}", self.dir.display());
         }
     }
 }
@@ -134,7 +136,7 @@ pub fn sweep_leftovers() {
         .filter(|path| is_dead(path))
     {
         if let Err(e) = std::fs::remove_dir_all(dir) {
-            eprintln!("engines: {}: {e}", dir.display());
+            eprintln!("{}: {e}", dir.display());
         }
     }
 }
@@ -196,7 +198,7 @@ fn remove_cgroup(cgroup: &Path) {
         std::fs::remove_dir(cgroup).is_ok()
     });
     if removed.is_err() {
-        eprintln!("engines: the cgroup {} cannot be removed", cgroup.display());
+        eprintln!("the cgroup {} cannot be removed", cgroup.display());
     }
 }
 

@@ -6,9 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conformance::patience;
-
-use crate::command;
+use crate::{command, patience};
 
 fn moment() -> Duration {
     patience::seconds(10)

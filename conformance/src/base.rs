@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{command, lab, mirror};
+use crate::daemon::find_program;
+use crate::{command, mirror};
 
 /// What is in the image. A change of this text is another image.
 const RECIPE: [&str; 3] = ["--variant=minbase", "--include=busybox-static", "bookworm"];
@@ -43,8 +44,7 @@ pub fn image(cache: &Path) -> Result<PathBuf, String> {
 }
 
 fn make(cache: &Path, image: &Path) -> Result<(), String> {
-    let debootstrap =
-        lab::find_program("debootstrap").ok_or("debootstrap is not installed: no base image")?;
+    let debootstrap = find_program("debootstrap").ok_or("debootstrap is not installed: no base image")?;
     println!("making the base image with debootstrap (once)");
     let tree = cache.join(format!("tree-{}", std::process::id()));
     let part = image.with_extension("part");
@@ -81,7 +81,7 @@ fn make(cache: &Path, image: &Path) -> Result<(), String> {
         if let Err(e) = gone
             && rest.exists()
         {
-            eprintln!("engines: {}: {e}", rest.display());
+            eprintln!("{}: {e}", rest.display());
         }
     }
     made.map_err(|e| format!("the base image: {e}"))

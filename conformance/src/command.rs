@@ -93,7 +93,7 @@ pub fn kill_group(leader: u32) {
         .stderr(Stdio::null())
         .status()
     {
-        eprintln!("engines: kill: {e}");
+        eprintln!("kill: {e}");
     }
 }
 
@@ -119,7 +119,7 @@ impl Scratch {
     fn new() -> Result<Scratch, String> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!(
-            "engines-output-{}-{}-{}",
+            "conformance-output-{}-{}-{}",
             // The pid is one of a namespace: two runs at once have the same.
             std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos()),
             std::process::id(),
@@ -138,7 +138,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("engines: {}: {e}", self.0.display());
+            eprintln!("{}: {e}", self.0.display());
         }
     }
 }

@@ -1,0 +1,134 @@
+//! The database: its form, and how it is opened.
+//!
+//! May not: know what the rows mean to anybody.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Context, Error, Kind, Result};
+
+/// The form that this program writes.
+const VERSION: i64 = 1;
+
+/// How long a writer waits for another. Transactions take milliseconds; only a stopped process makes one wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const FORM: &str = "
+-- A configuration and the manifest that leads to its layers.
+CREATE TABLE image (
+    id       TEXT PRIMARY KEY,      -- digest of the configuration
+    manifest TEXT NOT NULL,
+    size     INTEGER NOT NULL,      -- bytes of its files, unpacked
+    added    INTEGER NOT NULL,      -- nanoseconds since 1970
+    parent   TEXT                   -- the image that it was built or committed from, here
+) WITHOUT ROWID;
+-- Tags.
+CREATE TABLE name (
+    reference  TEXT PRIMARY KEY,
+    repository TEXT NOT NULL,
+    image      TEXT NOT NULL REFERENCES image(id),
+    manifest   TEXT NOT NULL,
+    target     TEXT NOT NULL,       -- what the registry calls by this name: the manifest or an index
+    updated    INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX name_image ON name(image);
+-- Repositories that are known to have an image, by digest.
+CREATE TABLE pin (
+    repository TEXT NOT NULL,
+    target     TEXT NOT NULL,
+    image      TEXT NOT NULL REFERENCES image(id),
+    manifest   TEXT NOT NULL,
+    PRIMARY KEY (repository, target)
+) WITHOUT ROWID;
+CREATE INDEX pin_image ON pin(image);
+-- What a manifest needs.
+CREATE TABLE part (
+    manifest TEXT NOT NULL,
+    kind     TEXT NOT NULL CHECK (kind IN ('blob', 'layer')),
+    position INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    PRIMARY KEY (manifest, kind, position)
+) WITHOUT ROWID;
+CREATE INDEX part_key ON part(kind, key);
+CREATE TABLE blob (
+    digest TEXT PRIMARY KEY,
+    size   INTEGER NOT NULL,
+    added  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE layer (
+    key     TEXT PRIMARY KEY,
+    diff_id TEXT NOT NULL,
+    form    TEXT NOT NULL,
+    size    INTEGER NOT NULL,       -- bytes of its files
+    disk    INTEGER NOT NULL,       -- bytes that it takes
+    blob    TEXT,                   -- what it was made from
+    boot    TEXT NOT NULL,          -- boot id in which it was made
+    synced  INTEGER NOT NULL,
+    added   INTEGER NOT NULL
+) WITHOUT ROWID;
+-- What a living process is working with.
+CREATE TABLE hold (
+    lease TEXT NOT NULL,
+    kind  TEXT NOT NULL CHECK (kind IN ('blob', 'layer', 'manifest')),
+    key   TEXT NOT NULL,
+    PRIMARY KEY (lease, kind, key)
+) WITHOUT ROWID;
+-- Bundles, mounts and containers that stand on an image.
+CREATE TABLE use (
+    kind     TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    image    TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    since    INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE INDEX use_image ON use(image);
+";
+
+/// Opens the database, and makes it where there is none.
+pub fn open(path: &Path) -> Result<Connection> {
+    let failed = || format!("failed to open {}", path.display());
+    // Every connection belongs to one Mutex; SQLite need not lock once more.
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags).context(failed())?;
+    db.busy_timeout(PATIENCE).context(failed())?;
+    // A commit is on the disk when it returns: with WAL, NORMAL would lose the last ones at a power cut.
+    for (name, value) in [
+        ("journal_mode", "wal"),
+        ("synchronous", "full"),
+        ("foreign_keys", "on"),
+    ] {
+        db.pragma_update(None, name, value).context(failed())?;
+    }
+    if version(&db)? < VERSION {
+        let change = db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .context(failed())?;
+        // Somebody else may have been faster.
+        if version(&change)? == 0 {
+            change.execute_batch(FORM).context(failed())?;
+            change
+                .pragma_update(None, "user_version", VERSION)
+                .context(failed())?;
+        }
+        change.commit().context(failed())?;
+    }
+    match version(&db)? {
+        VERSION => Ok(db),
+        newer => Err(Error::of(
+            Kind::Unsupported,
+            format!(
+                "{} has form {newer}, made by a newer brig; this one knows {VERSION}",
+                path.display()
+            ),
+        )),
+    }
+}
+
+fn version(db: &Connection) -> Result<i64> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+        .context("failed to read the form of the database")
+}

@@ -1,0 +1,184 @@
+//! Collection: what nobody needs goes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rusqlite::{Transaction, params};
+
+use super::Store;
+use super::lease::random_name;
+use crate::layer;
+use crate::{Context, Digest, Error, Result};
+
+/// What was collected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Bytes that the disk has back.
+    pub bytes: u64,
+    pub blobs: usize,
+    /// Diff ids.
+    pub layers: Vec<Digest>,
+}
+
+/// What somebody needs: parts of living manifests, and what the living hold.
+const NEEDED: &str = "(SELECT key FROM part WHERE kind = ?1 UNION SELECT key FROM hold WHERE kind = ?1)";
+
+impl Store {
+    /// Removes manifests that no image, name, digest or user has, and then every blob and layer that no manifest needs and nobody
+    /// holds. Returns when the space is free.
+    ///
+    /// # Errors
+    /// Something cannot be removed; it stays for the next time.
+    pub fn collect(&self) -> Result<Freed> {
+        let trash = self.path("trash").join(random_name()?);
+        fs::create_dir(&trash).context("failed to make room for what goes")?;
+        let freed = self.write(|db| {
+            db.execute_batch(
+                "DELETE FROM part WHERE manifest NOT IN (
+                     SELECT manifest FROM image UNION SELECT manifest FROM name UNION SELECT manifest FROM pin
+                     UNION SELECT manifest FROM use UNION SELECT key FROM hold WHERE kind = 'manifest')",
+            )?;
+            let mut freed = Freed::default();
+            self.collect_blobs(db, &trash, &mut freed)?;
+            self.collect_layers(db, &trash, &mut freed)?;
+            Ok(freed)
+        })?;
+        self.empty_trash()?;
+        Ok(freed)
+    }
+
+    fn collect_blobs(&self, db: &Transaction<'_>, trash: &std::path::Path, freed: &mut Freed) -> Result<()> {
+        let mut find = db.prepare(&format!(
+            "SELECT digest, size FROM blob WHERE digest NOT IN {NEEDED}"
+        ))?;
+        let rows = find.query_map(params!["blob"], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
+        })?;
+        for row in rows {
+            let (digest, size) = row?;
+            let digest: Digest = digest.parse()?;
+            move_away(self.blob_path(&digest), trash.join(digest.hex()))?;
+            freed.bytes += size;
+            freed.blobs += 1;
+            db.execute("DELETE FROM blob WHERE digest = ?", params![digest.to_string()])?;
+        }
+        Ok(())
+    }
+
+    fn collect_layers(&self, db: &Transaction<'_>, trash: &std::path::Path, freed: &mut Freed) -> Result<()> {
+        let mut find = db.prepare(&format!(
+            "SELECT key, diff_id, disk FROM layer WHERE key NOT IN {NEEDED}"
+        ))?;
+        let rows = find.query_map(params!["layer"], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, u64>(2)?,
+            ))
+        })?;
+        for row in rows {
+            let (key, diff_id, disk) = row?;
+            move_away(self.path("layers").join(&key), trash.join(format!("layer-{key}")))?;
+            freed.bytes += disk;
+            freed.layers.push(diff_id.parse()?);
+            db.execute("DELETE FROM layer WHERE key = ?", params![key])?;
+        }
+        Ok(())
+    }
+
+    /// What has been moved away belongs to nobody: whoever comes removes it.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn empty_trash(&self) -> Result<()> {
+        let failed = || "failed to empty the trash".to_owned();
+        for entry in fs::read_dir(self.path("trash")).context(failed())? {
+            let path = entry.context(failed())?.path();
+            match layer::remove_path(&path) {
+                // Somebody else is at it as well.
+                Err(e) if e.kind() == crate::Kind::NotFound => {}
+                other => other.context(failed())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Files in the store that no row knows: the rest of a kill between a move and its commit.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn strays(&self) -> Result<Vec<PathBuf>> {
+        // Nobody moves anything while the transaction lasts.
+        self.write(|db| {
+            let mut strays = Vec::new();
+            let mut blob = db.prepare("SELECT count(*) FROM blob WHERE digest = ?")?;
+            for algorithm in ["sha256", "sha512"] {
+                for (name, path) in list(&self.path("blobs").join(algorithm))? {
+                    let known: i64 =
+                        blob.query_row(params![format!("{algorithm}:{name}")], |row| row.get(0))?;
+                    if known == 0 {
+                        strays.push(path);
+                    }
+                }
+            }
+            let mut layer = db.prepare("SELECT count(*) FROM layer WHERE key = ?")?;
+            for (name, path) in list(&self.path("layers"))? {
+                let known: i64 = layer.query_row(params![name], |row| row.get(0))?;
+                if known == 0 {
+                    strays.push(path);
+                }
+            }
+            Ok(strays)
+        })
+    }
+
+    /// Removes such files.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn remove_strays(&self) -> Result<usize> {
+        let trash = self.path("trash").join(random_name()?);
+        fs::create_dir(&trash).context("failed to make room for what goes")?;
+        let strays = self.strays()?;
+        for (index, path) in strays.iter().enumerate() {
+            // Between the list and now, somebody may have published exactly this one: looked at again under the lock.
+            self.write(|db| {
+                if !is_known(db, path)? {
+                    move_away(path.clone(), trash.join(index.to_string()))?;
+                }
+                Ok(())
+            })?;
+        }
+        self.empty_trash()?;
+        Ok(strays.len())
+    }
+}
+
+fn is_known(db: &Transaction<'_>, path: &std::path::Path) -> Result<bool> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let known: i64 = db.query_row(
+        "SELECT (SELECT count(*) FROM layer WHERE key = ?1) + (SELECT count(*) FROM blob WHERE digest IN ('sha256:' || ?1, 'sha512:' || ?1))",
+        params![name],
+        |row| row.get(0),
+    )?;
+    Ok(known > 0)
+}
+
+fn list(directory: &std::path::Path) -> Result<Vec<(String, PathBuf)>> {
+    let failed = || format!("failed to list {}", directory.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).context(failed())? {
+        let entry = entry.context(failed())?;
+        found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    Ok(found)
+}
+
+fn move_away(from: PathBuf, to: PathBuf) -> Result<()> {
+    match fs::rename(&from, &to) {
+        // A row without its file: somebody's rm, and nothing to free.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::from(e).context(format!("failed to move {} away", from.display()))),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,286 @@
+//! Layers: unpacked, each by itself, shared by all images that have it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::blob::nanoseconds;
+use super::{Lease, Store, exists, sync_directory};
+use crate::{Context, Digest, Error, Result};
+
+/// How a layer lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A directory in the form that overlayfs wants of a lower one.
+    Tree,
+    /// One file with a file system in it.
+    Erofs,
+}
+
+impl Form {
+    /// Below the layer's directory.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Form::Tree => "fs",
+            Form::Erofs => "layer.erofs",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Form::Tree => "tree",
+            Form::Erofs => "erofs",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Form> {
+        match name {
+            "tree" => Ok(Form::Tree),
+            "erofs" => Ok(Form::Erofs),
+            other => Err(Error::corrupt(format!(
+                "the store has a layer of the unknown form {other:?}"
+            ))),
+        }
+    }
+}
+
+/// The name of an unpacked layer: its diff id; or, where it has links to files of the layers below and so contains what it got from
+/// them, a name made from its diff id and theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerKey(Box<str>);
+
+impl LayerKey {
+    /// Of a layer that stands for itself.
+    pub fn of(diff_id: &Digest) -> LayerKey {
+        LayerKey(diff_id.hex().into())
+    }
+
+    /// Of a layer that contains parts of those below, the lowest first.
+    pub fn above(below: &[Digest], diff_id: &Digest) -> LayerKey {
+        let mut chain = String::new();
+        for id in below.iter().chain([diff_id]) {
+            chain.push_str(&id.to_string());
+            chain.push(' ');
+        }
+        LayerKey(format!("{}-chain", Digest::of(chain.as_bytes()).hex()).into())
+    }
+}
+
+impl LayerKey {
+    /// As the database and the directories have it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LayerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A layer that is there.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    pub key: LayerKey,
+    pub diff_id: Digest,
+    pub form: Form,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Bytes that it takes.
+    pub disk: u64,
+    /// What it was made from.
+    pub blob: Option<Digest>,
+    boot: String,
+    synced: bool,
+    added: i64,
+}
+
+impl Layer {
+    /// A layer that was made just now and is not synced.
+    pub fn new(
+        key: LayerKey,
+        diff_id: Digest,
+        form: Form,
+        size: u64,
+        disk: u64,
+        blob: Option<Digest>,
+    ) -> Layer {
+        Layer {
+            key,
+            diff_id,
+            form,
+            size,
+            disk,
+            blob,
+            boot: String::new(),
+            synced: false,
+            added: 0,
+        }
+    }
+}
+
+/// The kernel writes dirty pages after 30 s and looks every 5 s (vm.dirty_expire_centisecs): a sync later than that has nothing to wait for.
+const SETTLED: Duration = Duration::from_secs(60);
+
+impl Store {
+    /// Where a layer lies: a tree or an EROFS image.
+    pub fn layer_path(&self, layer: &Layer) -> PathBuf {
+        self.layer_directory(&layer.key).join(layer.form.file_name())
+    }
+
+    pub(super) fn layer_directory(&self, key: &LayerKey) -> PathBuf {
+        self.path("layers").join(&*key.0)
+    }
+
+    /// A layer, if it is there and can be trusted: made in this boot, or synced before it ended.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layer(&self, key: &LayerKey) -> Result<Option<Layer>> {
+        let found = self
+            .db()
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM layer WHERE key = ?"))
+            .and_then(|mut find| {
+                find.query_row(params![&*key.0], |row| Ok(from_row(row)))
+                    .optional()
+            })
+            .context(format!("failed to look for layer {key}"))?;
+        match found.transpose()? {
+            Some(layer) if self.is_trusted(&layer) && exists(&self.layer_path(&layer))? => Ok(Some(layer)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn is_trusted(&self, layer: &Layer) -> bool {
+        layer.synced || layer.boot == self.boot
+    }
+
+    /// All layers, also those that cannot be trusted.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        let db = self.db();
+        let mut find = db.prepare(&format!("SELECT {COLUMNS} FROM layer ORDER BY key"))?;
+        let rows = find.query_map([], |row| Ok(from_row(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    /// Gives an unpacked layer its place and its name. `directory` has what [`Form::file_name`] says, and nothing else. A layer of that
+    /// name that is there already, and was not trusted, is replaced.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn publish_layer(&self, lease: &Lease<'_>, directory: &Path, layer: &Layer) -> Result<()> {
+        let failed = || format!("failed to store layer {}", layer.key);
+        let place = self.layer_directory(&layer.key);
+        let old = lease.directory().join(format!("old-{}", layer.key));
+        self.write(|db| {
+            match fs::rename(&place, &old) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::from(e).context(failed())),
+                _ => {}
+            }
+            fs::rename(directory, &place).context(failed())?;
+            db.execute(
+                "INSERT OR REPLACE INTO layer (key, diff_id, form, size, disk, blob, boot, synced, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    &*layer.key.0,
+                    layer.diff_id.to_string(),
+                    layer.form.name(),
+                    layer.size,
+                    layer.disk,
+                    layer.blob.as_ref().map(Digest::to_string),
+                    self.boot,
+                    layer.synced,
+                    nanoseconds(),
+                ],
+            )?;
+            Ok(())
+        })
+        // What was replaced goes with the lease.
+    }
+
+    /// Forgets a layer that was found to be damaged; it will be made again.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn drop_layer(&self, lease: &Lease<'_>, key: &LayerKey) -> Result<()> {
+        let old = lease.directory().join(format!("damaged-{key}"));
+        self.write(|db| {
+            db.execute("DELETE FROM layer WHERE key = ?", params![&*key.0])?;
+            match fs::rename(self.layer_directory(key), &old) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::from(e).context(format!("failed to remove layer {key}")))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Writes down that layers of this boot have reached the disk. Only those that the kernel has written by itself by now, so
+    /// that nobody waits; `Now` waits for all.
+    ///
+    /// # Errors
+    /// A layer cannot be synced.
+    pub fn settle_layers(&self, which: Settle) -> Result<usize> {
+        let before = nanoseconds() - i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
+        let mut settled = 0;
+        for layer in self.layers()? {
+            if layer.synced || layer.boot != self.boot || (which == Settle::WhatIsOld && layer.added > before)
+            {
+                continue;
+            }
+            let path = self.layer_path(&layer);
+            let failed = || format!("failed to sync layer {}", layer.key);
+            let file = match File::open(&path) {
+                // Collected meanwhile.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.context(failed())?,
+            };
+            match layer.form {
+                Form::Erofs => file.sync_all().context(failed())?,
+                Form::Tree => sys::sync::syncfs(std::os::fd::AsFd::as_fd(&file)).context(failed())?,
+            }
+            sync_directory(&self.layer_directory(&layer.key))?;
+            sync_directory(&self.path("layers"))?;
+            self.write(|db| {
+                db.execute(
+                    "UPDATE layer SET synced = 1 WHERE key = ? AND added = ?",
+                    params![&*layer.key.0, layer.added],
+                )?;
+                Ok(())
+            })?;
+            settled += 1;
+        }
+        Ok(settled)
+    }
+}
+
+/// Which layers are to be synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    WhatIsOld,
+    Now,
+}
+
+const COLUMNS: &str = "key, diff_id, form, size, disk, blob, boot, synced, added";
+
+fn from_row(row: &Row<'_>) -> Result<Layer> {
+    let text = |index: usize| -> Result<String> { Ok(row.get(index)?) };
+    let blob: Option<String> = row.get(5)?;
+    Ok(Layer {
+        key: LayerKey(text(0)?.into()),
+        diff_id: text(1)?.parse()?,
+        form: Form::parse(&text(2)?)?,
+        size: row.get(3)?,
+        disk: row.get(4)?,
+        blob: blob.map(|digest| digest.parse()).transpose()?,
+        boot: text(6)?,
+        synced: row.get(7)?,
+        added: row.get(8)?,
+    })
+}

@@ -1,0 +1,163 @@
+//! Leases: what a living process is working with is not collected, and what a dead one left is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::params;
+
+use super::lock::KeyLock;
+use super::{Store, make_private};
+use crate::layer;
+use crate::{Context, Digest, Result};
+
+/// Held while a process works. Dropped or dead, its holds and its directory are cleared, at the latest by the next one.
+pub struct Lease<'s> {
+    store: &'s Store,
+    id: String,
+    // Declared last but one: the lock goes when the directory and the rows are gone.
+    _lock: KeyLock,
+}
+
+impl Store {
+    /// A new lease. Clears what dead processes have left.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn lease(&self) -> Result<Lease<'_>> {
+        let id = random_name()?;
+        let lock = KeyLock::attempt(&self.path("leases").join(&id))?
+            .ok_or_else(|| crate::Error::new("failed to make a lease: its random name is taken"))?;
+        make_private(&self.path("tmp").join(&id))?;
+        self.clear_dead_leases()?;
+        Ok(Lease {
+            store: self,
+            id,
+            _lock: lock,
+        })
+    }
+
+    /// Whether any process is working on the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_leased(&self) -> Result<bool> {
+        for id in names_in(&self.path("leases"))? {
+            if KeyLock::attempt(&self.path("leases").join(&id))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes what the dead have left: rows, unfinished layers, trash. How many there were.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn clear_dead_leases(&self) -> Result<usize> {
+        let mut cleared = 0;
+        for id in names_in(&self.path("leases"))? {
+            // Whoever lives has it locked.
+            let Some(_lock) = KeyLock::attempt(&self.path("leases").join(&id))? else {
+                continue;
+            };
+            self.forget_lease(&id)?;
+            cleared += 1;
+        }
+        // A directory without a lease: killed between the removal of the one and the other.
+        for id in names_in(&self.path("tmp"))? {
+            if !self.path("leases").join(&id).exists() {
+                self.forget_lease(&id)?;
+                cleared += 1;
+            }
+        }
+        Ok(cleared)
+    }
+
+    fn forget_lease(&self, id: &str) -> Result<()> {
+        let directory = self.path("tmp").join(id);
+        if directory.exists() {
+            layer::remove_path(&directory).context(format!("failed to remove {}", directory.display()))?;
+        }
+        self.write(|db| {
+            db.execute("DELETE FROM hold WHERE lease = ?", params![id])?;
+            Ok(())
+        })
+    }
+}
+
+impl Lease<'_> {
+    /// A directory of its own, on the file system of the store.
+    pub fn directory(&self) -> PathBuf {
+        self.store.path("tmp").join(&self.id)
+    }
+
+    /// This blob stays, whether it is there yet or not.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_blob(&self, digest: &Digest) -> Result<()> {
+        self.hold("blob", &digest.to_string())
+    }
+
+    /// This layer stays.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_layer(&self, key: &str) -> Result<()> {
+        self.hold("layer", key)
+    }
+
+    fn hold(&self, kind: &str, key: &str) -> Result<()> {
+        self.store.write(|db| {
+            db.execute(
+                "INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, ?, ?)",
+                params![self.id, kind, key],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// These stay, in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_blobs<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) -> Result<()> {
+        self.store.write(|db| {
+            let mut insert =
+                db.prepare("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, 'blob', ?)")?;
+            for digest in digests {
+                insert.execute(params![self.id, digest.to_string()])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // What fails here is done by the next lease, which finds this one dead.
+        drop(self.store.forget_lease(&self.id));
+    }
+}
+
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let failed = || format!("failed to list {}", directory.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).context(failed())? {
+        // Our own names are ASCII.
+        if let Ok(name) = entry.context(failed())?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// 128 random bits.
+pub(super) fn random_name() -> Result<String> {
+    use std::io::Read as _;
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("failed to read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

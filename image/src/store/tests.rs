@@ -1,0 +1,311 @@
+#![allow(clippy::unwrap_used)]
+//! On a real file system, in a directory of the test's own.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::check::Depth;
+use super::images::NewImage;
+use super::layers::Settle;
+use super::*;
+use crate::Digest;
+
+/// A store in a directory that goes with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        let path = std::env::temp_dir().join(format!("brig-store-{}", lease::random_name().unwrap()));
+        Place(path)
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&Roots::at(&self.0)).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// An image of one layer, as pull leaves it.
+fn add(store: &Store, lease: &Lease<'_>, words: &str) -> (Digest, Digest, LayerKey) {
+    let layer = store
+        .put_blob(lease, format!("layer of {words}").as_bytes())
+        .unwrap();
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["{words}"]}},"rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#
+    );
+    let id = store.put_blob(lease, config.as_bytes()).unwrap();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"digest":"{id}","size":{}}},"layers":[{{"digest":"{layer}","size":1}}]}}"#,
+        crate::oci::media::OCI_MANIFEST,
+        config.len()
+    );
+    let manifest = store.put_blob(lease, manifest.as_bytes()).unwrap();
+    let key = LayerKey::of(&layer);
+    lease.hold_layer(&key.to_string()).unwrap();
+    let made = lease.directory().join("made");
+    fs::create_dir_all(made.join("fs/etc")).unwrap();
+    let row = Layer::new(
+        key.clone(),
+        layer.clone(),
+        Form::Tree,
+        10,
+        4096,
+        Some(layer.clone()),
+    );
+    store.publish_layer(lease, &made, &row).unwrap();
+    let tag: Reference = format!("{words}:latest").parse().unwrap();
+    store
+        .add_image(
+            &NewImage {
+                id: &id,
+                manifest: &manifest,
+                blobs: &[manifest.clone(), id.clone(), layer.clone()],
+                layers: std::slice::from_ref(&key),
+                size: 10,
+                parent: None,
+            },
+            &[(tag.clone(), manifest.clone())],
+            &[(tag.repository().clone(), manifest.clone())],
+        )
+        .unwrap();
+    (id, layer, key)
+}
+
+use crate::reference::Reference;
+
+fn sound(store: &Store) {
+    assert_eq!(store.check(Depth::Full, &|_| ()).unwrap(), []);
+}
+
+#[test]
+fn image_is_found_by_all_its_names() {
+    let place = Place::new();
+    let store = place.open();
+    let (id, ..) = add(&store, &store.lease().unwrap(), "web");
+    let manifest = store.image(&id).unwrap().unwrap().manifest;
+    for text in [
+        "web".to_owned(),
+        "web:latest".to_owned(),
+        "docker.io/library/web".to_owned(),
+        format!("web@{manifest}"),
+        id.to_string(),
+        id.hex().to_owned(),
+        id.short().to_owned(),
+        format!("sha256:{}", id.short()),
+        id.hex()[..2].to_owned(),
+    ] {
+        assert_eq!(store.find_image(&text).unwrap().id, id, "{text}");
+    }
+    for (text, words) in [
+        ("webb", "No such image: webb:latest"),
+        ("web:2", "No such image: web:2"),
+        ("000000000000", "No such image: 000000000000:latest"),
+    ] {
+        let e = store.find_image(text).unwrap_err();
+        assert_eq!((e.kind(), e.to_string().as_str()), (Kind::NotFound, words));
+    }
+    sound(&store);
+}
+
+#[test]
+fn what_nobody_needs_is_collected_and_nothing_else() {
+    let place = Place::new();
+    let store = place.open();
+    let lease = store.lease().unwrap();
+    let (a, layer_a, _) = add(&store, &lease, "a");
+    let (b, layer_b, key_b) = add(&store, &lease, "b");
+    store.remove_image(&a).unwrap();
+    // The lease still has it all.
+    assert_eq!(store.collect().unwrap(), Freed::default());
+    drop(lease);
+    let freed = store.collect().unwrap();
+    assert_eq!((freed.blobs, freed.layers), (3, vec![layer_a.clone()]));
+    assert_eq!(store.blob_size(&layer_a).unwrap(), None);
+    assert!(!store.blob_path(&layer_a).exists());
+    assert!(store.blob_size(&layer_b).unwrap().is_some());
+    assert!(store.layer(&key_b).unwrap().is_some());
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(fs::read_dir(place.0.join("trash")).unwrap().count(), 0);
+    // In use: refused, and nothing has changed.
+    let image = store.image(&b).unwrap().unwrap();
+    store.begin_use(UseKind::Bundle, "/x", &image).unwrap();
+    assert_eq!(store.remove_image(&b).unwrap_err().kind(), Kind::Conflict);
+    assert!(store.end_use(UseKind::Bundle, "/x").unwrap());
+    sound(&store);
+}
+
+#[test]
+fn dead_process_leaves_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    // A lease without its lock is what a killed process leaves.
+    let id = "dead";
+    fs::create_dir_all(place.0.join("tmp").join(id).join("half/fs")).unwrap();
+    fs::write(place.0.join("leases").join(id), "").unwrap();
+    store
+        .write(|db| Ok(db.execute("INSERT INTO hold VALUES ('dead', 'blob', 'sha256:00')", [])?))
+        .unwrap();
+    let lease = store.lease().unwrap();
+    assert!(!place.0.join("tmp").join(id).exists());
+    let holds: i64 = store
+        .db()
+        .query_row("SELECT count(*) FROM hold", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(holds, 0);
+    // The living one is not cleared by another.
+    let other = place.open();
+    drop(other.lease().unwrap());
+    assert!(lease.directory().exists());
+    let directory = lease.directory();
+    drop(lease);
+    assert!(!directory.exists());
+    assert_eq!(fs::read_dir(place.0.join("leases")).unwrap().count(), 0);
+}
+
+#[test]
+fn layer_of_another_boot_counts_only_if_it_was_synced() {
+    let place = Place::new();
+    let mut store = place.open();
+    let (.., key) = add(&store, &store.lease().unwrap(), "a");
+    let (.., other) = add(&store, &store.lease().unwrap(), "b");
+    assert!(store.layer(&key).unwrap().is_some());
+    // Too young to be settled without waiting.
+    assert_eq!(store.settle_layers(Settle::WhatIsOld).unwrap(), 0);
+    assert_eq!(store.settle_layers(Settle::Now).unwrap(), 2);
+    store
+        .write(|db| Ok(db.execute("UPDATE layer SET synced = 0 WHERE key = ?", [other.to_string()])?))
+        .unwrap();
+    store.boot = "another".to_owned();
+    assert!(store.layer(&key).unwrap().is_some());
+    assert!(store.layer(&other).unwrap().is_none());
+    let findings = store.check(Depth::Quick, &|_| ()).unwrap();
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].damage, Damage::NotSynced);
+}
+
+#[test]
+fn damage_is_found() {
+    let place = Place::new();
+    let store = place.open();
+    let (_, layer, key) = add(&store, &store.lease().unwrap(), "a");
+    let path = store.blob_path(&layer);
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[3] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &bad).unwrap();
+    assert_eq!(store.check(Depth::Quick, &|_| ()).unwrap(), []);
+    let findings = store.check(Depth::Full, &|_| ()).unwrap();
+    assert!(
+        matches!((&findings[0].subject, &findings[0].damage), (Subject::Blob(d), Damage::Corrupt(_)) if *d == layer)
+    );
+    fs::write(&path, &good[1..]).unwrap();
+    assert_eq!(store.check(Depth::Quick, &|_| ()).unwrap().len(), 1);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(
+        store.check(Depth::Quick, &|_| ()).unwrap()[0].damage,
+        Damage::Missing
+    );
+    fs::write(&path, &good).unwrap();
+    fs::remove_dir_all(store.layer_directory(&key)).unwrap();
+    assert_eq!(
+        store.check(Depth::Quick, &|_| ()).unwrap()[0].subject,
+        Subject::Layer(key.to_string())
+    );
+    let stray = place.0.join("blobs/sha256").join("f".repeat(64));
+    fs::write(&stray, "x").unwrap();
+    assert!(
+        store
+            .check(Depth::Quick, &|_| ())
+            .unwrap()
+            .iter()
+            .any(|f| f.subject == Subject::Stray(stray.clone()))
+    );
+    assert_eq!(store.remove_strays().unwrap(), 1);
+    assert!(!stray.exists());
+}
+
+#[test]
+fn many_at_once_share_one_store() {
+    let place = Place::new();
+    drop(place.open());
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let place = &place;
+            scope.spawn(move || {
+                let store = place.open();
+                for round in 0..10 {
+                    let lease = store.lease().unwrap();
+                    let (id, ..) = add(&store, &lease, &format!("w{worker}r{round}"));
+                    if round % 2 == 0 {
+                        store.remove_image(&id).unwrap();
+                    }
+                    drop(lease);
+                    store.collect().unwrap();
+                }
+            });
+        }
+    });
+    let store = place.open();
+    assert_eq!(store.images().unwrap().len(), 20);
+    assert_eq!(store.blob_count(), 60);
+    sound(&store);
+}
+
+impl Store {
+    fn blob_count(&self) -> i64 {
+        self.db()
+            .query_row("SELECT count(*) FROM blob", [], |row| row.get(0))
+            .unwrap()
+    }
+}
+
+#[test]
+fn lock_waits_and_ends_with_its_holder() {
+    let place = Place::new();
+    let store = place.open();
+    let lock = store.lock("x", || (), || false).unwrap();
+    let mut waited = false;
+    let e = store.lock("x", || waited = true, || true).unwrap_err();
+    assert_eq!(e.kind(), Kind::Cancelled);
+    assert!(!waited);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let store = &store;
+        let other = scope.spawn(move || {
+            store
+                .lock("x", move || tell.send(()).unwrap(), || false)
+                .map(drop)
+        });
+        told.recv().unwrap();
+        drop(lock);
+        other.join().unwrap().unwrap();
+    });
+    assert_eq!(fs::read_dir(place.0.join("run/locks")).unwrap().count(), 0);
+}
+
+#[test]
+fn tag_moves_and_goes() {
+    let place = Place::new();
+    let store = place.open();
+    let lease = store.lease().unwrap();
+    let (a, ..) = add(&store, &lease, "a");
+    let (b, ..) = add(&store, &lease, "b");
+    let tag: Reference = "a:latest".parse().unwrap();
+    store.tag(&store.image(&b).unwrap().unwrap(), &tag).unwrap();
+    assert_eq!(store.resolve(&tag).unwrap(), Some(b.clone()));
+    // a keeps its digest, and so is not lost.
+    assert_eq!(store.pins().unwrap().iter().filter(|p| p.image == a).count(), 1);
+    let name = store.name(&tag).unwrap().unwrap();
+    assert_eq!(store.untag(&name).unwrap(), [Untagged::Tag(tag)]);
+    let name = store.name(&"b:latest".parse().unwrap()).unwrap().unwrap();
+    // The last tag of its repository takes the repository's digests along.
+    assert_eq!(store.untag(&name).unwrap().len(), 2);
+    let gone = store.remove_image(&a).unwrap();
+    assert!(matches!(gone.as_slice(), [Untagged::Digest(_)]));
+}
