@@ -2,6 +2,7 @@
 //!
 //! May not: know how images are fetched, kept or mounted; that is `image`. The binary is a thin shell around [`run`].
 
+pub mod choose;
 pub mod command;
 pub mod commands;
 pub mod completion;
