@@ -151,7 +151,11 @@ impl Session {
 
     /// What the user has logged in with.
     pub fn credentials(&self) -> image::credentials::Credentials {
-        image::credentials::Credentials::none()
+        let directory = self.config_dir.to_string_lossy().into_owned();
+        image::credentials::Credentials::of_user(|name| match name {
+            "DOCKER_CONFIG" => Some(directory.clone()),
+            other => std::env::var(other).ok(),
+        })
     }
 
     /// Writes to stdout.

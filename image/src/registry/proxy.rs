@@ -85,7 +85,8 @@ impl Proxies {
     }
 }
 
-fn is_in_network(address: Option<IpAddr>, network: &str, bits: &str) -> bool {
+/// Whether an address is in `network/bits`.
+pub(super) fn is_in_network(address: Option<IpAddr>, network: &str, bits: &str) -> bool {
     let (Some(address), Ok(network), Ok(bits)) = (address, network.parse::<IpAddr>(), bits.parse::<u32>())
     else {
         return false;

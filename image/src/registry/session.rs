@@ -251,7 +251,7 @@ impl Session {
                     None
                 } else {
                     self.credentials
-                        .find(&endpoint.credentials_key())
+                        .find(&endpoint.domain())
                         .map_err(Failure::fatal)?
                 };
                 state.login.get_or_init(|| found)
