@@ -134,8 +134,9 @@ impl Flag {
     /// How a complaint about a value names it.
     fn spelling(&self) -> String {
         match self.short {
-            Some(short) => format!("-{short}, --{}", self.name),
-            None => format!("--{}", self.name),
+            // The short name of help is deprecated, and so not spoken of.
+            Some(short) if self.name != HELP.name => format!("-{short}, --{}", self.name),
+            _ => format!("--{}", self.name),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! May not: know how images are fetched, kept or mounted; that is `image`. The binary is a thin shell around [`run`].
 
+pub mod choose;
 pub mod command;
 pub mod commands;
 pub mod completion;
@@ -22,7 +23,7 @@ pub mod width;
 pub mod workshop;
 
 use command::Called;
-use flags::{HELP, Parsed};
+use flags::{HELP, Order, Parsed};
 use session::{Failure, Outcome, Program, Session};
 use std::ffi::OsString;
 use std::path::Path;
@@ -101,6 +102,13 @@ fn find(
             return Ok(None);
         };
         let Some(command) = called.command.find(&name) else {
+            // What is written behind an unknown name is read as if it were ours, so a wrong flag is told first.
+            let parsed = flags::parse(called.command.flags, args, Order::Anywhere)
+                .map_err(|e| called.bad_flags(&e))?;
+            if parsed.switch(HELP.name) {
+                session.print(&help::command(session, &called))?;
+                return Ok(None);
+            }
             return Err(unknown(session, &called, &name));
         };
         called = Called {

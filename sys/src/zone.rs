@@ -22,7 +22,7 @@ pub struct Local {
 pub fn local(seconds: i64) -> Local {
     // SAFETY: an all-zero tm is valid; its pointer to the name of the zone is null until the call sets it.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
-    let time = seconds as libc::time_t;
+    let time = seconds as _;
     // SAFETY: both pointers are to live values. The call reads the environment, which this program does not change once it has
     // threads.
     let known = !unsafe { libc::localtime_r(&raw const time, &raw mut tm) }.is_null();

@@ -204,7 +204,6 @@ fn daemon(flag: &str) -> Failure {
     ))
 }
 
-/// The place of a handler whose library part is being built.
 /// Does the same for many; each is told as it is done, and the failures at the end.
 fn each(
     session: &Session,
@@ -225,6 +224,7 @@ fn each(
     Err(Failure::plain(failures.join("\n")))
 }
 
+/// The place of a handler whose library part is being built.
 fn later(what: &str) -> Outcome {
     Err(Failure::plain(format!("{what} has not been built yet")))
 }
