@@ -154,7 +154,11 @@ fn play(a: &Arguments, cache: &Cache, guest: &Guest, job: &Job, dir: &Path) -> S
     let played = prepare(a, cache, guest, Some(job), dir).and_then(|machine| machine.run(&mut say));
     let seconds = began.elapsed().as_secs();
     match played {
-        Ok(()) => say(&format!("ok   {}/whole ({seconds} s)", guest.name)),
+        Ok(took) => say(&format!(
+            "ok   {}/whole ({seconds} s, {} s of a processor)",
+            guest.name,
+            took.as_secs()
+        )),
         Err(why) => {
             say(&format!("FAIL {}/whole ({seconds} s)", guest.name));
             say(&format!("     {}", why.trim_end().replace('\n', "\n     ")));
