@@ -14,7 +14,7 @@ use super::names::{Attributes, Inode, Name, Names, Nature, ROOT};
 use super::path::{self, Meaning};
 use super::tar::{Entry, Piece, Reader, Type};
 use super::{Devices, Lower, Options};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Kind, Result};
 
 /// A form that a layer can have.
 pub(super) trait Form {
@@ -291,7 +291,12 @@ impl Apply<'_, '_> {
         }
         let lower = match self.options.lower {
             Some(lower) => lower(&std::path::PathBuf::from(os(&parts.join(&b'/'))))?,
-            None => None,
+            None => {
+                return Err(Error::of(
+                    Kind::Incomplete,
+                    "it is a link to a file of a layer below",
+                ));
+            }
         };
         match lower {
             Some(lower) => self.copy(parent, name, lower),
