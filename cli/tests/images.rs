@@ -94,7 +94,7 @@ fn an_image_from_its_import_to_its_end() {
     assert_eq!(world.says(&["image", "tag", "a/b:1", "localhost:5000/x:2"]), "");
     assert_eq!(
         world.says(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
-        format!("a/b:1 {short}\nlocalhost:5000/x:2 {short}\nw:latest {short}\n")
+        format!("a/b:1 {short}\nw:latest {short}\nlocalhost:5000/x:2 {short}\n")
     );
     assert_eq!(
         world.says(&["images", "-q", "--no-trunc", "w*"]),
@@ -104,7 +104,7 @@ fn an_image_from_its_import_to_its_end() {
     assert_eq!(world.says(&["images", "-q", "-f", "dangling=true"]), "");
     assert_eq!(
         world.says(&["inspect", "-f", "{{.ID}} {{.RepoTags}} {{.Config.Env}}", "w"]),
-        format!("{id} [a/b:1 localhost:5000/x:2 w:latest] [A=1]\n")
+        format!("{id} [a/b:1 w:latest localhost:5000/x:2] [A=1]\n")
     );
     assert_eq!(
         world.says(&["image", "inspect", "-f", "{{.Id}} {{.Os}}", "w"]),
