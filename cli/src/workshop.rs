@@ -49,6 +49,7 @@ pub struct Workshop {
     /// Why layers have a single owner here, for an ordinary user without ids of its own.
     pub single_owner: Option<String>,
     pub is_rootless: bool,
+    pub settings: image::settings::Settings,
     watch: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
@@ -59,11 +60,12 @@ impl Workshop {
     /// The store cannot be opened, or namespaces are forbidden.
     pub fn open(session: &Session) -> Result<Workshop, Failure> {
         let roots = roots(session)?;
+        let settings = image::settings::Settings::of_user()?;
         let is_rootless = rootless::is_needed();
         let single_owner = if is_rootless { rootless::enter()? } else { None };
         signals::catch()?;
         let store = Store::open(&roots)?;
-        let means = Means::of_host(&store, wished_form()?)?;
+        let means = Means::of_host(&store, wished_form()?.or(settings.form()?))?;
         let cancel = Cancel::new();
         let done = Arc::new(AtomicBool::new(false));
         let watch = thread::spawn({
@@ -84,6 +86,7 @@ impl Workshop {
             cancel,
             single_owner,
             is_rootless,
+            settings,
             watch: Some((done, watch)),
         })
     }

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod digest;
 pub mod disk;
 pub mod error;
+pub mod evict;
 pub mod layer;
 pub mod mount;
 pub mod oci;
@@ -22,6 +23,7 @@ pub mod registry;
 pub mod remove;
 pub mod repair;
 pub mod rootless;
+pub mod settings;
 pub mod standing;
 pub mod store;
 

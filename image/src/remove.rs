@@ -102,7 +102,8 @@ fn references(store: &Store, id: &Digest) -> Result<(Vec<Name>, Vec<crate::store
     Ok((tags, pins))
 }
 
-fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)> {
+/// Removes an image with all its names.
+pub(crate) fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)> {
     // Before the documents go: what the layers are called when they lie on each other.
     let chain = store
         .config(&image.id)

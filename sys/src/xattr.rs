@@ -107,8 +107,8 @@ pub struct Time {
 fn both(time: Time) -> [libc::timespec; 2] {
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the fields' types differ between CPUs
     let t = libc::timespec {
-        tv_sec: time.seconds as libc::time_t,
-        tv_nsec: i64::from(time.nanoseconds) as libc::c_long,
+        tv_sec: time.seconds as _,
+        tv_nsec: time.nanoseconds as _,
     };
     [t, t]
 }

@@ -126,9 +126,6 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
     Ok(())
 }
 
-/// Layers that come at the same time, as in Docker.
-const AT_ONCE: usize = 3;
-
 fn pull_one(
     session: &Session,
     workshop: &Workshop,
@@ -159,7 +156,7 @@ fn pull_one(
         }),
         client,
         platform,
-        at_once: AT_ONCE,
+        at_once: workshop.settings.parallel(),
     }
     .pull(reference);
     display.finish();
@@ -176,7 +173,14 @@ fn pull_one(
             reference.familiar()
         ))?;
     }
-    session.print(&format!("{reference}\n"))
+    session.print(&format!("{reference}\n"))?;
+    for image in image::evict::keep_within(&workshop.store, &workshop.settings, &pulled.image)? {
+        session.warn(&format!(
+            "removed image {}: the store had outgrown its limit",
+            image.id.short()
+        ));
+    }
+    Ok(())
 }
 
 fn push(session: &Session, parsed: &Parsed) -> Outcome {

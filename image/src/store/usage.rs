@@ -50,6 +50,10 @@ impl Store {
                     nanoseconds()
                 ],
             )?;
+            db.execute(
+                "UPDATE image SET used = ? WHERE id = ?",
+                params![nanoseconds(), image.id.to_string()],
+            )?;
             Ok(())
         })
         .context(format!(

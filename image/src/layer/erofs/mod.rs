@@ -6,7 +6,7 @@
 //! buffer that the archive was inflated into. What is left of a file, its inode and its attributes go into a block of metadata
 //! together; a few of those are open at a time, so that little of them stays empty. The number of an inode is its place
 //! in the image (in units of 32 bytes), so blocks of data and of metadata may lie in any order. Directories come last, the
-//! inner ones first, then their `..`, then the superblock: an image that was not finished cannot be mounted.
+//! inner ones first, then their dots, then the superblock: an image that was not finished cannot be mounted.
 
 mod disk;
 
@@ -29,8 +29,8 @@ pub(super) struct Image<'a> {
     overlay: Overlay,
     next_block: u64,
     open: Vec<Open>,
-    /// Where `..` is in each directory that has been written, to be filled in when its parent has a place.
-    upwards: Vec<(Inode, u64)>,
+    /// Where `.` and `..` are in the directories that have been written, and whose numbers go there once all have a place.
+    dots: Vec<(Inode, u64)>,
     inodes: u32,
     scratch: Vec<u8>,
     tail: Vec<u8>,
@@ -50,7 +50,7 @@ impl<'a> Image<'a> {
             overlay: options.overlay,
             next_block: 1,
             open: Vec::new(),
-            upwards: Vec::new(),
+            dots: Vec::new(),
             inodes: 0,
             scratch: Vec::new(),
             tail: Vec::new(),
@@ -221,7 +221,7 @@ impl<'a> Image<'a> {
         }
         let attributes = self.encode_attributes(list.into_iter())?;
         let links = listing.links;
-        let (data, up) = listing.encode(names);
+        let (data, dots) = listing.encode(names);
         let rest = data.len() % BLOCK;
         // The root has its place in block 0, so nothing of it lies behind its inode.
         let inline = !is_root && rest > 0 && INODE + attributes + rest <= BLOCK;
@@ -248,28 +248,31 @@ impl<'a> Image<'a> {
             nanoseconds: mtime.nanoseconds,
             links,
         };
-        if is_root {
-            return self.finish_root(names, &fields, first * BLOCK as u64 + up as u64);
-        }
-        let nid = self.put_inode(&fields)?;
-        names.set_place(directory, nid);
-        let up_at = if up < in_blocks {
-            first * BLOCK as u64 + up as u64
+        let nid = if is_root {
+            disk::ROOT_NID
         } else {
-            nid * SLOT as u64 + (INODE + attributes + up - in_blocks) as u64
+            self.put_inode(&fields)?
         };
-        self.upwards.push((directory, up_at));
+        names.set_place(directory, nid);
+        for (meant, at) in [directory, names.above(directory)].into_iter().zip(dots) {
+            let offset = if at < in_blocks {
+                first * BLOCK as u64 + at as u64
+            } else {
+                nid * SLOT as u64 + (INODE + attributes + at - in_blocks) as u64
+            };
+            self.dots.push((meant, offset));
+        }
+        if is_root {
+            return self.finish_root(names, &fields);
+        }
         Ok(())
     }
 
     /// Everything else has been placed: numbers that were not known go in, then block 0.
-    fn finish_root(&mut self, names: &mut Names, fields: &Fields, up_at: u64) -> Result<()> {
-        names.set_place(ROOT, disk::ROOT_NID);
-        self.upwards.push((ROOT, up_at));
+    fn finish_root(&mut self, names: &mut Names, fields: &Fields) -> Result<()> {
         self.flush()?;
-        for (directory, offset) in std::mem::take(&mut self.upwards) {
-            let parent = names.place(names.above(directory));
-            self.write_at(&parent.to_le_bytes(), offset)?;
+        for (directory, offset) in std::mem::take(&mut self.dots) {
+            self.write_at(&names.place(directory).to_le_bytes(), offset)?;
         }
         for inode in 0..names.count() {
             let links = names.links(inode);
@@ -432,10 +435,10 @@ impl Listing {
         }
     }
 
-    /// Blocks of entries, then names; where the number of `..` is in them.
-    fn encode(&self, names: &Names) -> (Vec<u8>, usize) {
+    /// Blocks of entries, then names; where the numbers of `.` and `..` are in them.
+    fn encode(&self, names: &Names) -> (Vec<u8>, [usize; 2]) {
         let mut data = Vec::new();
-        let mut up = 0;
+        let mut places = [0; 2];
         let mut dots = [&b"."[..], b".."].into_iter();
         let list: Vec<(&[u8], Option<Name>)> = self
             .names
@@ -466,9 +469,7 @@ impl Listing {
                         (names.place(inode), mode_of(names.nature(inode)))
                     }
                     None => {
-                        if *name == b".." {
-                            up = data.len();
-                        }
+                        places[name.len() - 1] = data.len();
                         (0, libc::S_IFDIR)
                     }
                 };
@@ -482,6 +483,6 @@ impl Listing {
             }
             debug_assert!(data.len() - begin <= BLOCK);
         }
-        (data, up)
+        (data, places)
     }
 }

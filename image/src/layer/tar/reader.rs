@@ -509,8 +509,8 @@ fn merge(globals: &mut Records, new: Records, limits: &Limits) -> Result<()> {
 
 fn kind(flag: u8, path: &[u8]) -> Result<Type> {
     Ok(match flag {
-        // Before ustar a directory was a file with a slash at the end of its name.
-        b'\0' | b'0' if path.ends_with(b"/") => Type::Directory,
+        // Before ustar a directory was a file with a slash at the end of its name. With the type of ustar it is a file all the same.
+        b'\0' if path.ends_with(b"/") => Type::Directory,
         b'\0' | b'0' | b'7' | b'S' => Type::File,
         b'1' => Type::Hardlink,
         b'2' => Type::Symlink,
