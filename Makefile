@@ -25,12 +25,12 @@ test:    ## everything that proves the project: unit tests, conformance, engines
 	tools/build
 	tools/test
 
-test-vm: ## the part of test that runs in virtual machines: cgroup v2 and v1, systemd and its engines, arm64
+test-vm: ## the part of test that runs in virtual machines: cgroup v2 and v1, systemd, engines below it, arm64
 	tools/setup
 	tools/build
 	tools/test-vm
 
-vm-shell: ## a shell in one of those machines; GUEST=v2, v1, systemd or arm64
+vm-shell: ## a shell in one of those machines; GUEST=v2, v1, systemd, engines or arm64
 	tools/setup
 	tools/build
 	tools/test-vm --shell --guest '$(GUEST)'
@@ -50,7 +50,7 @@ bench:   ## times and memory beside the floor and the installed peers (root, a q
 	tools/build
 	tools/bench
 
-soak:    ## long loops that look for leaks and races (root; an hour)
+soak:    ## every case in every machine, and long loops that look for leaks and races (root; two hours)
 	tools/setup
 	tools/build
 	tools/soak

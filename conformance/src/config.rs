@@ -163,6 +163,19 @@ impl Setup {
         }
     }
 
+    /// Leaves out what a container can do without: for cases that are about its cgroup, and make many.
+    pub fn bare(&mut self) {
+        for place in ["/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"] {
+            self.unmount(place);
+        }
+        for kind in ["network", "ipc", "uts"] {
+            self.drop_namespace(kind);
+        }
+        for pointer in ["/hostname", "/linux/maskedPaths", "/linux/readonlyPaths"] {
+            self.unset(pointer);
+        }
+    }
+
     /// All five capability sets are these names.
     pub fn caps(&mut self, names: &[&str]) {
         for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {

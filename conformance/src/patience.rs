@@ -1,4 +1,4 @@
-//! How much slower than a quiet machine this one may be. Every deadline is multiplied by it; nothing else is.
+//! How much slower than a quiet machine this one may be. Every deadline is multiplied by it, and the pause between two looks.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,4 +25,10 @@ fn factor() -> u32 {
 #[must_use]
 pub fn seconds(n: u64) -> Duration {
     Duration::from_secs(n) * factor()
+}
+
+/// How long to wait before one looks again. To look costs a slow machine time that what is waited for could use.
+#[must_use]
+pub fn pause() -> Duration {
+    Duration::from_millis(5 * u64::from(factor().min(6)))
 }

@@ -274,7 +274,7 @@ impl Running {
             let left = self.deadline.saturating_sub(self.since.elapsed());
             // In slices, because meanwhile the orphans of the container are ours to reap, as they are a shim's.
             let slice = if self.reap {
-                left.min(Duration::from_millis(5))
+                left.min(patience::pause())
             } else {
                 left
             };
@@ -821,7 +821,7 @@ impl World {
                     self.said()
                 )));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(patience::pause());
         }
     }
 

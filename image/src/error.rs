@@ -38,7 +38,7 @@ pub struct Error {
 }
 
 /// Result of everything in this library.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Of no special kind.

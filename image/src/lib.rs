@@ -4,16 +4,27 @@
 
 pub mod archive;
 pub mod bundle;
+mod change;
+pub mod credentials;
 pub mod digest;
+pub mod disk;
 pub mod error;
+pub mod evict;
 pub mod layer;
 pub mod mount;
 pub mod oci;
+mod parallel;
 pub mod platform;
 pub mod progress;
+pub mod provide;
+pub mod pull;
 pub mod reference;
 pub mod registry;
 pub mod remove;
+pub mod repair;
+pub mod rootless;
+pub mod settings;
+pub mod standing;
 pub mod store;
 
 pub use digest::Digest;

@@ -102,12 +102,14 @@ fn references(store: &Store, id: &Digest) -> Result<(Vec<Name>, Vec<crate::store
     Ok((tags, pins))
 }
 
-fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)> {
+/// Removes an image with all its names.
+pub(crate) fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)> {
     // Before the documents go: what the layers are called when they lie on each other.
     let chain = store
         .config(&image.id)
         .map(|(config, _)| chain_ids(&config.rootfs.diff_ids))
         .unwrap_or_default();
+    crate::standing::clear(store)?;
     let names = store.remove_image(&image.id).map_err(|e| match e.kind() {
         Kind::Conflict => conflict(image, &format!("(cannot be forced) - {e}")),
         _ => e,
@@ -158,6 +160,7 @@ pub struct Prune<'p> {
 /// # Errors
 /// The store cannot be changed. What was removed so far is gone.
 pub fn prune(store: &Store, prune: &Prune<'_>) -> Result<(Vec<Gone>, u64)> {
+    crate::standing::clear(store)?;
     let used: HashSet<Digest> = store.uses()?.into_iter().map(|u| u.image).collect();
     let named: HashSet<Digest> = store.names()?.into_iter().map(|n| n.image).collect();
     let (mut gone, mut bytes) = (Vec::new(), 0);

@@ -161,3 +161,9 @@ pub fn effective_uid() -> u32 {
     // SAFETY: no pointers; cannot fail.
     unsafe { libc::geteuid() }
 }
+
+/// getegid(2).
+pub fn effective_gid() -> u32 {
+    // SAFETY: no pointers; cannot fail.
+    unsafe { libc::getegid() }
+}

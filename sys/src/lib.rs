@@ -8,10 +8,12 @@
 
 pub mod alloc;
 pub mod bpf;
+pub mod copy;
 pub mod cred;
 pub mod errno;
 pub mod event;
 pub mod fs;
+pub mod interrupt;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;
@@ -21,9 +23,12 @@ pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod sync;
+pub mod tcp;
 pub mod time;
 pub mod tty;
 pub mod wait;
 pub mod watch;
+pub mod xattr;
+pub mod zone;
 
 pub use errno::{Errno, Error, Result};

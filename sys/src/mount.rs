@@ -135,6 +135,28 @@ pub fn fsconfig_set(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -
     })
 }
 
+/// fsconfig(2): a parameter whose value is what a descriptor names. overlay takes its layers so since Linux 6.13, from
+/// `O_PATH` descriptors and from mounts without a place since 6.15.
+pub fn fsconfig_set_fd(context: BorrowedFd<'_>, key: &CStr, value: BorrowedFd<'_>) -> Result<()> {
+    const FSCONFIG_SET_FD: u32 = 5;
+    // SAFETY: `key` outlives the call; the command takes no value.
+    let r = unsafe {
+        libc::syscall(
+            SYS_FSCONFIG,
+            context.as_raw_fd(),
+            FSCONFIG_SET_FD,
+            key.as_ptr(),
+            std::ptr::null::<libc::c_char>(),
+            value.as_raw_fd(),
+        )
+    };
+    if r < 0 {
+        let errno = Errno::last();
+        return Err(Error::new("fsconfig", with_log(text(key), context), errno));
+    }
+    Ok(())
+}
+
 /// fsconfig(2): makes the superblock out of the parameters given so far.
 pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     const FSCONFIG_CMD_CREATE: u32 = 6;

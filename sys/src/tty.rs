@@ -127,3 +127,10 @@ pub fn without_newline_translation(a: &Attributes) -> Attributes {
     t.c_oflag &= !libc::ONLCR;
     Attributes(t)
 }
+
+/// The same attributes without echo: what is typed stays unseen, line editing stays.
+pub fn without_echo(a: &Attributes) -> Attributes {
+    let mut t = a.0;
+    t.c_lflag &= !libc::ECHO;
+    Attributes(t)
+}

@@ -619,9 +619,15 @@ fn has_line(w: &mut World, dir: &Path, file: &str, what: &str, line: &str) -> En
     Ok(())
 }
 
+/// What has the limits.
+fn sleeper(s: &mut Setup) {
+    s.args(&["sleep"]);
+    s.bare();
+}
+
 /// Two devices that the container has nodes of, one of which it may open.
 pub fn devices(s: &mut Setup) {
-    s.args(&["sleep"]);
+    sleeper(s);
     s.set(
         "/linux/devices",
         json!([
@@ -637,14 +643,19 @@ pub fn devices(s: &mut Setup) {
 
 /// Opens devices of [`devices`]. Allowed and denied are told apart by EPERM; a device without its driver is something else.
 pub fn judge_devices(w: &mut World, when: &str) -> Ended {
-    for (path, denied) in [
+    let devices = [
         ("/dev/null", false),
         ("/dev/zero", false),
         ("/dev/allowed", false),
         ("/dev/denied", true),
-    ] {
-        let out = w.exec(&[], &["/probe", "open", "rw", path])?;
-        let done = find_done(&out.lines(), &["open"]).unwrap_or_default();
+    ];
+    let mut command = vec!["/probe"];
+    for (path, _) in devices {
+        command.extend(["open", "rw", path, "--"]);
+    }
+    let out = w.exec(&[], &command)?;
+    for (path, denied) in devices {
+        let done = find_done(&out.lines(), &["open", "rw", path]).unwrap_or_default();
         let errno = done["errno"].as_i64();
         let is_denied = errno == Some(i64::from(libc::EPERM));
         w.is(
@@ -682,7 +693,7 @@ fn judge_failed_update(w: &mut World, driver: Driver) -> Ended {
 const FAILED_UPDATE: Case = Case {
     clause: "reference: a failed update rolls back, at systemd too",
     level: Level::Should,
-    config: |s| s.args(&["sleep"]),
+    config: sleeper,
     deadline: 120,
     ..Case::IDLE
 };
@@ -702,7 +713,7 @@ macro_rules! asked {
             id: $id,
             clause: $clause,
             needs: &[Need::Root, $($need),*],
-            config: |s| s.args(&["sleep"]),
+            config: sleeper,
             steps: &[Step::Do(|w| judge(w, $driver, $when, &$rounds()?))],
             deadline: 180,
             ..Case::IDLE

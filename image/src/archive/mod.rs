@@ -1,1 +1,35 @@
 //! Images in files: OCI layouts and docker-archives, in and out.
+//!
+//! What is saved is both at once: the blobs of an OCI layout with `index.json`, and `manifest.json` for those who read Docker's older form.
+//! What is loaded may be either; bytes keep their digests on the way.
+//!
+//! May not: talk to a registry.
+
+mod import;
+mod load;
+mod save;
+mod scatter;
+
+use serde::{Deserialize, Serialize};
+
+pub use import::{Import, import};
+pub use load::{Loaded, load};
+pub use save::{Saved, choose, save};
+
+/// One image of a docker-archive: an entry of its `manifest.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// The annotations by which an index of a layout names its images: a full reference, and a tag or anything else.
+const NAME_ANNOTATION: &str = "io.containerd.image.name";
+const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+
+/// The largest document of an archive that is read.
+const DOCUMENT_LIMIT: u64 = 64 << 20;

@@ -77,7 +77,19 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn put_blob(&self, lease: &Lease<'_>, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(bytes);
+        self.put_document(lease, &Digest::of(bytes), bytes)
+    }
+
+    /// Stores a document under a digest that may be of another algorithm than ours.
+    ///
+    /// # Errors
+    /// `bytes` have another digest, or the store cannot be written.
+    pub fn put_document(&self, lease: &Lease<'_>, digest: &Digest, bytes: &[u8]) -> Result<Digest> {
+        let (found, _) = Digest::of_reader(digest.algorithm(), &mut &*bytes)?;
+        if found != *digest {
+            return Err(Error::corrupt(format!("blob {digest} has the digest {found}")));
+        }
+        let digest = found;
         lease.hold_blob(&digest)?;
         if self.blob_size(&digest)?.is_some() {
             return Ok(digest);
@@ -126,6 +138,34 @@ impl Store {
                 _ => Ok(()),
             }
         })
+    }
+
+    /// Bytes of all blobs.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn blob_bytes(&self) -> Result<u64> {
+        Ok(self
+            .db()
+            .query_row("SELECT coalesce(sum(size), 0) FROM blob", [], |row| row.get(0))?)
+    }
+
+    /// Bytes of downloads that are not finished, as far as they are there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn partial_bytes(&self) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let failed = || "failed to look at partial downloads";
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.partial()).context(failed())? {
+            // In blocks: a file that is filled from several places has holes.
+            match entry.context(failed())?.metadata() {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => bytes += other.context(failed())?.blocks() * 512,
+            }
+        }
+        Ok(bytes)
     }
 
     /// Reads all of a blob and says whether it is what its name says.

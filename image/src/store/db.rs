@@ -22,6 +22,7 @@ CREATE TABLE image (
     manifest TEXT NOT NULL,
     size     INTEGER NOT NULL,      -- bytes of its files, unpacked
     added    INTEGER NOT NULL,      -- nanoseconds since 1970
+    used     INTEGER NOT NULL,      -- when it was last pulled, or something began to stand on it
     parent   TEXT                   -- the image that it was built or committed from, here
 ) WITHOUT ROWID;
 -- Tags.

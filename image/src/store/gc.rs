@@ -94,7 +94,7 @@ impl Store {
         let failed = || "failed to empty the trash".to_owned();
         for entry in fs::read_dir(self.path("trash")).context(failed())? {
             let path = entry.context(failed())?.path();
-            match layer::remove(&path) {
+            match layer::remove_path(&path) {
                 // Somebody else is at it as well.
                 Err(e) if e.kind() == crate::Kind::NotFound => {}
                 other => other.context(failed())?,

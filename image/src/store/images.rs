@@ -19,6 +19,8 @@ pub struct Image {
     pub size: u64,
     /// When it came here, in nanoseconds since 1970.
     pub added: i64,
+    /// When it was last pulled, or something began to stand on it.
+    pub used: i64,
     /// What it was built or committed from.
     pub parent: Option<Digest>,
 }
@@ -76,8 +78,8 @@ impl Store {
         self.write(|db| {
             let (id, manifest) = (image.id.to_string(), image.manifest.to_string());
             db.execute(
-                "INSERT INTO image (id, manifest, size, added, parent) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (id) DO UPDATE SET manifest = ?2, size = ?3, parent = coalesce(?5, parent)",
+                "INSERT INTO image (id, manifest, size, added, used, parent) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+                 ON CONFLICT (id) DO UPDATE SET manifest = ?2, size = ?3, used = ?4, parent = coalesce(?5, parent)",
                 params![
                     id,
                     manifest,
@@ -148,7 +150,7 @@ impl Store {
     fn query_images(&self, rest: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Image>> {
         let db = self.db();
         let mut find = db.prepare(&format!(
-            "SELECT id, manifest, size, added, parent FROM image {rest}"
+            "SELECT id, manifest, size, added, used, parent FROM image {rest}"
         ))?;
         let rows = find.query_map(values, |row| Ok(image_from(row)))?;
         rows.map(|row| row?).collect()
@@ -443,8 +445,9 @@ fn image_from(row: &Row<'_>) -> Result<Image> {
         manifest: row.get::<_, String>(1)?.parse()?,
         size: row.get(2)?,
         added: row.get(3)?,
+        used: row.get(4)?,
         parent: row
-            .get::<_, Option<String>>(4)?
+            .get::<_, Option<String>>(5)?
             .map(|id| id.parse())
             .transpose()?,
     })

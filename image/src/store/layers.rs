@@ -69,6 +69,13 @@ impl LayerKey {
     }
 }
 
+impl LayerKey {
+    /// As the database and the directories have it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for LayerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -36,6 +36,19 @@ impl Store {
         })
     }
 
+    /// Whether any process is working on the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_leased(&self) -> Result<bool> {
+        for id in names_in(&self.path("leases"))? {
+            if KeyLock::attempt(&self.path("leases").join(&id))?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes what the dead have left: rows, unfinished layers, trash. How many there were.
     ///
     /// # Errors
@@ -63,7 +76,7 @@ impl Store {
     fn forget_lease(&self, id: &str) -> Result<()> {
         let directory = self.path("tmp").join(id);
         if directory.exists() {
-            layer::remove(&directory).context(format!("failed to remove {}", directory.display()))?;
+            layer::remove_path(&directory).context(format!("failed to remove {}", directory.display()))?;
         }
         self.write(|db| {
             db.execute("DELETE FROM hold WHERE lease = ?", params![id])?;

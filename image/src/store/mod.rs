@@ -153,6 +153,22 @@ impl Store {
         KeyLock::acquire(&self.roots.run.join("locks"), name, on_wait, cancelled)
     }
 
+    /// The same, if nobody has it.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn try_lock(&self, name: &str) -> Result<Option<KeyLock>> {
+        KeyLock::attempt(&self.roots.run.join("locks").join(name))
+    }
+
+    /// Sixty-four random hexadecimal digits.
+    ///
+    /// # Errors
+    /// The kernel gives no random numbers.
+    pub fn random_id(&self) -> Result<String> {
+        Ok(lease::random_name()? + &lease::random_name()?)
+    }
+
     fn path(&self, below: &str) -> PathBuf {
         self.roots.root.join(below)
     }

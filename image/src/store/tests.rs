@@ -309,3 +309,36 @@ fn tag_moves_and_goes() {
     let gone = store.remove_image(&a).unwrap();
     assert!(matches!(gone.as_slice(), [Untagged::Digest(_)]));
 }
+
+#[test]
+fn store_stays_within_its_limit() {
+    use crate::evict::keep_within;
+    use crate::settings::Settings;
+    let place = Place::new();
+    let store = place.open();
+    let (a, ..) = add(&store, &store.lease().unwrap(), "a");
+    let (b, ..) = add(&store, &store.lease().unwrap(), "b");
+    let (c, ..) = add(&store, &store.lease().unwrap(), "c");
+    let settings = |text: &str| Settings::parse(text).unwrap();
+    // All have tags.
+    let dangling = settings("[store]\nlimit = '1'");
+    assert!(keep_within(&store, &settings(""), &c).unwrap().is_empty());
+    assert!(keep_within(&store, &dangling, &c).unwrap().is_empty());
+    store
+        .tag(
+            &store.image(&c).unwrap().unwrap(),
+            &"b".parse::<Reference>().unwrap().or_latest(),
+        )
+        .unwrap();
+    let gone = keep_within(&store, &dangling, &c).unwrap();
+    assert_eq!(gone.iter().map(|i| &i.id).collect::<Vec<_>>(), [&b]);
+    let unused = settings("[store]\nlimit = '1'\nevict = 'unused'");
+    store
+        .begin_use(UseKind::Mount, "x", &store.image(&a).unwrap().unwrap())
+        .unwrap();
+    assert!(keep_within(&store, &unused, &c).unwrap().is_empty());
+    store.end_use(UseKind::Mount, "x").unwrap();
+    let gone = keep_within(&store, &unused, &c).unwrap();
+    assert_eq!(gone.iter().map(|i| &i.id).collect::<Vec<_>>(), [&a]);
+    sound(&store);
+}

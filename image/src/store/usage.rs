@@ -14,7 +14,8 @@ pub enum UseKind {
 }
 
 impl UseKind {
-    fn name(self) -> &'static str {
+    /// As the database has it.
+    pub fn name(self) -> &'static str {
         match self {
             UseKind::Bundle => "bundle",
             UseKind::Mount => "mount",
@@ -48,6 +49,10 @@ impl Store {
                     image.manifest.to_string(),
                     nanoseconds()
                 ],
+            )?;
+            db.execute(
+                "UPDATE image SET used = ? WHERE id = ?",
+                params![nanoseconds(), image.id.to_string()],
             )?;
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! The disk of the systemd guest: a Debian with systemd and the engines, made once by debootstrap.
+//! The disk of the guests with systemd: a Debian with systemd and the engines, made once by debootstrap.
 //!
 //! May not: install or mount anything that stays on the host.
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the disk of the systemd guest: Debian with the engines as packages, and with what a server has by default, but for
+# Makes the disk of the guests with systemd: Debian with the engines as packages, and with what a server has by default, but for
 # what would only cost time. Runs in a mount namespace of its own.
 #
 # tree: where it is put together; image: the disk; mirror, suite, packages: what; modules: the kernel's.
@@ -38,9 +38,19 @@ for unit in docker.service docker.socket containerd.service podman.service podma
     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service remote-fs.target; do
     find "$tree/etc/systemd/system" -name "$unit" -type l -delete
 done
-ln -sf /dev/null "$tree/etc/systemd/system/systemd-timesyncd.service"
-ln -sf /dev/null "$tree/etc/systemd/system/systemd-update-utmp.service"
-ln -sf /dev/null "$tree/etc/systemd/system/getty-static.service"
+for unit in systemd-timesyncd.service systemd-update-utmp.service getty-static.service systemd-sysusers.service \
+    systemd-random-seed.service systemd-journal-flush.service systemd-pstore.service systemd-remount-fs.service modprobe@.service \
+    systemd-ask-password-console.path systemd-ask-password-wall.path systemd-tmpfiles-clean.timer sys-kernel-debug.mount \
+    sys-kernel-tracing.mount cryptsetup.target integritysetup.target veritysetup.target systemd-initctl.socket; do
+    ln -sf /dev/null "$tree/etc/systemd/system/$unit"
+done
+# AppArmor is the kernel's; to compile Debian's own profiles at every boot takes ten seconds. Engines and cases load what they use.
+ln -sf /dev/null "$tree/etc/systemd/system/apparmor.service"
+# All devices are there, and have their drivers, when systemd starts. What comes later udev still hears of.
+ln -sf /dev/null "$tree/etc/systemd/system/systemd-udev-trigger.service"
+# They find nothing here, and each is a process more at every daemon-reload, of which the suites have dozens.
+rm -f "$tree"/lib/systemd/system-generators/* "$tree"/usr/lib/systemd/user-generators/* \
+    "$tree"/usr/lib/systemd/user-environment-generators/*
 
 # The suites, when there is a job; otherwise a shell on the console. Either way its end is the machine's.
 cat >"$tree/etc/systemd/system/suites.service" <<'END'
@@ -58,18 +68,24 @@ StandardInput=null
 StandardOutput=journal+console
 StandardError=journal+console
 END
-mkdir -p "$tree/etc/systemd/system/default.target.wants" "$tree/etc/systemd/system/serial-getty@ttyS0.service.d"
-ln -s ../suites.service "$tree/etc/systemd/system/default.target.wants/suites.service"
-cat >"$tree/etc/systemd/system/serial-getty@ttyS0.service.d/guest.conf" <<'END'
+cat >"$tree/etc/systemd/system/shell.service" <<'END'
 [Unit]
+Description=A shell on the console
 ConditionPathExists=!/run/vm/job.json
+After=multi-user.target
 SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
-ExecStart=
-ExecStart=-/sbin/agetty --autologin root --keep-baud 115200,57600,38400,9600 - $TERM
-Restart=no
+ExecStart=-/sbin/agetty --autologin root --keep-baud 115200,57600,38400,9600 ttyS0 linux
+StandardInput=tty
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+TTYReset=yes
 END
+mkdir -p "$tree/etc/systemd/system/default.target.wants"
+for unit in suites.service shell.service; do
+    ln -s "../$unit" "$tree/etc/systemd/system/default.target.wants/$unit"
+done
 
 # What containers run in: a shell and its words, as a directory and as what engines import.
 rootfs=$tree/opt/rootfs

@@ -28,18 +28,18 @@ use conformance::{command, mirror};
 use guest::Guest;
 
 const USAGE: &str = "usage: vm [options]
-  --guest NAMES       only these guests, with commas between (v2, v1, arm64, systemd)
+  --guest NAMES       only these guests, with commas between (systemd, v2, arm64, engines, v1)
   --filter TEXT       only cases whose name (guest/runtime/case) contains TEXT; may be given again
   --every             every case that a guest can run, not only those that it is there for
   --list              print the names of the cases
   --shell             boot one guest (--guest, default v2) with a shell on this terminal instead of running cases
   --release DIR       where the programs are that a guest gets (default: where this program is)
   --arm64 DIR         where the same programs are for the arm64 guest (without: that guest is a skip)
-  --engines-with LIST the runtimes that the engines of the systemd guest are run with (default runb,runc)
+  --engines-with LIST the runtimes that the engines guest is run with (default runb,runc)
   --patience N        every deadline times N, for a loaded machine (default 1)
   --cache DIR         where images are kept (default .cache/vm)
   --keep              keep the consoles of guests that did well, too
-Needs QEMU, and root for the image of the systemd guest. One line for each case, and a last line with the sums.";
+Needs QEMU, and root for the image of the guests with systemd. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
 struct Arguments {

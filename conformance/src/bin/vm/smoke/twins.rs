@@ -13,6 +13,8 @@ struct Engine {
     command: Vec<String>,
     /// Behind `run`.
     flags: Vec<String>,
+    /// What `info` has to show for the driver of cgroups.
+    driver: &'static str,
     manager: Manager,
 }
 
@@ -62,10 +64,9 @@ fn podman(s: &mut Stage, manager: Manager) -> Result<Engine, String> {
     let engine = Engine {
         command,
         flags: Vec::new(),
+        driver: "{{.Host.CgroupManager}}",
         manager,
     };
-    let driver = engine.must(s, &["info", "--format", "{{.Host.CgroupManager}}"])?;
-    same("podman's cgroup manager", driver, "systemd")?;
     engine.import(s)?;
     Ok(engine)
 }
@@ -78,6 +79,7 @@ fn docker(s: &mut Stage) -> Result<Engine, String> {
         } else {
             vec!["--runtime".to_owned(), s.runtime.clone()]
         },
+        driver: "{{.CgroupDriver}}",
         manager: Manager::System,
     };
     s.step("start dockerd");
@@ -92,8 +94,6 @@ fn docker(s: &mut Stage) -> Result<Engine, String> {
         std::fs::write(file, text).map_err(|e| format!("{}: {e}", file.display()))?;
         s.must(&["systemctl", "restart", "docker.service"])?;
     }
-    let driver = engine.must(s, &["info", "--format", "{{.CgroupDriver}}"])?;
-    same("docker's cgroup driver", driver, "systemd")?;
     engine.import(s)?;
     Ok(engine)
 }
@@ -117,8 +117,10 @@ impl Engine {
         Ok(())
     }
 
-    /// A container in the foreground: streams and exit status.
+    /// How it is configured, and a container in the foreground: streams and exit status.
     fn run(&self, s: &mut Stage) -> Done {
+        let driver = self.must(s, &["info", "--format", self.driver])?;
+        same("the driver of cgroups", driver, "systemd")?;
         s.step("run");
         let mut words = vec!["run", "--rm", "--network", "none"];
         words.extend(self.flags.iter().map(String::as_str));
@@ -212,12 +214,14 @@ impl Engine {
         self.must(s, &["exec", "box", "mknod", "/tmp/kmsg", "c", "1", "11"])?;
         for moment in ["before daemon-reload", "after daemon-reload"] {
             s.step(moment);
+            if moment.starts_with("after") {
+                scope.reload(s)?;
+            }
             self.must(s, &["exec", "box", "sh", "-c", ": </dev/fuse && : </dev/null"])?;
             let o = s.run(&self.line(&["exec", "box", "sh", "-c", ": </tmp/kmsg"]))?;
             if o.code == 0 {
                 return Err("a device that was not given can be opened".to_owned());
             }
-            scope.reload(s)?;
         }
         self.remove(s, &scope)
     }

@@ -1,0 +1,442 @@
+//! `version`, `info`, `system df`, `system check`, `system prune`.
+
+use super::{API, COMMIT, DOCKER, FORMAT, FORMAT_OBJECT, VERSION};
+use crate::choose::Choice;
+use crate::command::{Command, Listed};
+use crate::flags::{Flag, Parsed, Takes};
+use crate::rows::df;
+use crate::session::{Failure, Outcome, Program, Session};
+use crate::template::{Struct, Template, Value};
+use crate::workshop::{self, Workshop};
+use crate::{tabs, terminal, units};
+use image::progress;
+use image::repair::{Outcome as Mended, Repairer};
+use image::store::{Damage, Depth, Finding, Store, Subject};
+use std::collections::BTreeMap;
+
+pub(super) const VERSION_COMMAND: Command = Command {
+    usage: "[OPTIONS]",
+    ways: &["version"],
+    flags: &[FORMAT_OBJECT],
+    examples: &["{name} version", "{name} version --format '{{.Client.Version}}'"],
+    ..Command::new("version", "Show versions", version)
+};
+
+pub(super) const INFO: Command = Command {
+    usage: "[OPTIONS]",
+    ways: &["system info", "info"],
+    flags: &[FORMAT_OBJECT],
+    examples: &["{name} info --format '{{.Driver}}'"],
+    ..Command::new("info", "Show what this machine and its store are like", info)
+};
+
+pub(super) const DF: Command = Command {
+    usage: "[OPTIONS]",
+    ways: &["system df"],
+    flags: &[
+        FORMAT,
+        Flag::new("verbose", Takes::Switch(false), "A row for each thing").short('v'),
+    ],
+    examples: &["{name} system df -v"],
+    ..Command::new("df", "Show what takes space", df)
+};
+
+pub(super) const CHECK: Command = Command {
+    about: "Reads every byte of the store and compares it with its digest. With --repair, what is damaged is pulled again.",
+    usage: "[OPTIONS]",
+    ways: &["system check"],
+    flags: &[
+        Flag::new("quick", Takes::Switch(false), "Only names and sizes"),
+        Flag::new("repair", Takes::Switch(false), "Mend what is damaged"),
+    ],
+    examples: &["{name} system check --repair"],
+    ..Command::new("check", "Look for damage in the store", check)
+};
+
+pub(super) const PRUNE: Command = Command {
+    about: "Filters: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE].",
+    usage: "[OPTIONS]",
+    ways: &["system prune"],
+    flags: &[
+        Flag::new(
+            "all",
+            Takes::Switch(false),
+            "Remove all that nothing stands on, not only images without a name",
+        )
+        .short('a'),
+        Flag::new("filter", Takes::Filter, "Only those of which NAME=VALUE holds"),
+        Flag::new("force", Takes::Switch(false), "Do not ask").short('f'),
+        Flag::new("volumes", Takes::Switch(false), "Remove anonymous volumes, too"),
+    ],
+    examples: &["{name} system prune -af"],
+    listed: Listed::Further,
+    ..Command::new("prune", "Remove what nobody needs", prune)
+};
+
+/// Docker's form: client, then engine, though both are this program.
+const VERSION_TEMPLATE: &str = "{{with .Client -}}
+Client:{{if .Platform.Name}} {{.Platform.Name}}{{end}}
+ Version:\t{{.Version}}
+ API version:\t{{.APIVersion}}
+ Git commit:\t{{.GitCommit}}
+ OS/Arch:\t{{.Os}}/{{.Arch}}
+ Context:\t{{.Context}}
+{{- end}}
+{{with .Server}}
+Server:{{if .Platform.Name}} {{.Platform.Name}}{{end}}
+{{- range .Components}}
+ {{.Name}}:
+  Version:\t{{.Version}}
+{{- range $name, $value := .Details}}
+  {{$name}}:\t{{$value}}
+{{- end}}
+{{- end}}
+{{- end}}";
+
+fn version(session: &Session, parsed: &Parsed) -> Outcome {
+    let text = match parsed.text("format").as_deref() {
+        None | Some("") => VERSION_TEMPLATE.to_owned(),
+        Some("json") => "{{json .}}".to_owned(),
+        Some(own) => own.to_owned(),
+    };
+    let template = Template::parse("version", &text)
+        .map_err(|e| Failure::new(64, format!("template parsing error: {e}")))?;
+    let text = template
+        .render(&versions(session.program))
+        .map_err(Failure::plain)?;
+    session.print(&(tabs::align(&text, tabs::FACTS) + "\n"))
+}
+
+/// The fields that scripts ask for. Called as docker, the versions are those of the Docker that we speak like.
+fn versions(program: Program) -> Value {
+    let version = match program {
+        Program::Brig => VERSION,
+        Program::Docker => DOCKER,
+    };
+    let platform = || Struct::new("client.PlatformInfo").with_optional("Name", "brig, without a daemon");
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let client = Struct::new("system.clientVersion")
+        .with_optional("Platform", platform())
+        .with_optional("Version", version)
+        .with_key("APIVersion", "ApiVersion", API)
+        .with_optional("DefaultAPIVersion", API)
+        .with_optional("GitCommit", COMMIT)
+        .with_optional("GoVersion", "")
+        .with_optional("Os", "linux")
+        .with_optional("Arch", architecture())
+        .with_optional("BuildTime", "")
+        .with("Context", "default");
+    let details = BTreeMap::from(
+        [
+            ("ApiVersion", API),
+            ("Arch", architecture()),
+            ("GitCommit", COMMIT),
+            ("KernelVersion", kernel.trim()),
+            ("MinAPIVersion", API),
+            ("Os", "linux"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let engine = Struct::new("system.ComponentVersion")
+        .with("Name", "Engine")
+        .with("Version", version)
+        .with_optional("Details", details);
+    let server = Struct::new("system.serverVersion")
+        .with("Platform", platform())
+        .with("Version", version)
+        .with_key("APIVersion", "ApiVersion", API)
+        .with_optional("MinAPIVersion", API)
+        .with("Os", "linux")
+        .with("Arch", architecture())
+        .with_optional(
+            "Components",
+            Value::list("[]system.ComponentVersion", vec![engine.into()]),
+        )
+        .with_optional("GitCommit", COMMIT)
+        .with_optional("GoVersion", "")
+        .with_optional("KernelVersion", kernel.trim())
+        .with_optional("Experimental", false)
+        .with_optional("BuildTime", "");
+    Struct::new("system.versionInfo")
+        .with("Client", client)
+        .with("Server", server)
+        .into()
+}
+
+/// As Go calls it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn info(session: &Session, parsed: &Parsed) -> Outcome {
+    let format = parsed.text("format").filter(|f| !f.is_empty());
+    let template = match format.as_deref() {
+        None => None,
+        Some("json") => Some("{{json .}}"),
+        Some(own) => Some(own),
+    };
+    let template = template
+        .map(|text| Template::parse("", text))
+        .transpose()
+        .map_err(|e| Failure::new(64, format!("template parsing error: {e}")))?;
+    let store = workshop::open_store(session)?;
+    let facts = facts(session, &store)?;
+    match template {
+        Some(template) => session.print(&(template.render(&facts).map_err(crate::format::bad)? + "\n")),
+        None => {
+            let text = Template::parse("", INFO_TEMPLATE).and_then(|t| t.render(&facts));
+            session.print(&text.map_err(crate::format::bad)?)
+        }
+    }
+}
+
+const INFO_TEMPLATE: &str = "Client: {{.ClientInfo.Platform.Name}}
+ Version:    {{.ClientInfo.Version}}
+ Context:    {{.ClientInfo.Context}}
+ Debug Mode: {{.ClientInfo.Debug}}
+
+Server:
+ Containers: {{.Containers}}
+  Running: {{.ContainersRunning}}
+  Paused: {{.ContainersPaused}}
+  Stopped: {{.ContainersStopped}}
+ Images: {{.Images}}
+ Server Version: {{.ServerVersion}}
+ Storage Driver: {{.Driver}}
+{{- range .DriverStatus}}
+  {{index . 0}}: {{index . 1}}
+{{- end}}
+ Cgroup Version: {{.CgroupVersion}}
+ Kernel Version: {{.KernelVersion}}
+ Operating System: {{.OperatingSystem}}
+ OSType: {{.OSType}}
+ Architecture: {{.Architecture}}
+ CPUs: {{.NCPU}}
+ Total Memory: {{printf \"%.4g\" .MemGiB}}GiB
+ Name: {{.Name}}
+ Docker Root Dir: {{.DockerRootDir}}
+";
+
+/// The fields of Docker's Info that have an answer here.
+fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let system = release
+        .lines()
+        .find_map(|l| l.strip_prefix("PRETTY_NAME="))
+        .map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned());
+    let memory = read("/proc/meminfo")
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<i64>().ok())
+        .map_or(0, |kib| kib << 10);
+    let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
+    let cgroups = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        "2"
+    } else {
+        "1"
+    };
+    let zero = 0_i64;
+    let pair = |name: &str, value: String| Value::from(vec![name.to_owned(), value]);
+    let root = store.roots().root.display().to_string();
+    let client = Struct::new("system.clientInfo")
+        .with("Debug", session.debug)
+        .with(
+            "Platform",
+            Struct::new("client.PlatformInfo").with("Name", "brig, without a daemon"),
+        )
+        .with("Version", VERSION)
+        .with("Context", "default")
+        .with("Plugins", Value::list("[]manager.Plugin", Vec::new()))
+        .with("Warnings", Value::nil_list());
+    Ok(Struct::new("system.dockerInfo")
+        .with("ID", "")
+        .with("Containers", zero)
+        .with("ContainersRunning", zero)
+        .with("ContainersPaused", zero)
+        .with("ContainersStopped", zero)
+        .with("Images", i64::try_from(store.images()?.len()).unwrap_or(0))
+        .with("Driver", "overlay2")
+        .with(
+            "DriverStatus",
+            Value::list("[][2]string", vec![pair("Store", root.clone())]),
+        )
+        .with("CgroupVersion", cgroups)
+        .with("KernelVersion", read("/proc/sys/kernel/osrelease"))
+        .with("OperatingSystem", system)
+        .with("OSType", "linux")
+        .with("Architecture", std::env::consts::ARCH)
+        .with("NCPU", cpus)
+        .with("MemTotal", memory)
+        .with_key("MemGiB", "-", Value::Float(memory as f64 / f64::from(1 << 30)))
+        .with("DockerRootDir", root)
+        .with("Name", read("/proc/sys/kernel/hostname"))
+        .with(
+            "ServerVersion",
+            match session.program {
+                Program::Brig => VERSION,
+                Program::Docker => DOCKER,
+            },
+        )
+        .with("ClientInfo", client)
+        .into())
+}
+
+fn df(session: &Session, parsed: &Parsed) -> Outcome {
+    let store = workshop::open_store(session)?;
+    let usage = image::disk::usage(&store)?;
+    let format = parsed.text("format").filter(|f| !f.is_empty());
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    if parsed.switch("verbose") {
+        let mut rows = super::images::rows_of(&store, &Choice::default(), true)?;
+        for row in &mut rows {
+            if let Some(own) = usage.images.iter().find(|u| u.image.id.to_string() == row.id) {
+                row.shared = Some(signed(own.shared));
+                row.containers = Some(signed(own.users as u64));
+            }
+        }
+        return session.print(&df::verbose(&rows, format.as_deref(), units::now())?);
+    }
+    let images = df::Usage {
+        kind: "Images",
+        total: usage.images.len(),
+        active: usage.images.iter().filter(|u| u.users > 0).count(),
+        // The compressed form, which push and save need, takes space as well.
+        size: signed(usage.layers + usage.blobs),
+        reclaimable: signed(usage.reclaimable + usage.blobs.saturating_sub(needed_blobs(&store, &usage)?)),
+    };
+    let others = ["Containers", "Local Volumes", "Build Cache"].map(|kind| df::Usage {
+        kind,
+        ..df::Usage::default()
+    });
+    let all: Vec<df::Usage> = std::iter::once(images).chain(others).collect();
+    session.print(&df::list(&all, format.as_deref())?)
+}
+
+/// Bytes of blobs that images with users have.
+fn needed_blobs(store: &Store, usage: &image::disk::Usage) -> Result<u64, Failure> {
+    let mut needed = BTreeMap::new();
+    for own in usage.images.iter().filter(|u| u.users > 0) {
+        for blob in store.blob_keys(&own.image.manifest)? {
+            needed.insert(blob.to_string(), store.blob_size(&blob)?.unwrap_or(0));
+        }
+    }
+    Ok(needed.values().sum())
+}
+
+fn check(session: &Session, parsed: &Parsed) -> Outcome {
+    let workshop = Workshop::open(session)?;
+    let store = &workshop.store;
+    let depth = if parsed.switch("quick") {
+        Depth::Quick
+    } else {
+        Depth::Full
+    };
+    let findings = store.check(depth, &|_| ())?;
+    if !parsed.switch("repair") {
+        return verdict(session, &findings);
+    }
+    let client = workshop.client(session.credentials())?;
+    let maker = workshop.maker(&progress::silent);
+    let outcomes = Repairer {
+        maker: &maker,
+        client: &client,
+    }
+    .repair(&findings)?;
+    let mut failed = 0;
+    for (finding, outcome) in &outcomes {
+        let words = match outcome {
+            Mended::Fetched(repository) => format!("pulled again from {}", repository.familiar()),
+            Mended::Rebuilt => "unpacked again".to_owned(),
+            Mended::Removed => "removed".to_owned(),
+            Mended::NotMended(why) => {
+                failed += 1;
+                format!("not mended: {why}")
+            }
+        };
+        session.print(&format!("{}: {words}\n", in_words(finding)))?;
+    }
+    match failed {
+        0 if outcomes.is_empty() => session.print("The store is sound.\n"),
+        0 => session.print("The store is sound again.\n"),
+        n => Err(Failure::plain(format!(
+            "{n} of {} could not be mended",
+            outcomes.len()
+        ))),
+    }
+}
+
+/// Damage is a failure. What only takes space, or will be made again by itself, is told and is none.
+fn verdict(session: &Session, findings: &[Finding]) -> Outcome {
+    for finding in findings {
+        session.print(&format!("{}\n", in_words(finding)))?;
+    }
+    let is_harmless = |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Unknown);
+    let damaged = findings.len() - findings.iter().filter(is_harmless).count();
+    if damaged == 0 {
+        return session.print("The store is sound.\n");
+    }
+    Err(Failure::plain(format!(
+        "the store is damaged in {damaged} places; {} system check --repair mends them",
+        session.program.name()
+    )))
+}
+
+fn in_words(finding: &Finding) -> String {
+    let subject = match &finding.subject {
+        Subject::Blob(digest) => format!("blob {digest}"),
+        Subject::Layer(key) => format!("layer {key}"),
+        Subject::Stray(path) => format!("file {}", path.display()),
+        Subject::Database => "database".to_owned(),
+    };
+    match &finding.damage {
+        Damage::Missing => format!("{subject} is not there"),
+        Damage::Corrupt(why) => format!("{subject} is damaged: {why}"),
+        Damage::NotSynced => {
+            format!("{subject} was not on the disk when the machine stopped; it will be made again")
+        }
+        Damage::Unknown => format!("{subject} belongs to nothing"),
+    }
+}
+
+fn prune(session: &Session, parsed: &Parsed) -> Outcome {
+    let filters = session.config().with_prune_filters(parsed.filters("filter"));
+    let question = prune_question(parsed.switch("all"), &filters);
+    if !parsed.switch("force") && !terminal::confirm(session, &question)? {
+        return Err(Failure::silent(0));
+    }
+    let (text, bytes) = super::images::prune_images(session, parsed)?;
+    let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
+    session.print(&format!("{text}Total reclaimed space: {bytes}\n"))
+}
+
+/// What will go, in Docker's form.
+fn prune_question(all: bool, filters: &[(String, String)]) -> String {
+    let what = if all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
+    };
+    let mut question = format!("WARNING! This will remove:\n  - {what}\n");
+    if !filters.is_empty() {
+        question.push_str("\n  Items to be pruned will be filtered with:\n");
+        let mut shown: Vec<String> = filters
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        shown.sort_by(|a, b| units::natural(a, b));
+        for filter in shown {
+            question.push_str(&format!("  - {filter}\n"));
+        }
+    }
+    question + "\nAre you sure you want to continue?"
+}

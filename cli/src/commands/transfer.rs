@@ -1,0 +1,189 @@
+//! `pull` and `push`.
+
+use super::{PLATFORMS, later};
+use crate::command::{Command, Count};
+use crate::flags::{Flag, Offers, Parsed, Takes};
+use crate::progress::Display;
+use crate::session::{Failure, Outcome, Session};
+use crate::workshop::{self, Workshop};
+use image::platform::Platform;
+use image::pull::{Freshness, Puller};
+use image::reference::Reference;
+use image::registry::Client;
+
+const TRUST: Flag = Flag::new(
+    "disable-content-trust",
+    Takes::Switch(true),
+    "Accepted for old scripts",
+)
+.deprecated("support for docker content trust was removed");
+
+pub(super) const PULL: Command = Command {
+    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+    ways: &["image pull", "pull"],
+    count: Count::Exactly(1),
+    flags: &[
+        Flag::new(
+            "all-tags",
+            Takes::Switch(false),
+            "Pull every tag of the repository",
+        )
+        .short('a'),
+        TRUST,
+        Flag::new(
+            "platform",
+            Takes::Text,
+            "Pull the image for this platform: os[/arch[/variant]]",
+        )
+        .offers(PLATFORMS),
+        Flag::new(
+            "quiet",
+            Takes::Switch(false),
+            "Print the name of the image and nothing else",
+        )
+        .short('q'),
+    ],
+    examples: &[
+        "{name} pull debian:12",
+        "{name} pull -q --platform linux/arm64 alpine@sha256:...",
+    ],
+    offers: Offers::Images,
+    ..Command::new("pull", "Fetch an image from a registry", pull)
+};
+
+pub(super) const PUSH: Command = Command {
+    usage: "[OPTIONS] NAME[:TAG]",
+    ways: &["image push", "push"],
+    count: Count::Exactly(1),
+    flags: &[
+        Flag::new(
+            "all-tags",
+            Takes::Switch(false),
+            "Push every tag of the repository",
+        )
+        .short('a'),
+        TRUST,
+        Flag::new(
+            "platform",
+            Takes::Text,
+            "Push the manifest of this platform alone instead of the index: os[/arch[/variant]]",
+        )
+        .offers(PLATFORMS),
+        Flag::new(
+            "quiet",
+            Takes::Switch(false),
+            "Print the name of the image and nothing else",
+        )
+        .short('q'),
+    ],
+    examples: &["{name} push registry.example.com/team/app:1.2"],
+    offers: Offers::Images,
+    ..Command::new("push", "Send an image to a registry", push)
+};
+
+/// What the user has named, and whether the tag was ours.
+fn reference(session: &Session, parsed: &Parsed) -> Result<Reference, Failure> {
+    let text = parsed.operand(0).unwrap_or_default();
+    let reference: Reference = text
+        .parse()
+        .map_err(|e: image::Error| Failure::plain(e.to_string()))?;
+    let bare = reference.tag().is_none() && reference.digest().is_none();
+    if parsed.switch("all-tags") {
+        if !bare {
+            return Err(Failure::plain("tag can't be used with --all-tags/-a"));
+        }
+        return Ok(reference);
+    }
+    if bare && !parsed.switch("quiet") {
+        session.print("Using default tag: latest\n")?;
+    }
+    Ok(reference.or_latest())
+}
+
+fn pull(session: &Session, parsed: &Parsed) -> Outcome {
+    let reference = reference(session, parsed)?;
+    let platform = workshop::platform(parsed.text("platform"))?;
+    let workshop = Workshop::open(session)?;
+    if let Some(why) = &workshop.single_owner {
+        session.warn(&format!("WARNING: all files will belong to one user: {why}"));
+    }
+    let client = workshop.client(session.credentials())?;
+    let quiet = parsed.switch("quiet");
+    if !parsed.switch("all-tags") {
+        return pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet);
+    }
+    let repository = reference.repository();
+    for tag in Vec::<String>::new() {
+        pull_one(
+            session,
+            &workshop,
+            &client,
+            platform.as_ref(),
+            &repository.tagged(&tag)?,
+            quiet,
+        )?;
+    }
+    Ok(())
+}
+
+fn pull_one(
+    session: &Session,
+    workshop: &Workshop,
+    client: &Client,
+    platform: Option<&Platform>,
+    reference: &Reference,
+    quiet: bool,
+) -> Outcome {
+    let display = Display::new(std::io::stdout(), quiet);
+    let which = match (reference.digest(), reference.tag()) {
+        (Some(_), _) => reference.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
+    };
+    // Not before it is known that there is something to pull.
+    let announced = std::sync::Once::new();
+    let announce = || {
+        announced.call_once(|| {
+            display.note(&format!(
+                "{which}: Pulling from {}",
+                reference.repository().path()
+            ))
+        })
+    };
+    let pulled = Puller {
+        maker: &workshop.maker(&|event| {
+            announce();
+            workshop::show(&display, event);
+        }),
+        client,
+        platform,
+        at_once: workshop.settings.parallel(),
+    }
+    .pull(reference);
+    display.finish();
+    let pulled = pulled?;
+    announce();
+    let status = match pulled.freshness {
+        Freshness::Downloaded => "Downloaded newer image for",
+        Freshness::UpToDate => "Image is up to date for",
+    };
+    if !quiet {
+        session.print(&format!(
+            "Digest: {}\nStatus: {status} {}\n",
+            pulled.target,
+            reference.familiar()
+        ))?;
+    }
+    session.print(&format!("{reference}\n"))?;
+    for image in image::evict::keep_within(&workshop.store, &workshop.settings, &pulled.image)? {
+        session.warn(&format!(
+            "removed image {}: the store had outgrown its limit",
+            image.id.short()
+        ));
+    }
+    Ok(())
+}
+
+fn push(session: &Session, parsed: &Parsed) -> Outcome {
+    let _ = reference(session, parsed)?;
+    later("push")
+}

@@ -1,0 +1,93 @@
+//! The options of the user's `config.json` that are the command line's business.
+//!
+//! May not: look at credentials; those belong to `image::registry`.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is asked for. Unknown keys are somebody else's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Config {
+    /// Headers that go with requests to registries.
+    #[serde(rename = "HttpHeaders")]
+    pub http_headers: BTreeMap<String, String>,
+    pub ps_format: String,
+    pub images_format: String,
+    pub networks_format: String,
+    pub volumes_format: String,
+    pub stats_format: String,
+    pub detach_keys: String,
+    /// `name=value`, added to what `prune` is told.
+    pub prune_filters: Vec<String>,
+    /// Proxies by the address of the daemon; `default` is ours.
+    pub proxies: BTreeMap<String, serde_json::Value>,
+    /// Words that stand for other commands.
+    pub aliases: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads `config.json` of a directory. None is as good as an empty one.
+    ///
+    /// # Errors
+    /// A line for stderr: the file is there and cannot be read.
+    pub fn load(directory: &Path) -> Result<Config, String> {
+        let path = directory.join("config.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(e) => {
+                return Err(format!(
+                    "WARNING: Error loading config file: {}: {e}",
+                    path.display()
+                ));
+            }
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|e| format!("WARNING: Error parsing config file ({}): {e}", path.display()))
+    }
+
+    /// The filters of a `prune`: those given, and those of the file that do not contradict them.
+    pub fn with_prune_filters(&self, given: Vec<(String, String)>) -> Vec<(String, String)> {
+        let mut all = given.clone();
+        for filter in &self.prune_filters {
+            let Some((name, value)) = filter.split_once('=') else {
+                continue;
+            };
+            let opposite = match name {
+                "label" => "label!",
+                "label!" => "label",
+                _ => "",
+            };
+            let contradicted = given.iter().any(|(n, v)| n == opposite && v == value);
+            let known = all.iter().any(|(n, v)| n == name && v == value);
+            if !contradicted && !known {
+                all.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_keys_that_docker_writes() {
+        let config: Config = serde_json::from_str(
+            r#"{"auths":{"x":{}},"HttpHeaders":{"A":"b"},"imagesFormat":"table {{.ID}}","pruneFilters":["label=a","label!=b","until=1h"],"plugins":{}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.images_format, "table {{.ID}}");
+        assert_eq!(config.http_headers["A"], "b");
+        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+        // `label=b` was given, so the file's `label!=b` does not hold.
+        assert_eq!(
+            config.with_prune_filters(vec![pair("label", "b")]),
+            [pair("label", "b"), pair("label", "a"), pair("until", "1h")]
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! What commands on images work with: the store, the way layers are made here, the registry client, and the handle that ends it all.
+//!
+//! May not: be opened by a command that only reads; [`open_store`] is enough for that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use image::credentials::Credentials;
+use image::platform::Platform;
+use image::progress::{Event, Listener, Step};
+use image::provide::{Maker, Means};
+use image::registry::{Cancel, Client, Notice, Settings};
+use image::rootless;
+use image::store::{Form, Roots, Store};
+
+use crate::progress::Display;
+use crate::session::{Failure, Session};
+use crate::signals;
+
+/// Between two looks whether the user has pressed Ctrl-C.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Where the store of this user lies.
+///
+/// # Errors
+/// An ordinary user has no home.
+pub fn roots(session: &Session) -> Result<Roots, Failure> {
+    match &session.root {
+        Some(root) => Ok(Roots::at(&std::path::absolute(root)?)),
+        None => Ok(Roots::of_user()?),
+    }
+}
+
+/// The store, for who only reads it or changes names.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open_store(session: &Session) -> Result<Store, Failure> {
+    Ok(Store::open(&roots(session)?)?)
+}
+
+/// The store and everything that is needed to change it.
+pub struct Workshop {
+    pub store: Store,
+    pub means: Means,
+    pub cancel: Cancel,
+    /// Why layers have a single owner here, for an ordinary user without ids of its own.
+    pub single_owner: Option<String>,
+    pub is_rootless: bool,
+    pub settings: image::settings::Settings,
+    watch: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+}
+
+impl Workshop {
+    /// Opens it. An ordinary user enters a user namespace, so this has to come before any thread.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or namespaces are forbidden.
+    pub fn open(session: &Session) -> Result<Workshop, Failure> {
+        let roots = roots(session)?;
+        let settings = image::settings::Settings::of_user()?;
+        let is_rootless = rootless::is_needed();
+        let single_owner = if is_rootless { rootless::enter()? } else { None };
+        signals::catch()?;
+        let store = Store::open(&roots)?;
+        let means = Means::of_host(&store, wished_form()?.or(settings.form()?))?;
+        let cancel = Cancel::new();
+        let done = Arc::new(AtomicBool::new(false));
+        let watch = thread::spawn({
+            let (cancel, done) = (cancel.clone(), done.clone());
+            move || {
+                while !done.load(Ordering::Relaxed) {
+                    if signals::cancelled() {
+                        cancel.call();
+                        return;
+                    }
+                    thread::park_timeout(GLANCE);
+                }
+            }
+        });
+        Ok(Workshop {
+            store,
+            means,
+            cancel,
+            single_owner,
+            is_rootless,
+            settings,
+            watch: Some((done, watch)),
+        })
+    }
+
+    /// Who makes layers.
+    pub fn maker<'w>(&'w self, listener: &'w Listener<'w>) -> Maker<'w> {
+        Maker {
+            store: &self.store,
+            means: self.means,
+            cancel: &self.cancel,
+            listener,
+        }
+    }
+
+    /// Who speaks with registries.
+    ///
+    /// # Errors
+    /// A file of configuration is malformed.
+    pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
+        let notify = Arc::new(|notice| {
+            if let Some(line) = words_of(&notice) {
+                use std::io::Write as _;
+                // Nobody reads it, then.
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
+            }
+        });
+        Ok(Client::new(
+            Settings::of_host(),
+            credentials,
+            self.cancel.clone(),
+            notify,
+        )?)
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        if let Some((done, watch)) = self.watch.take() {
+            done.store(true, Ordering::Relaxed);
+            watch.thread().unpark();
+            // It has nothing to say.
+            let _ = watch.join();
+        }
+    }
+}
+
+/// `$BRIG_LAYERS`: `tree` or `erofs`.
+fn wished_form() -> Result<Option<Form>, Failure> {
+    match std::env::var("BRIG_LAYERS").ok().as_deref() {
+        None | Some("" | "auto") => Ok(None),
+        Some("tree") => Ok(Some(Form::Tree)),
+        Some("erofs") => Ok(Some(Form::Erofs)),
+        Some(other) => Err(Failure::new(
+            125,
+            format!("BRIG_LAYERS is {other:?}; it may be auto, tree or erofs"),
+        )),
+    }
+}
+
+fn words_of(notice: &Notice) -> Option<String> {
+    match notice {
+        Notice::Warning { host, text } => Some(format!("Warning: {host}: {text}")),
+        Notice::Retrying { host, reason, wait } => Some(format!(
+            "{host}: {reason}; trying again in {:.1} s",
+            wait.as_secs_f64()
+        )),
+        Notice::MirrorFailed { host, reason } => Some(format!("Warning: mirror {host}: {reason}")),
+        Notice::Waiting { .. } => None,
+    }
+}
+
+/// A platform that was asked for.
+///
+/// # Errors
+/// It is none.
+pub fn platform(text: Option<String>) -> Result<Option<Platform>, Failure> {
+    let text = text.or_else(|| {
+        std::env::var("DOCKER_DEFAULT_PLATFORM")
+            .ok()
+            .filter(|p| !p.is_empty())
+    });
+    match text {
+        None => Ok(None),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|e: image::Error| Failure::plain(e.to_string())),
+    }
+}
+
+/// Shows what is told of layers, in Docker's words.
+pub fn show<W: std::io::Write>(display: &Display<W>, event: &Event<'_>) {
+    let (id, step) = match event {
+        Event::Layer { id, step } => (id, step),
+        Event::Note(text) | Event::Warning(text) => return display.note(text),
+    };
+    match step {
+        Step::Announced => display.layer(id, "Pulling fs layer", None),
+        Step::Waiting => display.layer(id, "Waiting", None),
+        Step::Downloading { done, total } => display.layer(id, "Downloading", Some((*done, *total))),
+        Step::Retrying { seconds } => display.layer(id, &format!("Retrying in {seconds} seconds"), None),
+        Step::Downloaded => display.layer(id, "Download complete", None),
+        Step::Extracting { done, total } => display.layer(id, "Extracting", Some((*done, *total))),
+        Step::Pulled => display.layer(id, "Pull complete", None),
+        Step::Exists => display.layer(id, "Already exists", None),
+        Step::Preparing => display.layer(id, "Preparing", None),
+        Step::Pushing { done, total } => display.layer(id, "Pushing", Some((*done, *total))),
+        Step::Pushed => display.layer(id, "Pushed", None),
+        Step::ExistsThere => display.layer(id, "Layer already exists", None),
+        Step::Mounted { from } => display.layer(id, &format!("Mounted from {from}"), None),
+    }
+}

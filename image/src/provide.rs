@@ -1,0 +1,254 @@
+//! A layer that is needed becomes a layer that is there: from its blob, or from the stream that becomes its blob.
+//!
+//! May not: know where a stream comes from.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use crate::layer::{self, Devices, Overlay, Owners, Target, Unpacked};
+use crate::mount;
+use crate::progress::{Event, Listener, Step};
+use crate::registry::Cancel;
+use crate::store::{Form, KeyLock, Layer, LayerKey, Lease, Store};
+use crate::{Context, Digest, Error, Kind, Result};
+
+/// What is to be there.
+pub struct Wanted<'w> {
+    pub diff_id: &'w Digest,
+    /// The blob that it is unpacked from.
+    pub blob: &'w Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// The layers under it, the lowest first.
+    pub below: &'w [Digest],
+}
+
+/// How layers are made on this host, and by this user.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    pub form: Form,
+    pub overlay: Overlay,
+    pub devices: Devices,
+    pub owners: Owners,
+}
+
+impl Means {
+    /// Of root, where nothing stands in the way.
+    pub fn plain(form: Form) -> Means {
+        Means {
+            form,
+            overlay: Overlay::default(),
+            devices: Devices::default(),
+            owners: Owners::default(),
+        }
+    }
+
+    /// What this kernel and our rights allow. Without a wish, a layer becomes one file where the kernel mounts such
+    /// ([decision 13](../../../docs/decisions/0013-layers-as-erofs.md)).
+    ///
+    /// # Errors
+    /// The wish cannot be had here.
+    pub fn of_host(store: &Store, wish: Option<Form>) -> Result<Means> {
+        let is_inside = mount::in_user_namespace();
+        let takes_files = || !is_inside && mount::takes_files(&store.roots().root);
+        let form = match wish {
+            Some(Form::Tree) => Form::Tree,
+            Some(Form::Erofs) if !takes_files() => {
+                return Err(Error::of(
+                    Kind::Unsupported,
+                    "this kernel does not mount EROFS from a file, or not for this user (Linux 6.12 does, for root); layers can be trees",
+                ));
+            }
+            Some(Form::Erofs) => Form::Erofs,
+            None if takes_files() => Form::Erofs,
+            None => Form::Tree,
+        };
+        Ok(Means {
+            form,
+            overlay: if is_inside {
+                Overlay::User
+            } else {
+                Overlay::Trusted
+            },
+            devices: if is_inside { Devices::Skip } else { Devices::Make },
+            owners: if is_inside && maps_one_id()? {
+                Owners::Caller
+            } else {
+                Owners::Keep
+            },
+        })
+    }
+}
+
+/// Whether our user namespace has a single user.
+fn maps_one_id() -> Result<bool> {
+    let map = fs::read_to_string("/proc/self/uid_map").context("failed to read /proc/self/uid_map")?;
+    let size = |line: &str| {
+        line.split_whitespace()
+            .nth(2)
+            .and_then(|size| size.parse::<u64>().ok())
+    };
+    Ok(map.lines().filter_map(size).sum::<u64>() == 1)
+}
+
+/// How layers are made here.
+pub struct Maker<'m> {
+    pub store: &'m Store,
+    pub means: Means,
+    pub cancel: &'m Cancel,
+    pub listener: &'m Listener<'m>,
+}
+
+impl Maker<'_> {
+    /// The layer, if it is there; else the right to make it, which nobody else has meanwhile.
+    ///
+    /// # Errors
+    /// Called off, or the store cannot be read.
+    pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Claim> {
+        if let Some(layer) = self.find(wanted)? {
+            return Ok(Claim::Found(layer));
+        }
+        let waiting = || {
+            (self.listener)(&Event::Layer {
+                id: wanted.blob.short(),
+                step: Step::Waiting,
+            })
+        };
+        let lock = self
+            .store
+            .lock(&format!("layer-{}", wanted.diff_id.hex()), waiting, || {
+                self.cancel.is_called()
+            })?;
+        // Whoever had the lock may have made it.
+        match self.find(wanted)? {
+            Some(layer) => Ok(Claim::Found(layer)),
+            None => Ok(Claim::Ours(lock)),
+        }
+    }
+
+    fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Layer>> {
+        match self.store.layer(&LayerKey::of(wanted.diff_id))? {
+            Some(layer) => Ok(Some(layer)),
+            None => self.store.layer(&LayerKey::above(wanted.below, wanted.diff_id)),
+        }
+    }
+
+    /// Makes the layer of the blob that is in the store, unless it is there.
+    ///
+    /// # Errors
+    /// The blob is away or damaged ([`Kind::Corrupt`]), or the layer cannot be unpacked.
+    pub fn from_blob(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> Result<Layer> {
+        lease.hold_layer(LayerKey::of(wanted.diff_id).as_str())?;
+        let _lock = match self.claim(wanted)? {
+            Claim::Found(layer) => return Ok(layer),
+            Claim::Ours(lock) => lock,
+        };
+        self.make(lease, wanted)
+    }
+
+    /// Makes the layer of its blob. The caller has the right to.
+    ///
+    /// # Errors
+    /// As [`Maker::from_blob`].
+    pub fn make(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> Result<Layer> {
+        let source = self.store.open_blob(wanted.blob)?;
+        let (layer, found) = self.unpack(lease, wanted, source)?;
+        if found.compressed_digest.as_ref() != Some(wanted.blob) {
+            return Err(Error::corrupt(format!(
+                "blob {} is damaged: its digest is another; see brig system check --repair",
+                wanted.blob
+            )));
+        }
+        self.keep(lease, &layer)?;
+        Ok(layer)
+    }
+
+    /// Unpacks `source` into the lease's directory. The diff id is verified; whether the compressed bytes were those of the blob is for
+    /// the caller to compare, before [`Maker::keep`].
+    ///
+    /// # Errors
+    /// The stream's, what is wrong with the archive, or that the diff id is another.
+    pub fn unpack(
+        &self,
+        lease: &Lease<'_>,
+        wanted: &Wanted<'_>,
+        source: impl Read + Send,
+    ) -> Result<(Layer, Unpacked)> {
+        let directory = self.directory(lease, wanted);
+        let failed = || format!("failed to unpack layer {}", wanted.blob.short());
+        if directory.exists() {
+            // An attempt before this one, in the same process.
+            layer::remove_path(&directory).context(failed())?;
+        }
+        fs::create_dir(&directory).context(failed())?;
+        let tell = |done: u64| {
+            (self.listener)(&Event::Layer {
+                id: wanted.blob.short(),
+                step: Step::Extracting {
+                    done,
+                    total: wanted.size,
+                },
+            });
+        };
+        let options = layer::Options {
+            compressed: Some(wanted.blob.algorithm()),
+            progress: Some(&tell),
+            cancel: Some(self.cancel.flag()),
+            overlay: self.means.overlay,
+            devices: self.means.devices,
+            owners: self.means.owners,
+            ..layer::Options::default()
+        };
+        let path = directory.join(self.means.form.file_name());
+        let found = match self.means.form {
+            Form::Tree => {
+                fs::create_dir(&path).context(failed())?;
+                let root = File::open(&path).context(failed())?;
+                layer::unpack(source, Target::Tree(root.as_fd()), &options)
+            }
+            Form::Erofs => {
+                let image = File::create_new(&path).context(failed())?;
+                layer::unpack(source, Target::Erofs(&image), &options)
+            }
+        }
+        .context(failed())?;
+        if found.diff_id != *wanted.diff_id {
+            return Err(Error::corrupt(format!(
+                "layer {} is not what its image says: its diff id is {} instead of {}",
+                wanted.blob.short(),
+                found.diff_id,
+                wanted.diff_id
+            )));
+        }
+        let layer = Layer::new(
+            LayerKey::of(wanted.diff_id),
+            wanted.diff_id.clone(),
+            self.means.form,
+            found.files,
+            found.bytes,
+            Some(wanted.blob.clone()),
+        );
+        Ok((layer, found))
+    }
+
+    /// Moves what [`Maker::unpack`] has made to its place.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn keep(&self, lease: &Lease<'_>, layer: &Layer) -> Result<()> {
+        let directory = lease.directory().join(format!("layer-{}", layer.diff_id.hex()));
+        self.store.publish_layer(lease, &directory, layer)
+    }
+
+    fn directory(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> std::path::PathBuf {
+        lease.directory().join(format!("layer-{}", wanted.diff_id.hex()))
+    }
+}
+
+/// The answer to a claim.
+pub enum Claim {
+    Found(Layer),
+    /// Kept while the layer is made.
+    Ours(KeyLock),
+}

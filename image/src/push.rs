@@ -1,0 +1,145 @@
+//! Pushing: an image of the store goes to a registry, byte for byte.
+//!
+//! May not: know how bytes travel (`registry`).
+
+use crate::oci::{Descriptor, Manifest, media};
+use crate::parallel;
+use crate::progress::{Event, Listener, Step};
+use crate::reference::{Reference, Repository};
+use crate::registry::{Cancel, Client, Sent};
+use crate::store::{Name, Store};
+use crate::{Context, Digest, Error, Result};
+
+/// What is needed to push.
+pub struct Pusher<'p> {
+    pub store: &'p Store,
+    pub client: &'p Client,
+    pub cancel: &'p Cancel,
+    pub listener: &'p Listener<'p>,
+    /// Layers that go at the same time.
+    pub at_once: usize,
+}
+
+/// What the registry has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    pub reference: Reference,
+    pub digest: Digest,
+    /// Bytes of the manifest.
+    pub size: u64,
+}
+
+impl Pusher<'_> {
+    /// Sends one tag.
+    ///
+    /// # Errors
+    /// It is not here, a blob of it is away or damaged, or the registry does not take it.
+    pub fn push(&self, reference: &Reference) -> Result<Pushed> {
+        let reference = reference.clone().or_latest();
+        let name = self.store.name(&reference)?.ok_or_else(|| {
+            Error::not_found(format!(
+                "An image does not exist locally with the tag: {}",
+                reference.repository().familiar()
+            ))
+        })?;
+        self.send(&name)
+    }
+
+    /// Sends all tags of a repository.
+    ///
+    /// # Errors
+    /// As [`Pusher::push`]; tags before that one are there.
+    pub fn push_all(&self, repository: &Repository) -> Result<Vec<Pushed>> {
+        let names: Vec<Name> = self
+            .store
+            .names()?
+            .into_iter()
+            .filter(|name| name.reference.repository() == repository)
+            .collect();
+        if names.is_empty() {
+            return Err(Error::not_found(format!(
+                "An image does not exist locally with the tag: {}",
+                repository.familiar()
+            )));
+        }
+        names.iter().map(|name| self.send(name)).collect()
+    }
+
+    fn send(&self, name: &Name) -> Result<Pushed> {
+        let lease = self.store.lease()?;
+        lease.hold_blobs(&self.store.blob_keys(&name.manifest)?)?;
+        let (manifest, bytes) = self.store.manifest(&name.manifest)?;
+        let repository = name.reference.repository();
+        let origins = self.origins(repository)?;
+        let layers: Vec<&Descriptor> = manifest.layers.iter().filter(|layer| layer.is_distributable()).collect();
+        for layer in &layers {
+            self.tell(layer, Step::Preparing);
+        }
+        parallel::each(&layers, self.at_once, self.cancel, |layer| self.layer(repository, layer, &origins))?;
+        self.blob(repository, &manifest.config, None, &|_| ())?;
+        let media_type = media_type_of(&manifest);
+        self.client
+            .put_manifest(&name.reference, media_type, &bytes, &name.manifest, manifest.subject.as_ref(), self.cancel)
+            .context(format!("failed to push {}", name.reference.familiar()))?;
+        if let Some(image) = self.store.image(&name.image)? {
+            self.store.pin(repository, &name.manifest, &image)?;
+        }
+        Ok(Pushed {
+            reference: name.reference.clone(),
+            digest: name.manifest.clone(),
+            size: bytes.len() as u64,
+        })
+    }
+
+    fn layer(&self, repository: &Repository, layer: &Descriptor, origins: &[(Repository, Vec<Digest>)]) -> Result<()> {
+        let from = origins
+            .iter()
+            .find(|(_, blobs)| blobs.contains(&layer.digest))
+            .map(|(repository, _)| repository);
+        let total = layer.size;
+        let progress = |done| self.tell(layer, Step::Pushing { done, total });
+        let step = match self.blob(repository, layer, from, &progress)? {
+            Sent::Uploaded => Step::Pushed,
+            Sent::WasThere => Step::ExistsThere,
+            Sent::Mounted => Step::Mounted {
+                from: from.map(|repository| repository.path().to_owned()).unwrap_or_default(),
+            },
+        };
+        self.tell(layer, step);
+        Ok(())
+    }
+
+    fn blob(&self, repository: &Repository, descriptor: &Descriptor, from: Option<&Repository>, progress: &dyn Fn(u64)) -> Result<Sent> {
+        let open = || self.store.open_blob(&descriptor.digest);
+        self.client
+            .upload(repository, descriptor, &open, from, progress, self.cancel)
+            .context(format!("failed to push {}", descriptor.digest.short()))
+    }
+
+    /// Other repositories of the same registry that are known to have images of ours, and the blobs of these.
+    fn origins(&self, repository: &Repository) -> Result<Vec<(Repository, Vec<Digest>)>> {
+        let mut origins = Vec::new();
+        for pin in self.store.pins()? {
+            if pin.repository.domain() == repository.domain() && pin.repository != *repository {
+                origins.push((pin.repository, self.store.blob_keys(&pin.manifest)?));
+            }
+        }
+        Ok(origins)
+    }
+
+    fn tell(&self, descriptor: &Descriptor, step: Step) {
+        (self.listener)(&Event::Layer {
+            id: descriptor.digest.short(),
+            step,
+        });
+    }
+}
+
+fn media_type_of(manifest: &Manifest) -> &str {
+    match manifest.media_type.as_deref() {
+        Some(own) => own,
+        // Old OCI manifests do not say; the type of the configuration tells the two apart.
+        None if manifest.config.media_type == media::DOCKER_CONFIG => media::DOCKER_MANIFEST,
+        None => media::OCI_MANIFEST,
+    }
+}

@@ -1,0 +1,294 @@
+//! From a registry that others wrote into the store, and what the store makes of it. Needs docker-registry.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod servers;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use image::archive;
+use image::credentials::Credentials;
+use image::layer::tar::{Entry, Type, Writer};
+use image::oci::media;
+use image::platform::Platform;
+use image::progress::{Event, Step};
+use image::provide::{Maker, Means};
+use image::pull::{Freshness, Pulled, Puller};
+use image::reference::Reference;
+use image::registry::{Cancel, Client, Settings};
+use image::remove::{self, Force, Gone};
+use image::store::{Depth, Form, Roots, Store};
+use image::{Digest, Kind, Result};
+use servers::{Scratch, Server};
+
+/// A tar of these files.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    for (path, bytes) in files {
+        let entry = Entry {
+            path: path.as_bytes().to_vec(),
+            kind: Type::File,
+            mode: 0o644,
+            size: bytes.len() as u64,
+            ..Entry::default()
+        };
+        writer.begin(&entry).unwrap();
+        writer.write(bytes).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut child = std::process::Command::new("gzip")
+        .args(["-1", "-n"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
+}
+
+/// Puts an image of these layers into the registry: its manifest's digest and its id.
+fn put_image(server: &Server, repository: &str, tag: &str, layers: &[Vec<u8>]) -> (Digest, Digest) {
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|layer| format!("\"{}\"", Digest::of(layer)))
+        .collect();
+    let config = format!(
+        r#"{{"architecture":"{}","os":"linux","config":{{"Cmd":["/bin/{tag}"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        Platform::host().architecture,
+        diff_ids.join(",")
+    );
+    server.put_blob(repository, config.as_bytes());
+    let blobs: Vec<_> = layers
+        .iter()
+        .map(|layer| {
+            let mut descriptor = server.put_blob(repository, &gzip(layer));
+            descriptor.media_type = media::OCI_LAYER_GZIP.to_owned();
+            descriptor
+        })
+        .collect();
+    let manifest = servers::manifest(&servers::descriptor(media::OCI_CONFIG, config.as_bytes()), &blobs);
+    (
+        server.put_manifest(repository, tag, &manifest),
+        Digest::of(config.as_bytes()),
+    )
+}
+
+struct Place {
+    scratch: Scratch,
+    store: Store,
+}
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let scratch = Scratch::new(name);
+        let store = Store::open(&Roots::at(scratch.path())).unwrap();
+        Place { scratch, store }
+    }
+
+    fn pull(&self, form: Form, reference: &Reference) -> (Result<Pulled>, Vec<(String, Step)>) {
+        let cancel = Cancel::new();
+        let client = Client::new(
+            Settings::bare(),
+            Credentials::none(),
+            cancel.clone(),
+            Arc::new(|_| {}),
+        )
+        .unwrap();
+        let steps = Mutex::new(Vec::new());
+        let pulled = Puller {
+            maker: &Maker {
+                store: &self.store,
+                means: Means::plain(form),
+                cancel: &cancel,
+                listener: &|event| {
+                    if let Event::Layer { id, step } = event {
+                        steps.lock().unwrap().push(((*id).to_owned(), step.clone()));
+                    }
+                },
+            },
+            client: &client,
+            platform: None,
+            at_once: 3,
+        }
+        .pull(reference);
+        (pulled, steps.into_inner().unwrap())
+    }
+
+    fn sound(&self) {
+        assert_eq!(self.store.check(Depth::Full, &|_| ()).unwrap(), []);
+        for left in ["tmp", "trash", "leases", "partial"] {
+            let directory = self.scratch.path().join(left);
+            let names: Vec<_> = std::fs::read_dir(&directory)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            assert!(names.is_empty(), "{left}: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn image_is_pulled_shared_and_removed() {
+    if !servers::is_installed() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let base = tar(&[("etc/base", &servers::noise(3 << 20, 1))]);
+    let (target, id) = put_image(&server, "team/app", "v1", &[base.clone(), tar(&[("a", b"1")])]);
+    let (_, second) = put_image(&server, "team/app", "v2", &[base.clone(), tar(&[("b", b"2")])]);
+    let name = |tag: &str| -> Reference { format!("{}/team/app:{tag}", server.address).parse().unwrap() };
+    for form in [Form::Tree, Form::Erofs] {
+        let place = Place::new("pull");
+        let (pulled, steps) = place.pull(form, &name("v1"));
+        let pulled = pulled.unwrap();
+        assert_eq!(
+            (&pulled.image, &pulled.target, pulled.freshness),
+            (&id, &target, Freshness::Downloaded)
+        );
+        assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Pulled).count(), 2);
+        place.sound();
+        let (again, steps) = place.pull(form, &name("v1"));
+        assert_eq!(again.unwrap().freshness, Freshness::UpToDate);
+        assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Exists).count(), 2);
+        // The layer that both have does not come again.
+        let (other, steps) = place.pull(form, &name("v2"));
+        assert_eq!(other.unwrap().image, second);
+        assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Exists).count(), 1);
+        assert_eq!(steps.iter().filter(|(_, step)| *step == Step::Pulled).count(), 1);
+        // By digest: no tag.
+        let by_digest = name("v1").repository().with_digest(target.clone());
+        assert_eq!(
+            place.pull(form, &by_digest).0.unwrap().freshness,
+            Freshness::UpToDate
+        );
+        let e = place.pull(form, &name("v3")).0.unwrap_err();
+        assert_eq!(e.kind(), Kind::NotFound);
+        place.sound();
+
+        let (gone, freed) = remove::remove(&place.store, &name("v1").familiar(), Force::No).unwrap();
+        assert!(
+            matches!(&gone[0], Gone::Untagged(reference) if *reference == name("v1")),
+            "{gone:?}"
+        );
+        assert!(gone.contains(&Gone::Deleted(id.clone())), "{gone:?}");
+        assert_eq!(freed.layers.len(), 1);
+        place.sound();
+        remove::remove(&place.store, second.short(), Force::No).unwrap();
+        place.sound();
+        assert_eq!(place.store.blob_bytes().unwrap(), 0);
+        assert_eq!(
+            std::fs::read_dir(place.scratch.path().join("layers"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+}
+
+#[test]
+fn what_was_pulled_is_saved_and_loaded_with_its_digests() {
+    if !servers::is_installed() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (target, id) = put_image(
+        &server,
+        "app",
+        "v1",
+        &[tar(&[("a", b"1")]), tar(&[("b", &servers::noise(300_000, 2))])],
+    );
+    let name: Reference = format!("{}/app:v1", server.address).parse().unwrap();
+    let from = Place::new("save");
+    from.pull(Form::Tree, &name).0.unwrap();
+    let cancel = Cancel::new();
+    let chosen = archive::choose(&from.store, &[name.familiar()], None).unwrap();
+    let (mut bytes, mut again) = (Vec::new(), Vec::new());
+    archive::save(&from.store, &chosen, &mut bytes, &cancel).unwrap();
+    archive::save(&from.store, &chosen, &mut again, &cancel).unwrap();
+    assert!(bytes == again);
+
+    let to = Place::new("load");
+    let maker = Maker {
+        store: &to.store,
+        means: Means::plain(Form::Erofs),
+        cancel: &cancel,
+        listener: &image::progress::silent,
+    };
+    for packed in [bytes.clone(), gzip(&bytes)] {
+        let loaded = archive::load(&maker, &mut packed.as_slice(), None).unwrap();
+        assert_eq!(
+            (&loaded[0].image, loaded[0].names.as_slice()),
+            (&id, std::slice::from_ref(&name))
+        );
+        assert_eq!(to.store.image(&id).unwrap().unwrap().manifest, target);
+        to.sound();
+    }
+    // One bit, and it is refused, whichever blob it is in.
+    for at in (1024..bytes.len()).step_by(bytes.len() / 40) {
+        let mut bad = bytes.clone();
+        bad[at] ^= 4;
+        let fresh = Place::new("bad");
+        let maker = Maker {
+            store: &fresh.store,
+            ..maker_of(&fresh, &cancel)
+        };
+        // What lies between the blobs may be wrong without harm; what is loaded is not.
+        if archive::load(&maker, &mut bad.as_slice(), None).is_ok() {
+            assert_eq!(
+                fresh.store.image(&id).unwrap().map(|i| i.manifest),
+                Some(target.clone())
+            );
+        }
+        fresh.store.collect().unwrap();
+        fresh.sound();
+    }
+}
+
+fn maker_of<'a>(place: &'a Place, cancel: &'a Cancel) -> Maker<'a> {
+    Maker {
+        store: &place.store,
+        means: Means::plain(Form::Tree),
+        cancel,
+        listener: &image::progress::silent,
+    }
+}
+
+#[test]
+fn rootfs_is_imported() {
+    let place = Place::new("import");
+    let cancel = Cancel::new();
+    let maker = maker_of(&place, &cancel);
+    let bytes = gzip(&tar(&[("etc/os-release", b"NAME=x")]));
+    let reference: Reference = "imported".parse().unwrap();
+    let import = archive::Import {
+        reference: Some(&reference),
+        source: "-",
+        message: None,
+        changes: &["CMD [\"/bin/sh\"]".to_owned()],
+        platform: Platform::host(),
+    };
+    let id = archive::import(&maker, &mut bytes.as_slice(), &import).unwrap();
+    assert_eq!(place.store.find_image("imported:latest").unwrap().id, id);
+    assert_eq!(
+        place.store.config(&id).unwrap().0.config.cmd.unwrap(),
+        ["/bin/sh"]
+    );
+    place.sound();
+    for (bytes, words) in [
+        (&b""[..], "empty"),
+        (&b"no tar at all, but long enough to be looked at"[..], ""),
+    ] {
+        let e = archive::import(&maker, &mut &*bytes, &import)
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains(words), "{e}");
+    }
+    place.store.collect().unwrap();
+    place.sound();
+}
