@@ -440,5 +440,43 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
+/// The extended attributes of a file, of a symbolic link its own.
+pub fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let text = path_text(path)?;
+    let mut names = vec![0u8; 65536];
+    // SAFETY: the string and the buffer live until the call returns.
+    let n = unsafe { libc::llistxattr(text.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    names.truncate(usize::try_from(n).map_err(|_| Error::last_os_error())?);
+    let mut found = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut value = vec![0u8; 65536];
+        // SAFETY: both strings and the buffer live until the call returns.
+        let n = unsafe {
+            libc::lgetxattr(
+                text.as_ptr(),
+                name.as_ptr(),
+                value.as_mut_ptr().cast(),
+                value.len(),
+            )
+        };
+        value.truncate(usize::try_from(n).map_err(|_| Error::last_os_error())?);
+        found.push((name.to_string_lossy().into_owned(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Free bytes of the file system below `path`.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let text = path_text(path)?;
+    // SAFETY: an all-zero statvfs is a valid value to be overwritten.
+    let mut buf: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the string and the buffer live until the call returns.
+    check(unsafe { libc::statvfs(text.as_ptr(), &raw mut buf) })?;
+    #[allow(clippy::unnecessary_cast)] // The types differ between C libraries.
+    Ok(buf.f_bfree as u64 * buf.f_frsize as u64)
+}
+
 /// The id type of processes, for callers that parse one.
 pub type Pid = pid_t;

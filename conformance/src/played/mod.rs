@@ -33,6 +33,7 @@ impl Machine {
             dir: std::env::temp_dir().join(&name),
             cgroups: Vec::new(),
         };
+        std::fs::create_dir(&machine.dir).map_err(|e| format!("{}: {e}", machine.dir.display()))?;
         // Copies, under their own names, which engines look at: /var and /run of the inside are not the machine's.
         let place = |from: &Path, role: &str| {
             let dir = machine.dir.join(role);

@@ -1,0 +1,8 @@
+//! The cases, one module for each area.
+
+pub mod archives;
+pub mod extract;
+pub mod pull;
+pub mod store;
+pub mod together;
+pub mod trips;
