@@ -22,8 +22,8 @@ fn settings() -> Settings {
     let mut settings = Settings::bare();
     settings.patience.first = Duration::from_millis(5);
     settings.patience.most = Duration::from_millis(50);
-    settings.limits.idle = Duration::from_millis(400);
-    settings.limits.response = Duration::from_millis(600);
+    settings.limits.idle = Duration::from_millis(1500);
+    settings.limits.response = Duration::from_millis(2000);
     settings
 }
 

@@ -95,6 +95,12 @@ impl Client {
         &self.0.session.cancel
     }
 
+    /// What a name without a domain may stand for, by registries.conf: its alias, or the name in each registry that is searched.
+    /// Nothing, if that is not configured.
+    pub fn long_names(&self, name: &str) -> Vec<String> {
+        self.0.hosts.long_names(name)
+    }
+
     /// A manifest or an index.
     ///
     /// # Errors
@@ -104,6 +110,15 @@ impl Client {
             Which::Tag(_) => Purpose::Resolve,
             Which::Digest(_) => Purpose::Pull,
         };
+        self.manifest_from(repository, which, purpose)
+    }
+
+    pub(super) fn manifest_from(
+        &self,
+        repository: &Repository,
+        which: Which<'_>,
+        purpose: Purpose,
+    ) -> Result<Fetched> {
         let fetched = self.each(repository, purpose, |endpoint| {
             let scopes = [pull_scope(endpoint)];
             let path = format!("/{}/manifests/{which}", endpoint.repository);
@@ -207,13 +222,15 @@ impl Client {
         }
     }
 
-    /// The registry itself, after its mirrors.
+    /// The one that counts: for a push the first, which is all that pushes go to; else the registry itself, after its mirrors.
     pub(super) fn origin(&self, repository: &Repository, purpose: Purpose) -> Result<Endpoint> {
-        let endpoints = self.0.hosts.endpoints(repository, purpose)?;
-        endpoints
-            .into_iter()
-            .next_back()
-            .ok_or_else(|| nowhere(repository))
+        let mut endpoints = self.0.hosts.endpoints(repository, purpose)?.into_iter();
+        let one = if purpose == Purpose::Push {
+            endpoints.next()
+        } else {
+            endpoints.next_back()
+        };
+        one.ok_or_else(|| nowhere(repository))
     }
 
     /// Asks the endpoints in their order until one serves. A mirror that has no such thing, does not let us in or is not well is passed
@@ -238,7 +255,7 @@ impl Client {
                 Ok(good) => return Ok(good),
                 Err(failure) => failure,
             };
-            if failure.error.kind() == Kind::Cancelled || !endpoint.is_mirror {
+            if failure.error.kind() == Kind::Cancelled || !endpoint.is_mirror || purpose == Purpose::Push {
                 return Err(failure);
             }
             self.passed_over(endpoint, &failure);
