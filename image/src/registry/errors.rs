@@ -79,7 +79,7 @@ fn kind(status: u16) -> Kind {
 }
 
 /// `code: message`, as docker prints them: "manifest unknown: manifest unknown".
-fn sentence(body: &[u8]) -> Option<String> {
+pub(super) fn sentence(body: &[u8]) -> Option<String> {
     let errors: Errors = serde_json::from_slice(body).ok()?;
     let said: Vec<String> = errors
         .errors

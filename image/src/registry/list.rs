@@ -184,7 +184,7 @@ fn next_page(head: &Head) -> Result<Option<Url>> {
 }
 
 /// The address of the link that is called next.
-fn parse_link(value: &str) -> Option<&str> {
+pub(super) fn parse_link(value: &str) -> Option<&str> {
     let mut rest = value;
     loop {
         let (target, after) = rest.split_once('<')?.1.split_once('>')?;

@@ -14,6 +14,8 @@ mod challenge;
 mod client;
 mod download;
 mod errors;
+#[cfg(test)]
+mod fuzz;
 mod hosts;
 mod hosts_toml;
 mod http;

@@ -417,7 +417,7 @@ fn next_hop(answer: &Answer) -> Result<Url, Error> {
 }
 
 /// `299 - "text"` (distribution specification, "Warnings"); other codes say nothing to users.
-fn parse_warning(value: &str) -> Option<String> {
+pub(super) fn parse_warning(value: &str) -> Option<String> {
     let text = value.strip_prefix("299 - \"")?;
     let text = text
         .rsplit_once('"')?

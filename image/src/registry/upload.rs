@@ -499,7 +499,7 @@ impl Upload<'_> {
 
 /// `0-99`, the last one included: a hundred bytes are there. distribution says `0-0` for none as well as for one; one byte more sent
 /// than needed would be refused, one less is a byte sent twice at most, so it counts as none.
-fn parse_range(value: &str) -> Option<u64> {
+pub(super) fn parse_range(value: &str) -> Option<u64> {
     let value = value.trim().strip_prefix("bytes=").unwrap_or(value.trim());
     let last: u64 = value.strip_prefix("0-")?.parse().ok()?;
     Some(if last == 0 { 0 } else { last.checked_add(1)? })
