@@ -694,6 +694,42 @@ fn two_processes_fetch_a_blob_once() {
 }
 
 #[test]
+fn a_mirror_that_lies_is_not_asked_again() {
+    let bytes = noise(100_000, 12);
+    let (origin, mirror) = (Registry::start(), Registry::start());
+    let blob = origin.put_blob(&bytes);
+    mirror.put_blob(&bytes);
+    mirror.script(|_| Fault::Body(vec![0; 100_000]));
+    let dir = Scratch::new("lies");
+    let place = dir.path().join(origin.address());
+    std::fs::create_dir_all(&place).unwrap();
+    let toml = format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n",
+        origin.address(),
+        mirror.address()
+    );
+    std::fs::write(place.join("hosts.toml"), toml).unwrap();
+    let mut settings = settings();
+    settings.files.certs_d = vec![dir.path().to_owned()];
+    let client = client_of(settings.clone());
+    // Small blobs are checked here, and the next server is asked.
+    assert_eq!(
+        client.blob_bytes(&repository(&origin), &blob, 100_000).unwrap(),
+        bytes
+    );
+    assert!(get(&client, &origin, &blob, &dir).unwrap() == bytes);
+    assert_eq!(mirror.log().len(), 1);
+    // Large ones are checked by whoever reads them, and that one says so.
+    let client = client_of(settings);
+    let large = Scratch::new("lies-large");
+    assert!(get(&client, &origin, &blob, &large).unwrap() != bytes);
+    open(&large, &blob).discard().unwrap();
+    client.distrust_mirrors(&repository(&origin)).unwrap();
+    assert!(get(&client, &origin, &blob, &large).unwrap() == bytes);
+    assert_eq!(mirror.log().len(), 2);
+}
+
+#[test]
 fn nobody_there_is_said_plainly() {
     let address = {
         let registry = Registry::start();

@@ -164,10 +164,10 @@ mod tests {
             ),
             (&["realm=\"without scheme\""], &[]),
             (&[",, ,", "", "=", "\"", "é=é, Basic realm=é"], &["basic realm="]),
-            // What Negotiate carries looks like a scheme; nobody asks for one of that name.
+            // What Negotiate carries looks like a parameter; nobody asks for one of that name.
             (
                 &["Negotiate YWJj==, Basic realm=r"],
-                &["negotiate", "ywjj", "basic realm=r"],
+                &["negotiate ywjj=", "basic realm=r"],
             ),
         ] {
             assert_eq!(shown(headers), expected, "{headers:?}");

@@ -264,6 +264,19 @@ impl Client {
         Err(last.unwrap_or_else(|| Failure::fatal(nowhere(repository))))
     }
 
+    /// Asks no mirror of that repository again: one of them has sent bytes that are not what their digest says.
+    ///
+    /// # Errors
+    /// A file of configuration is malformed.
+    pub fn distrust_mirrors(&self, repository: &Repository) -> Result<()> {
+        for endpoint in self.0.hosts.endpoints(repository, Purpose::Pull)? {
+            if endpoint.is_mirror {
+                self.0.session.give_up_on(&endpoint);
+            }
+        }
+        Ok(())
+    }
+
     /// What is done about a mirror that did not serve.
     pub(super) fn passed_over(&self, endpoint: &Endpoint, failure: &Failure) {
         if !matches!(failure.cause, Cause::Status(401 | 403 | 404)) {

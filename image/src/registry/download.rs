@@ -16,7 +16,7 @@ use super::client::{Client, denied_or, pull_scope};
 use super::errors;
 use super::hosts::{Endpoint, Plain, Purpose};
 use super::http::{Answer, Cause, Failure, Tls};
-use super::partial::{Partial, Run};
+use super::partial::{PIECE, Partial, Run};
 use super::retry::Attempts;
 use super::session::{Ask, Target};
 use super::url::Url;
@@ -225,12 +225,11 @@ impl Download<'_> {
     fn claim(&self, most: u64) -> Option<Range<u64>> {
         let mut queue = locked(&self.queue);
         let first = queue.front_mut()?;
-        let end = first.start.saturating_add(most).min(first.end);
-        let end = if end == first.end {
-            end
-        } else {
-            (end & !((1 << 20) - 1)).max(first.start + 1)
-        };
+        let wanted = first.start.saturating_add(most);
+        let end = wanted
+            .checked_next_multiple_of(PIECE)
+            .unwrap_or(u64::MAX)
+            .min(first.end);
         let claimed = first.start..end;
         first.start = end;
         if first.is_empty() {

@@ -436,6 +436,8 @@ pub(super) fn parse_warning(value: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ureq::http::HeaderValue;
+    use ureq::http::header::LOCATION;
 
     #[test]
     fn a_location_in_the_clear_of_the_same_host_is_a_mistake() {
@@ -448,6 +450,30 @@ mod tests {
             ("https://other/v2/x", "https://other/v2/x"),
         ] {
             assert_eq!(at_home(&Url::parse(given).unwrap(), &base).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_leads_from_https_to_http() {
+        let answer = |from: &str, location: &str| Answer {
+            status: 307,
+            headers: [(LOCATION, HeaderValue::from_str(location).unwrap())]
+                .into_iter()
+                .collect(),
+            body: ureq::Body::builder().data(""),
+            url: Url::parse(from).unwrap(),
+        };
+        for (from, location, expected) in [
+            ("https://a/v2/x", "https://b/y", Some("https://b/y")),
+            ("https://a/v2/x", "/y", Some("https://a/y")),
+            ("http://a/v2/x", "https://b/y", Some("https://b/y")),
+            ("http://a/v2/x", "http://b/y", Some("http://b/y")),
+            ("https://a/v2/x", "http://b/y", None),
+            ("https://a/v2/x", "http://a/y", None),
+            ("https://a/v2/x", "ftp://a/y", None),
+        ] {
+            let next = next_hop(&answer(from, location)).map(|url| url.to_string());
+            assert_eq!(next.as_deref().ok(), expected, "{from} {location}");
         }
     }
 
