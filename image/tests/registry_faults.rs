@@ -248,6 +248,12 @@ fn a_source_without_ranges_still_serves() {
         Fault::IgnoreRange,
         Fault::Header("content-range", "bytes 0-2999999/3000000".to_owned()),
         Fault::Header("content-range", "nonsense".to_owned()),
+        // As many bytes as were asked for, from another place.
+        Fault::Answer(
+            206,
+            vec![("content-range", "bytes 0-1999999/3000000".to_owned())],
+            bytes[..2_000_000].to_vec(),
+        ),
         Fault::Answer(416, Vec::new(), Vec::new()),
     ] {
         let registry = Registry::start();

@@ -411,6 +411,18 @@ fn lists_have_pages() {
         let e = client().tags(&place).unwrap_err().to_string();
         assert!(e.contains(words), "{e}");
     }
+    // A circle of two.
+    registry.script(|seen| {
+        let next = if seen.path.ends_with("?a") { "b" } else { "a" };
+        Fault::Header("link", format!("</v2/team/app/tags/list?{next}>; rel=\"next\""))
+    });
+    assert!(
+        client()
+            .tags(&place)
+            .unwrap_err()
+            .to_string()
+            .contains("in a circle")
+    );
     registry.script(|_| Fault::Body(b"[1]".to_vec()));
     assert!(
         client()
