@@ -536,18 +536,13 @@ fn write(file: &Path, document: &Map<String, Value>) -> Result<()> {
         .open(&new)
         .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
         .and_then(|()| std::fs::rename(&new, &file));
-    written.or_else(|e| {
-        let removed = std::fs::remove_file(&new);
+    written.map_err(|e| {
         let failure = Error::from(e).context(doing());
-        // It was renamed, or never there.
-        let is_gone = removed
-            .as_ref()
-            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        Err(if is_gone {
-            failure
-        } else {
-            failure.and_also(removed.map_err(Error::from))
-        })
+        match std::fs::remove_file(&new) {
+            // It was renamed, or never there.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => failure,
+            removed => failure.and_also(removed.map_err(Error::from)),
+        }
     })
 }
 

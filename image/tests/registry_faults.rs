@@ -22,8 +22,8 @@ fn settings() -> Settings {
     let mut settings = Settings::bare();
     settings.patience.first = Duration::from_millis(5);
     settings.patience.most = Duration::from_millis(50);
-    settings.limits.idle = Duration::from_millis(400);
-    settings.limits.response = Duration::from_millis(600);
+    settings.limits.idle = Duration::from_millis(1500);
+    settings.limits.response = Duration::from_millis(2000);
     settings
 }
 
@@ -248,6 +248,12 @@ fn a_source_without_ranges_still_serves() {
         Fault::IgnoreRange,
         Fault::Header("content-range", "bytes 0-2999999/3000000".to_owned()),
         Fault::Header("content-range", "nonsense".to_owned()),
+        // As many bytes as were asked for, from another place.
+        Fault::Answer(
+            206,
+            vec![("content-range", "bytes 0-1999999/3000000".to_owned())],
+            bytes[..2_000_000].to_vec(),
+        ),
         Fault::Answer(416, Vec::new(), Vec::new()),
     ] {
         let registry = Registry::start();
@@ -691,6 +697,42 @@ fn two_processes_fetch_a_blob_once() {
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(left, ["blob"]);
+}
+
+#[test]
+fn a_mirror_that_lies_is_not_asked_again() {
+    let bytes = noise(100_000, 12);
+    let (origin, mirror) = (Registry::start(), Registry::start());
+    let blob = origin.put_blob(&bytes);
+    mirror.put_blob(&bytes);
+    mirror.script(|_| Fault::Body(vec![0; 100_000]));
+    let dir = Scratch::new("lies");
+    let place = dir.path().join(origin.address());
+    std::fs::create_dir_all(&place).unwrap();
+    let toml = format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\n",
+        origin.address(),
+        mirror.address()
+    );
+    std::fs::write(place.join("hosts.toml"), toml).unwrap();
+    let mut settings = settings();
+    settings.files.certs_d = vec![dir.path().to_owned()];
+    let client = client_of(settings.clone());
+    // Small blobs are checked here, and the next server is asked.
+    assert_eq!(
+        client.blob_bytes(&repository(&origin), &blob, 100_000).unwrap(),
+        bytes
+    );
+    assert!(get(&client, &origin, &blob, &dir).unwrap() == bytes);
+    assert_eq!(mirror.log().len(), 1);
+    // Large ones are checked by whoever reads them, and that one says so.
+    let client = client_of(settings);
+    let large = Scratch::new("lies-large");
+    assert!(get(&client, &origin, &blob, &large).unwrap() != bytes);
+    open(&large, &blob).discard().unwrap();
+    client.distrust_mirrors(&repository(&origin)).unwrap();
+    assert!(get(&client, &origin, &blob, &large).unwrap() == bytes);
+    assert_eq!(mirror.log().len(), 2);
 }
 
 #[test]

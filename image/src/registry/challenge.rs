@@ -164,18 +164,13 @@ mod tests {
             ),
             (&["realm=\"without scheme\""], &[]),
             (&[",, ,", "", "=", "\"", "é=é, Basic realm=é"], &["basic realm="]),
+            // What Negotiate carries looks like a parameter; nobody asks for one of that name.
             (
-                &["Negotiate YWJjZA==, Basic realm=r"],
-                &["negotiate", "yWJjZA".to_ascii_lowercase().leak(), "basic realm=r"],
+                &["Negotiate YWJj==, Basic realm=r"],
+                &["negotiate ywjj=", "basic realm=r"],
             ),
         ] {
-            let _ = expected;
-            if headers[0].starts_with("Negotiate YW") {
-                // The token of Negotiate is nobody's scheme that we know; what follows must still be found.
-                assert!(shown(headers).iter().any(|c| c == "basic realm=r"));
-            } else {
-                assert_eq!(shown(headers), expected, "{headers:?}");
-            }
+            assert_eq!(shown(headers), expected, "{headers:?}");
         }
     }
 }

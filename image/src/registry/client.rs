@@ -100,6 +100,12 @@ impl Client {
         &self.0.session.cancel
     }
 
+    /// What a name without a domain may stand for, by registries.conf: its alias, or the name in each registry that is searched.
+    /// Nothing, if that is not configured.
+    pub fn long_names(&self, name: &str) -> Vec<String> {
+        self.0.hosts.long_names(name)
+    }
+
     /// A manifest or an index.
     ///
     /// # Errors
@@ -109,6 +115,15 @@ impl Client {
             Which::Tag(_) => Purpose::Resolve,
             Which::Digest(_) => Purpose::Pull,
         };
+        self.manifest_from(repository, which, purpose)
+    }
+
+    pub(super) fn manifest_from(
+        &self,
+        repository: &Repository,
+        which: Which<'_>,
+        purpose: Purpose,
+    ) -> Result<Fetched> {
         let fetched = self.each(repository, purpose, |endpoint| {
             let scopes = [pull_scope(endpoint)];
             let path = format!("/{}/manifests/{which}", endpoint.repository);
@@ -212,13 +227,15 @@ impl Client {
         }
     }
 
-    /// The registry itself, after its mirrors.
+    /// The one that counts: for a push the first, which is all that pushes go to; else the registry itself, after its mirrors.
     pub(super) fn origin(&self, repository: &Repository, purpose: Purpose) -> Result<Endpoint> {
-        let endpoints = self.0.hosts.endpoints(repository, purpose)?;
-        endpoints
-            .into_iter()
-            .next_back()
-            .ok_or_else(|| nowhere(repository))
+        let mut endpoints = self.0.hosts.endpoints(repository, purpose)?.into_iter();
+        let one = if purpose == Purpose::Push {
+            endpoints.next()
+        } else {
+            endpoints.next_back()
+        };
+        one.ok_or_else(|| nowhere(repository))
     }
 
     /// Asks the endpoints in their order until one serves. A mirror that has no such thing, does not let us in or is not well is passed
@@ -243,13 +260,26 @@ impl Client {
                 Ok(good) => return Ok(good),
                 Err(failure) => failure,
             };
-            if failure.error.kind() == Kind::Cancelled || !endpoint.is_mirror {
+            if failure.error.kind() == Kind::Cancelled || !endpoint.is_mirror || purpose == Purpose::Push {
                 return Err(failure);
             }
             self.passed_over(endpoint, &failure);
             last = Some(failure);
         }
         Err(last.unwrap_or_else(|| Failure::fatal(nowhere(repository))))
+    }
+
+    /// Asks no mirror of that repository again: one of them has sent bytes that are not what their digest says.
+    ///
+    /// # Errors
+    /// A file of configuration is malformed.
+    pub fn distrust_mirrors(&self, repository: &Repository) -> Result<()> {
+        for endpoint in self.0.hosts.endpoints(repository, Purpose::Pull)? {
+            if endpoint.is_mirror {
+                self.0.session.give_up_on(&endpoint);
+            }
+        }
+        Ok(())
     }
 
     /// What is done about a mirror that did not serve.

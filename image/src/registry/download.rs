@@ -16,7 +16,7 @@ use super::client::{Client, denied_or, pull_scope};
 use super::errors;
 use super::hosts::{Endpoint, Plain, Purpose};
 use super::http::{Answer, Cause, Failure, Tls};
-use super::partial::{Partial, Run};
+use super::partial::{PIECE, Partial, Run};
 use super::retry::Attempts;
 use super::session::{Ask, Target};
 use super::url::Url;
@@ -105,7 +105,7 @@ impl Client {
             .map(Source::Registry)
             .chain(elsewhere)
             .collect();
-        let mut first_failure: Option<Failure> = None;
+        let mut said: Option<Failure> = None;
         while let Some(source) = sources.pop_front() {
             let endpoint = source.endpoint();
             let session = &self.inner().session;
@@ -130,14 +130,12 @@ impl Client {
             if endpoint.is_mirror {
                 self.passed_over(endpoint, &failure);
             }
-            // What the registry said weighs more than what a stranger says.
-            if first_failure.is_none() || (!sources.is_empty() && endpoint.is_mirror) {
-                first_failure = Some(failure);
-            } else if matches!(source, Source::Registry(_)) {
-                first_failure = Some(failure);
+            // What a registry says weighs more than what a stranger says.
+            if said.is_none() || matches!(source, Source::Registry(_)) {
+                said = Some(failure);
             }
         }
-        Err(first_failure.unwrap_or_else(|| Failure::fatal(Error::not_found("nobody serves it"))))
+        Err(said.unwrap_or_else(|| Failure::fatal(Error::not_found("nobody serves it"))))
     }
 }
 
@@ -199,12 +197,15 @@ impl Download<'_> {
             let workers: Vec<_> = (0..transfer.connections)
                 .map(|_| scope.spawn(|| self.rest(transfer.span)))
                 .collect();
-            let outcomes = workers.into_iter().map(|w| {
-                w.join()
-                    .unwrap_or_else(|_| Err(Failure::fatal(Error::new("a thread that fetched has failed"))))
-            });
             // The others go on to their ends when one fails; what they get is kept.
-            outcomes.fold(Ok(()), |first, next| if first.is_err() { first } else { next })
+            let mut outcome = Ok(());
+            for worker in workers {
+                let own = worker
+                    .join()
+                    .unwrap_or_else(|_| Err(Failure::fatal(Error::new("a thread that fetched has failed"))));
+                outcome = outcome.and(own);
+            }
+            outcome
         })
     }
 
@@ -224,12 +225,11 @@ impl Download<'_> {
     fn claim(&self, most: u64) -> Option<Range<u64>> {
         let mut queue = locked(&self.queue);
         let first = queue.front_mut()?;
-        let end = first.start.saturating_add(most).min(first.end);
-        let end = if end == first.end {
-            end
-        } else {
-            (end & !((1 << 20) - 1)).max(first.start + 1)
-        };
+        let wanted = first.start.saturating_add(most);
+        let end = wanted
+            .checked_next_multiple_of(PIECE)
+            .unwrap_or(u64::MAX)
+            .min(first.end);
         let claimed = first.start..end;
         first.start = end;
         if first.is_empty() {

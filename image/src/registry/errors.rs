@@ -2,9 +2,12 @@
 //!
 //! May not: show a control character: the text comes from outside and ends on a terminal.
 
+use std::time::SystemTime;
+
 use serde::Deserialize;
 
 use super::http::{Answer, Cause, Failure};
+use super::retry::parse_retry_after;
 use crate::{Error, Kind};
 
 const BODY_LIMIT: u64 = 64 << 10;
@@ -38,13 +41,19 @@ struct One {
 pub(super) fn failure(answer: Answer) -> Failure {
     let status = answer.status;
     let host = answer.url.authority();
+    let wait = answer
+        .header("retry-after")
+        .and_then(|v| parse_retry_after(v, SystemTime::now()));
     // A body that breaks off only takes the explanation away.
     let body = answer.bytes(BODY_LIMIT, "error").unwrap_or_default();
     let text = match sentence(&body) {
         Some(text) => text,
         None => by_status(status, &host),
     };
-    Failure::of(Cause::Status(status), Error::of(kind(status), text))
+    Failure {
+        wait,
+        ..Failure::of(Cause::Status(status), Error::of(kind(status), text))
+    }
 }
 
 /// Without credentials, or with the wrong ones.
@@ -70,7 +79,7 @@ fn kind(status: u16) -> Kind {
 }
 
 /// `code: message`, as docker prints them: "manifest unknown: manifest unknown".
-fn sentence(body: &[u8]) -> Option<String> {
+pub(super) fn sentence(body: &[u8]) -> Option<String> {
     let errors: Errors = serde_json::from_slice(body).ok()?;
     let said: Vec<String> = errors
         .errors

@@ -139,6 +139,8 @@ pub(super) struct Failure {
     pub cause: Cause,
     /// It has been tried as often as it may be.
     pub is_spent: bool,
+    /// What the registry asks for before the next attempt.
+    pub wait: Option<Duration>,
 }
 
 /// What the next attempt may hope for.
@@ -166,6 +168,7 @@ impl Failure {
             error,
             cause,
             is_spent: false,
+            wait: None,
         }
     }
 
@@ -282,8 +285,14 @@ impl Http {
             }
             Payload::Stream { open, length } => {
                 let mut stream = open().map_err(|e| Failure::fatal(e.into()))?;
-                let head = built(request.header("content-length", length))?;
-                agent.run(Request::from_parts(head, SendBody::from_reader(&mut stream)))
+                // Who is not let in is told before the body is on its way.
+                let request = request
+                    .header("content-length", length)
+                    .header("expect", "100-continue");
+                agent.run(Request::from_parts(
+                    built(request)?,
+                    SendBody::from_reader(&mut stream),
+                ))
             }
         };
         match result {

@@ -14,14 +14,19 @@ mod challenge;
 mod client;
 mod download;
 mod errors;
+#[cfg(test)]
+mod fuzz;
 mod hosts;
 mod hosts_toml;
 mod http;
+mod list;
 mod partial;
 mod proxy;
 mod registries_conf;
 mod retry;
+mod search;
 mod session;
+mod upload;
 mod url;
 
 use std::sync::Arc;
@@ -32,9 +37,12 @@ pub use client::{Client, Fetched, Resolved, Which};
 pub use download::Transfer;
 pub use hosts::Files;
 pub use http::{Limits, Tls};
+pub use list::Referrers;
 pub use partial::{Opened, Partial, PartialReader};
 pub use proxy::Proxies;
 pub use retry::Patience;
+pub use search::Found;
+pub use upload::{Bytes, Push, Pushed};
 
 /// What a user may want to hear while something goes on.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ use super::{Notice, Notify};
 use crate::{Context, Digest, Error, Kind, Result};
 
 /// What a checksum covers. One that is half there is asked for from its middle.
-const PIECE: u64 = 1 << 20;
+pub(super) const PIECE: u64 = 1 << 20;
 const MAGIC: &[u8; 12] = b"brig-part-1\n";
 const HEADER: u64 = 24;
 const ENTRY: usize = 8;

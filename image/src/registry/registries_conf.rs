@@ -100,7 +100,7 @@ impl RegistriesConf {
     }
 
     /// A later file counts where both speak of the same.
-    fn add(&mut self, text: &str) -> Result<()> {
+    pub(super) fn add(&mut self, text: &str) -> Result<()> {
         let file: File =
             toml::from_str(text).map_err(|e| Error::invalid(e.to_string().trim().replace('\n', " ")))?;
         for entry in file.entries {

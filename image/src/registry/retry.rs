@@ -38,14 +38,6 @@ impl Attempts {
         Attempts { patience, made: 1 }
     }
 
-    /// One only.
-    pub fn once() -> Attempts {
-        Attempts::new(Patience {
-            attempts: 1,
-            ..Patience::default()
-        })
-    }
-
     /// Something went well in between: begin to count anew.
     pub fn reset(&mut self) {
         self.made = 1;
@@ -174,6 +166,5 @@ mod tests {
             attempts.next(Some(Duration::from_secs(3600))),
             Some(Duration::from_secs(1))
         );
-        assert_eq!(Attempts::once().next(None), None);
     }
 }

@@ -5,20 +5,22 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use super::auth::{Asker, Auth, Learned};
 use super::cancel::Cancel;
 use super::errors;
 use super::hosts::{Endpoint, Plain};
 use super::http::{Answer, Call, Cause, Failure, Http, Payload, Tls, is_passing};
-use super::retry::{Attempts, Patience, parse_retry_after};
+use super::retry::{Attempts, Patience};
 use super::url::Url;
 use super::{Notice, Notify};
 use crate::credentials::{Credentials, Login};
 use crate::{Error, Kind};
 
 const REDIRECTS: usize = 10;
+/// For TLS on a connection to a host that may not speak it. One that neither answers nor hangs up is taken for one that does not.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// What all requests of a client share.
 pub(super) struct Session {
@@ -148,32 +150,25 @@ impl Session {
 
     /// An answer. What passes (429, 5xx, broken connections) has been tried again; other refusals are answers.
     pub fn ask(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<Answer, Failure> {
-        let state = self.state(endpoint);
         let mut attempts = Attempts::new(self.patience);
         loop {
-            let base = self.base(endpoint, &state)?;
-            let outcome = self.authorized(endpoint, &state, &base, ask);
-            let failure = match outcome {
-                Ok(answer) if is_passing(answer.status) => {
-                    let asked = answer
-                        .header("retry-after")
-                        .and_then(|v| parse_retry_after(v, SystemTime::now()));
-                    let url = answer.url.clone();
-                    let failure = errors::failure(answer);
-                    let Some(wait) = attempts.next(asked) else {
-                        return Err(spent(failure));
-                    };
-                    self.wait(wait, &failure, &url)?;
-                    continue;
-                }
-                Ok(answer) => {
-                    self.tell_warnings(&answer);
-                    return Ok(answer);
-                }
-                Err(failure) => failure,
-            };
-            self.pause(&mut attempts, failure, &base)?;
+            match self.ask_once(endpoint, ask) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => self.pause(&mut attempts, failure, &endpoint.base)?,
+            }
         }
+    }
+
+    /// One attempt. What passes is a failure, other refusals are answers.
+    pub fn ask_once(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let state = self.state(endpoint);
+        let base = self.base(endpoint, &state)?;
+        let answer = self.authorized(endpoint, &state, &base, ask)?;
+        if is_passing(answer.status) {
+            return Err(errors::failure(answer));
+        }
+        self.tell_warnings(&answer);
+        Ok(answer)
     }
 
     /// Waits before the next attempt after a failure, or returns it if there is none.
@@ -181,13 +176,13 @@ impl Session {
         if !failure.is_passing() {
             return Err(failure);
         }
-        match attempts.next(None) {
+        match attempts.next(failure.wait) {
             Some(wait) => self.wait(wait, &failure, url),
             None => Err(spent(failure)),
         }
     }
 
-    fn wait(&self, wait: std::time::Duration, failure: &Failure, url: &Url) -> Result<(), Failure> {
+    fn wait(&self, wait: Duration, failure: &Failure, url: &Url) -> Result<(), Failure> {
         (self.notify)(Notice::Retrying {
             host: url.authority(),
             reason: failure.error.to_string(),
@@ -220,7 +215,7 @@ impl Session {
                     headers: &[],
                     payload: Payload::Nothing,
                     tls: &endpoint.tls,
-                    connect_timeout: endpoint.dial_timeout,
+                    connect_timeout: Some(endpoint.dial_timeout.unwrap_or(PROBE)),
                 });
                 let is_plain = match probe {
                     Ok(_) => false,
@@ -422,7 +417,7 @@ fn next_hop(answer: &Answer) -> Result<Url, Error> {
 }
 
 /// `299 - "text"` (distribution specification, "Warnings"); other codes say nothing to users.
-fn parse_warning(value: &str) -> Option<String> {
+pub(super) fn parse_warning(value: &str) -> Option<String> {
     let text = value.strip_prefix("299 - \"")?;
     let text = text
         .rsplit_once('"')?
@@ -441,6 +436,8 @@ fn parse_warning(value: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ureq::http::HeaderValue;
+    use ureq::http::header::LOCATION;
 
     #[test]
     fn a_location_in_the_clear_of_the_same_host_is_a_mistake() {
@@ -453,6 +450,30 @@ mod tests {
             ("https://other/v2/x", "https://other/v2/x"),
         ] {
             assert_eq!(at_home(&Url::parse(given).unwrap(), &base).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_leads_from_https_to_http() {
+        let answer = |from: &str, location: &str| Answer {
+            status: 307,
+            headers: [(LOCATION, HeaderValue::from_str(location).unwrap())]
+                .into_iter()
+                .collect(),
+            body: ureq::Body::builder().data(""),
+            url: Url::parse(from).unwrap(),
+        };
+        for (from, location, expected) in [
+            ("https://a/v2/x", "https://b/y", Some("https://b/y")),
+            ("https://a/v2/x", "/y", Some("https://a/y")),
+            ("http://a/v2/x", "https://b/y", Some("https://b/y")),
+            ("http://a/v2/x", "http://b/y", Some("http://b/y")),
+            ("https://a/v2/x", "http://b/y", None),
+            ("https://a/v2/x", "http://a/y", None),
+            ("https://a/v2/x", "ftp://a/y", None),
+        ] {
+            let next = next_hop(&answer(from, location)).map(|url| url.to_string());
+            assert_eq!(next.as_deref().ok(), expected, "{from} {location}");
         }
     }
 

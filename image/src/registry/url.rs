@@ -104,11 +104,6 @@ impl Url {
             ..self.clone()
         }
     }
-
-    /// Whether the host is this machine, by its name.
-    pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
-    }
 }
 
 impl fmt::Display for Url {

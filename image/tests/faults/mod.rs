@@ -388,10 +388,11 @@ impl Shared {
                 None => Err(io::ErrorKind::ConnectionAborted.into()),
             };
             if outcome.is_err() {
-                let _ = stream.shutdown(Shutdown::Both);
-                return;
+                break;
             }
         }
+        // The list of connections keeps it open otherwise.
+        let _ = stream.shutdown(Shutdown::Both);
     }
 
     fn read_request(
