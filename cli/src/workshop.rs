@@ -50,23 +50,31 @@ pub struct Workshop {
     pub single_owner: Option<String>,
     pub is_rootless: bool,
     pub settings: image::settings::Settings,
-    watch: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+    _watch: Watch,
 }
 
-impl Workshop {
-    /// Opens it. An ordinary user enters a user namespace, so this has to come before any thread.
+/// What a command needs that speaks with a registry and leaves the store alone.
+pub struct Line {
+    cancel: Cancel,
+    _watch: Watch,
+}
+
+impl Line {
+    /// Who speaks with registries.
     ///
     /// # Errors
-    /// The store cannot be opened, or namespaces are forbidden.
-    pub fn open(session: &Session) -> Result<Workshop, Failure> {
-        let roots = roots(session)?;
-        let settings = image::settings::Settings::of_user()?;
-        let is_rootless = rootless::is_needed();
-        let single_owner = if is_rootless { rootless::enter()? } else { None };
+    /// A file of configuration is malformed.
+    pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
+        client(credentials, &self.cancel)
+    }
+}
+
+/// Ctrl-C becomes the end of everything that has the handle.
+struct Watch(Option<(Arc<AtomicBool>, JoinHandle<()>)>);
+
+impl Watch {
+    fn start(cancel: &Cancel) -> Result<Watch, Failure> {
         signals::catch()?;
-        let store = Store::open(&roots)?;
-        let means = Means::of_host(&store, wished_form()?.or(settings.form()?))?;
-        let cancel = Cancel::new();
         let done = Arc::new(AtomicBool::new(false));
         let watch = thread::spawn({
             let (cancel, done) = (cancel.clone(), done.clone());
@@ -80,6 +88,64 @@ impl Workshop {
                 }
             }
         });
+        Ok(Watch(Some((done, watch))))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((done, watch)) = self.0.take() {
+            done.store(true, Ordering::Relaxed);
+            watch.thread().unpark();
+            // It has nothing to say.
+            let _ = watch.join();
+        }
+    }
+}
+
+fn client(credentials: Credentials, cancel: &Cancel) -> Result<Client, Failure> {
+    let notify = Arc::new(|notice| {
+        if let Some(line) = words_of(&notice) {
+            use std::io::Write as _;
+            // Nobody reads it, then.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    });
+    Ok(Client::new(
+        Settings::of_host(),
+        credentials,
+        cancel.clone(),
+        notify,
+    )?)
+}
+
+impl Workshop {
+    /// For a command that needs no store.
+    ///
+    /// # Errors
+    /// Signals cannot be caught.
+    pub fn for_registry(_session: &Session) -> Result<Line, Failure> {
+        let cancel = Cancel::new();
+        let watch = Watch::start(&cancel)?;
+        Ok(Line {
+            cancel,
+            _watch: watch,
+        })
+    }
+
+    /// Opens it. An ordinary user enters a user namespace, so this has to come before any thread.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or namespaces are forbidden.
+    pub fn open(session: &Session) -> Result<Workshop, Failure> {
+        let roots = roots(session)?;
+        let settings = image::settings::Settings::of_user()?;
+        let is_rootless = rootless::is_needed();
+        let single_owner = if is_rootless { rootless::enter()? } else { None };
+        let store = Store::open(&roots)?;
+        let means = Means::of_host(&store, wished_form()?.or(settings.form()?))?;
+        let cancel = Cancel::new();
+        let watch = Watch::start(&cancel)?;
         Ok(Workshop {
             store,
             means,
@@ -87,7 +153,7 @@ impl Workshop {
             single_owner,
             is_rootless,
             settings,
-            watch: Some((done, watch)),
+            _watch: watch,
         })
     }
 
@@ -106,30 +172,7 @@ impl Workshop {
     /// # Errors
     /// A file of configuration is malformed.
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
-        let notify = Arc::new(|notice| {
-            if let Some(line) = words_of(&notice) {
-                use std::io::Write as _;
-                // Nobody reads it, then.
-                let _ = writeln!(std::io::stderr().lock(), "{line}");
-            }
-        });
-        Ok(Client::new(
-            Settings::of_host(),
-            credentials,
-            self.cancel.clone(),
-            notify,
-        )?)
-    }
-}
-
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        if let Some((done, watch)) = self.watch.take() {
-            done.store(true, Ordering::Relaxed);
-            watch.thread().unpark();
-            // It has nothing to say.
-            let _ = watch.join();
-        }
+        client(credentials, &self.cancel)
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! May not: know how bytes travel (`registry`).
 
+use std::sync::Arc;
+
 use crate::oci::{Descriptor, Manifest, media};
 use crate::parallel;
 use crate::progress::{Event, Listener, Step};
 use crate::reference::{Reference, Repository};
-use crate::registry::{Cancel, Client, Sent};
+use crate::registry::{self, Bytes, Cancel, Client, Push, Which};
 use crate::store::{Name, Store};
-use crate::{Context, Digest, Error, Result};
+use crate::{Context, Digest, Error, Kind, Result};
 
 /// What is needed to push.
 pub struct Pusher<'p> {
@@ -71,15 +73,22 @@ impl Pusher<'_> {
         let (manifest, bytes) = self.store.manifest(&name.manifest)?;
         let repository = name.reference.repository();
         let origins = self.origins(repository)?;
-        let layers: Vec<&Descriptor> = manifest.layers.iter().filter(|layer| layer.is_distributable()).collect();
+        let layers: Vec<&Descriptor> = manifest
+            .layers
+            .iter()
+            .filter(|layer| layer.is_distributable())
+            .collect();
         for layer in &layers {
             self.tell(layer, Step::Preparing);
         }
-        parallel::each(&layers, self.at_once, self.cancel, |layer| self.layer(repository, layer, &origins))?;
+        parallel::each(&layers, self.at_once, self.cancel, |layer| {
+            self.layer(repository, layer, &origins)
+        })?;
         self.blob(repository, &manifest.config, None, &|_| ())?;
         let media_type = media_type_of(&manifest);
+        let tag = name.reference.tag().unwrap_or("latest");
         self.client
-            .put_manifest(&name.reference, media_type, &bytes, &name.manifest, manifest.subject.as_ref(), self.cancel)
+            .put_manifest(repository, Which::Tag(tag), media_type, &bytes)
             .context(format!("failed to push {}", name.reference.familiar()))?;
         if let Some(image) = self.store.image(&name.image)? {
             self.store.pin(repository, &name.manifest, &image)?;
@@ -91,7 +100,12 @@ impl Pusher<'_> {
         })
     }
 
-    fn layer(&self, repository: &Repository, layer: &Descriptor, origins: &[(Repository, Vec<Digest>)]) -> Result<()> {
+    fn layer(
+        &self,
+        repository: &Repository,
+        layer: &Descriptor,
+        origins: &[(Repository, Vec<Digest>)],
+    ) -> Result<()> {
         let from = origins
             .iter()
             .find(|(_, blobs)| blobs.contains(&layer.digest))
@@ -99,21 +113,46 @@ impl Pusher<'_> {
         let total = layer.size;
         let progress = |done| self.tell(layer, Step::Pushing { done, total });
         let step = match self.blob(repository, layer, from, &progress)? {
-            Sent::Uploaded => Step::Pushed,
-            Sent::WasThere => Step::ExistsThere,
-            Sent::Mounted => Step::Mounted {
-                from: from.map(|repository| repository.path().to_owned()).unwrap_or_default(),
+            registry::Pushed::Uploaded => Step::Pushed,
+            registry::Pushed::Existed => Step::ExistsThere,
+            registry::Pushed::Mounted => Step::Mounted {
+                from: from
+                    .map(|repository| repository.path().to_owned())
+                    .unwrap_or_default(),
             },
         };
         self.tell(layer, step);
         Ok(())
     }
 
-    fn blob(&self, repository: &Repository, descriptor: &Descriptor, from: Option<&Repository>, progress: &dyn Fn(u64)) -> Result<Sent> {
-        let open = || self.store.open_blob(&descriptor.digest);
-        self.client
-            .upload(repository, descriptor, &open, from, progress, self.cancel)
-            .context(format!("failed to push {}", descriptor.digest.short()))
+    fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        from: Option<&Repository>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<registry::Pushed> {
+        let file = self
+            .store
+            .open_blob(&descriptor.digest)
+            .map_err(|e| match e.kind() {
+                Kind::NotFound => Error::not_found(format!(
+                    "blob {} is not in the store any more; see brig system check --repair",
+                    descriptor.digest
+                )),
+                _ => e,
+            })?;
+        let push = Push {
+            mount_from: from,
+            chunk: None,
+        };
+        self.client.push_blob(
+            repository,
+            descriptor,
+            &Bytes::File(Arc::new(file)),
+            push,
+            progress,
+        )
     }
 
     /// Other repositories of the same registry that are known to have images of ours, and the blobs of these.

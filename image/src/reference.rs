@@ -165,9 +165,9 @@ impl FromStr for Reference {
             None => (remainder, None),
         };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(Error::invalid(
-                "invalid reference format: repository name must be lowercase".to_owned(),
-            ));
+            return Err(Error::invalid(format!(
+                "invalid reference format: repository name ({path}) must be lowercase"
+            )));
         }
         let path = if domain == DEFAULT_DOMAIN && !path.contains('/') {
             format!("{OFFICIAL}{path}")

@@ -1,6 +1,5 @@
 //! `login`, `logout`, `search`.
 
-use super::later;
 use crate::command::{Command, Count, Listed};
 use crate::flags::{Flag, Parsed, Takes};
 use crate::session::{Failure, Outcome, Session};
@@ -78,8 +77,26 @@ fn login(session: &Session, parsed: &Parsed) -> Outcome {
         .filter(|s| !s.is_empty() && s != "docker.io")
         .unwrap_or_else(|| HUB.to_owned());
     let given = credentials(session, parsed)?;
-    let _ = interactive(session, &server, given)?;
-    later("login")
+    let given = interactive(session, &server, given)?;
+    let domain = match server.as_str() {
+        HUB => "docker.io".to_owned(),
+        other => host_of(other),
+    };
+    let login = Login::Password {
+        user: given.username,
+        secret: given.password,
+    };
+    let workshop = Workshop::for_registry(session)?;
+    let client = workshop.client(image::credentials::Credentials::fixed(login.clone()))?;
+    // A registry may give something better to keep than the password.
+    let kept = client.try_login(&domain)?.unwrap_or(login);
+    if let Stored::File(path) = session.credentials().store(&domain, &kept)? {
+        session.warn(&format!(
+            "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n",
+            path.display()
+        ));
+    }
+    session.print("Login Succeeded\n")
 }
 
 /// From the flags, and stdin if they say so.
@@ -180,7 +197,63 @@ fn search(session: &Session, parsed: &Parsed) -> Outcome {
             "WARNING: the \"is-automated\" filter is deprecated, and searching for \"is-automated=true\" will not yield any results in future.",
         );
     }
-    later("search")
+    let limit = match parsed.int("limit") {
+        None | Some(0) => 25,
+        Some(limit @ 1..=100) => u32::try_from(limit).unwrap_or(25),
+        Some(limit) => {
+            return Err(Failure::plain(format!(
+                "limit {limit} is outside the range of [1, 100]"
+            )));
+        }
+    };
+    let term = parsed.operand(0).unwrap_or_default();
+    let (domain, term) = match term.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            (host.to_owned(), rest.to_owned())
+        }
+        _ => ("docker.io".to_owned(), term),
+    };
+    let filters = parsed.filters("filter");
+    let workshop = Workshop::for_registry(session)?;
+    let client = workshop.client(session.credentials())?;
+    let mut found = Vec::new();
+    for one in client.search(&domain, &term, limit)? {
+        if is_wanted(&one, &filters)? {
+            found.push(rows::search::Found {
+                name: one.name,
+                description: one.description,
+                stars: one.star_count,
+                official: one.is_official,
+            });
+        }
+    }
+    let format = parsed.text("format");
+    session.print(&rows::search::list(
+        &found,
+        format.as_deref(),
+        parsed.switch("no-trunc"),
+    )?)
+}
+
+fn is_wanted(found: &image::registry::Found, filters: &[(String, String)]) -> Result<bool, Failure> {
+    for (name, value) in filters {
+        let invalid = || Failure::plain(format!("invalid filter '{name}={value}'"));
+        let is_true = || match value.as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(invalid()),
+        };
+        let fits = match name.as_str() {
+            "stars" => found.star_count >= value.parse::<i64>().map_err(|_| invalid())?,
+            "is-official" => found.is_official == is_true()?,
+            "is-automated" => found.is_automated == is_true()?,
+            _ => return Err(Failure::plain(format!("invalid filter '{name}'"))),
+        };
+        if !fits {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `pull` and `push`.
 
-use super::{PLATFORMS, later};
+use super::PLATFORMS;
 use crate::command::{Command, Count};
 use crate::flags::{Flag, Offers, Parsed, Takes};
 use crate::progress::Display;
@@ -8,6 +8,7 @@ use crate::session::{Failure, Outcome, Session};
 use crate::workshop::{self, Workshop};
 use image::platform::Platform;
 use image::pull::{Freshness, Puller};
+use image::push::Pusher;
 use image::reference::Reference;
 use image::registry::Client;
 
@@ -113,7 +114,7 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
         return pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet);
     }
     let repository = reference.repository();
-    for tag in Vec::<String>::new() {
+    for tag in client.tags(repository)? {
         pull_one(
             session,
             &workshop,
@@ -184,6 +185,46 @@ fn pull_one(
 }
 
 fn push(session: &Session, parsed: &Parsed) -> Outcome {
-    let _ = reference(session, parsed)?;
-    later("push")
+    let reference = reference(session, parsed)?;
+    if reference.digest().is_some() {
+        return Err(Failure::plain("cannot push a digest reference"));
+    }
+    let platform = workshop::platform(parsed.text("platform"))?;
+    let workshop = Workshop::open(session)?;
+    let client = workshop.client(session.credentials())?;
+    if let Some(wanted) = &platform {
+        let image = workshop.store.find_image(&reference.familiar())?;
+        let own = workshop.store.config(&image.id)?.0.platform();
+        if wanted.rank(&own).is_none() {
+            return Err(Failure::plain(format!(
+                "image {} is for {own}, not for {wanted}",
+                reference.familiar()
+            )));
+        }
+    }
+    let quiet = parsed.switch("quiet");
+    let display = Display::new(std::io::stdout(), quiet);
+    let repository = reference.repository();
+    display.note(&format!("The push refers to repository [{repository}]"));
+    let pusher = Pusher {
+        store: &workshop.store,
+        client: &client,
+        cancel: &workshop.cancel,
+        listener: &|event| workshop::show(&display, event),
+        at_once: workshop.settings.parallel(),
+    };
+    let pushed = if parsed.switch("all-tags") {
+        pusher.push_all(repository)
+    } else {
+        pusher.push(&reference).map(|one| vec![one])
+    };
+    display.finish();
+    for one in pushed? {
+        let tag = one.reference.tag().unwrap_or("latest");
+        display.note(&format!("{tag}: digest: {} size: {}", one.digest, one.size));
+        if quiet {
+            session.print(&format!("{}\n", one.reference))?;
+        }
+    }
+    Ok(())
 }
