@@ -245,6 +245,10 @@ pub fn append(out: &mut Vec<u8>, item: &Item, chance: &mut Chance) {
         records.extend(record("size", written.to_string().as_bytes()));
         written = chance.below(5000);
     }
+    // Only files have bytes, whatever the header says.
+    if matches!(item.flag, b'1'..=b'6') && chance.one_in(6) {
+        written = 1 + chance.below(5000);
+    }
     if !records.is_empty() {
         extended(out, b'x', &records);
     }

@@ -664,10 +664,12 @@ fn a_call_can_be_called_off() {
 
 #[test]
 fn deep_trees_go() {
+    #[allow(clippy::unnecessary_cast)] // the type differs between libcs
+    sys::process::set_rlimit(0, libc::RLIMIT_NOFILE as u32, 512, 512).unwrap();
     let scratch = Scratch::new("deep");
     let root = scratch.fresh("root");
     let mut items = vec![Item::new("d/.removed-1/x", b'5'), Item::new("d/.removed-2", b'5')];
-    for i in 0..900 {
+    for i in 0..1000 {
         let mut item = Item::file(&format!("d/{}f{i}", "d/".repeat(i)), b"x");
         item.mode = 0;
         items.push(item);

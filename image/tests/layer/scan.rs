@@ -38,6 +38,8 @@ pub fn scan(root: &Path) -> Tree {
         tree.insert(path, node);
     }
     for names in inodes.values() {
+        let links = std::fs::symlink_metadata(root.join(&names[0])).unwrap().nlink();
+        assert_eq!(links, names.len() as u64, "links of {names:?}");
         for name in names {
             tree.get_mut(name).unwrap().names = names.iter().cloned().collect();
         }

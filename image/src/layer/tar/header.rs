@@ -49,13 +49,15 @@ pub(super) fn is_zero(block: &Block) -> bool {
 /// The dialect of a header whose sum is right.
 pub(super) fn check(block: &Block) -> Result<Dialect> {
     let written = number(&block[field::SUM]).ok_or_else(|| bad("checksum"))?;
-    let (mut unsigned, mut signed) = (0i64, 0i64);
-    for (i, byte) in block.iter().enumerate() {
-        let byte = if field::SUM.contains(&i) { b' ' } else { *byte };
-        unsigned += i64::from(byte);
-        // Old tars of Sun summed signed characters.
-        signed += i64::from(byte as i8);
-    }
+    // The sum counts its own field as spaces. Old tars of Sun summed signed characters.
+    let sums = |bytes: &[u8]| {
+        let unsigned: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
+        let signed: i32 = bytes.iter().map(|b| i32::from(*b as i8)).sum();
+        (i64::from(unsigned), i64::from(signed))
+    };
+    let (whole, own) = (sums(block), sums(&block[field::SUM]));
+    let spaces = 8 * i64::from(b' ');
+    let (unsigned, signed) = (whole.0 - own.0 + spaces, whole.1 - own.1 + spaces);
     if written != unsigned && written != signed {
         return Err(Error::corrupt(
             "a tar header has a wrong checksum, or is none at all",
