@@ -239,7 +239,7 @@ impl Maker<'_> {
             )));
         }
         let spec = mount::Spec {
-            layers: below.iter().map(|layer| self.store.mountable(layer)).collect(),
+            layers: self.store.mountable(below),
             scratch: Some(lease.directory()),
             ..mount::Spec::default()
         };
@@ -324,7 +324,7 @@ impl Maker<'_> {
                 wanted.diff_id
             )));
         }
-        let layer = Layer::new(
+        let mut layer = Layer::new(
             LayerKey::of(wanted.diff_id),
             wanted.diff_id.clone(),
             self.means.form,
@@ -332,6 +332,7 @@ impl Maker<'_> {
             found.bytes,
             Some(wanted.blob.clone()),
         );
+        layer.hides_all_below = found.hides_all_below;
         Ok((layer, found))
     }
 

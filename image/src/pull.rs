@@ -290,7 +290,6 @@ impl Puller<'_> {
         descriptor: &Descriptor,
         wanted: &Wanted<'_>,
     ) -> std::result::Result<Layer, Attempt> {
-        let store = self.maker.store;
         let fresh = |error: Error| Attempt {
             error,
             was_resumed: false,

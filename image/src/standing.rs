@@ -23,7 +23,7 @@ pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, image: &Image) -> Result<Vec
     let (config, _) = store.config(&image.id)?;
     let (manifest, _) = store.manifest(&image.manifest)?;
     let layers = maker.all_from_blobs(lease, &config.rootfs.diff_ids, &manifest.layers, 1)?;
-    Ok(layers.iter().map(|layer| store.mountable(layer)).collect())
+    Ok(store.mountable(&layers))
 }
 
 fn bundles(store: &Store) -> PathBuf {

@@ -2,8 +2,11 @@
 
 use crate::command::{Command, Count, Listed};
 use crate::flags::{Flag, Parsed, Takes};
+use crate::rows;
 use crate::session::{Failure, Outcome, Session};
 use crate::terminal;
+use crate::workshop::Workshop;
+use image::credentials::{Login, Stored};
 
 pub(super) const LOGIN: Command = Command {
     about: "Without a server it is Docker Hub. Credentials go to the helper that config.json names, else into config.json.",

@@ -64,6 +64,7 @@ CREATE TABLE layer (
     form    TEXT NOT NULL,
     size    INTEGER NOT NULL,       -- bytes of its files
     disk    INTEGER NOT NULL,       -- bytes that it takes
+    opaque  INTEGER NOT NULL,       -- hides all that is below it
     blob    TEXT,                   -- what it was made from
     boot    TEXT NOT NULL,          -- boot id in which it was made
     synced  INTEGER NOT NULL,

@@ -92,6 +92,8 @@ pub struct Layer {
     pub size: u64,
     /// Bytes that it takes.
     pub disk: u64,
+    /// It hides everything below it. Overlay does not read that from the root of a layer, so what is below is left out of the mount.
+    pub hides_all_below: bool,
     /// What it was made from.
     pub blob: Option<Digest>,
     boot: String,
@@ -115,6 +117,7 @@ impl Layer {
             form,
             size,
             disk,
+            hides_all_below: false,
             blob,
             boot: String::new(),
             synced: false,
@@ -132,13 +135,19 @@ impl Store {
         self.layer_directory(&layer.key).join(layer.form.file_name())
     }
 
-    /// As something to be mounted.
-    pub fn mountable(&self, layer: &Layer) -> crate::mount::Layer {
-        let path = self.layer_path(layer);
-        match layer.form {
-            Form::Tree => crate::mount::Layer::Tree(path),
-            Form::Erofs => crate::mount::Layer::Erofs(path),
-        }
+    /// Layers, the lowest first, as something to be mounted: those that are not hidden whole.
+    pub fn mountable(&self, layers: &[Layer]) -> Vec<crate::mount::Layer> {
+        let lowest = layers
+            .iter()
+            .rposition(|layer| layer.hides_all_below)
+            .unwrap_or(0);
+        let seen = layers.get(lowest..).unwrap_or_default();
+        seen.iter()
+            .map(|layer| match layer.form {
+                Form::Tree => crate::mount::Layer::Tree(self.layer_path(layer)),
+                Form::Erofs => crate::mount::Layer::Erofs(self.layer_path(layer)),
+            })
+            .collect()
     }
 
     pub(super) fn layer_directory(&self, key: &LayerKey) -> PathBuf {
@@ -195,13 +204,14 @@ impl Store {
             }
             fs::rename(directory, &place).context(failed())?;
             db.execute(
-                "INSERT OR REPLACE INTO layer (key, diff_id, form, size, disk, blob, boot, synced, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO layer (key, diff_id, form, size, disk, opaque, blob, boot, synced, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     &*layer.key.0,
                     layer.diff_id.to_string(),
                     layer.form.name(),
                     layer.size,
                     layer.disk,
+                    layer.hides_all_below,
                     layer.blob.as_ref().map(Digest::to_string),
                     self.boot,
                     layer.synced,
@@ -276,7 +286,7 @@ pub enum Settle {
     Now,
 }
 
-const COLUMNS: &str = "key, diff_id, form, size, disk, blob, boot, synced, added";
+const COLUMNS: &str = "key, diff_id, form, size, disk, blob, boot, synced, added, opaque";
 
 fn from_row(row: &Row<'_>) -> Result<Layer> {
     let text = |index: usize| -> Result<String> { Ok(row.get(index)?) };
@@ -291,5 +301,6 @@ fn from_row(row: &Row<'_>) -> Result<Layer> {
         boot: text(6)?,
         synced: row.get(7)?,
         added: row.get(8)?,
+        hides_all_below: row.get(9)?,
     })
 }
