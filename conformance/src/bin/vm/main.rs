@@ -28,7 +28,7 @@ use conformance::{command, mirror};
 use guest::Guest;
 
 const USAGE: &str = "usage: vm [options]
-  --guest NAMES       only these guests, with commas between (systemd, v2, arm64, engines, v1)
+  --guest NAMES       only these guests, with commas between (systemd, arm64, engines, v2, v1)
   --filter TEXT       only cases whose name (guest/runtime/case) contains TEXT; may be given again
   --every             every case that a guest can run, not only those that it is there for
   --list              print the names of the cases

@@ -36,6 +36,9 @@ const EVERY: u32 = 6;
 /// Held while something is made that guests share.
 static MAKING: Mutex<()> = Mutex::new(());
 
+/// And for the disk with Debian, for which the other guests need not wait.
+static MAKING_DEBIAN: Mutex<()> = Mutex::new(());
+
 fn guests(a: &Arguments) -> Vec<&'static Guest> {
     if a.guests.is_empty() {
         guest::GUESTS.iter().collect()
@@ -257,7 +260,10 @@ fn prepare<'a>(
     join(&initrd, &base, &release, job).map_err(|e| format!("{}: {e}", initrd.display()))?;
     let disks: Vec<PathBuf> = match guest.init {
         Init::Script => vec![disk.clone(), disk],
-        Init::Systemd => vec![debian::image(cache, &packages)?, disk],
+        Init::Systemd => {
+            let _turn = MAKING_DEBIAN.lock().unwrap_or_else(PoisonError::into_inner);
+            vec![debian::image(cache, &packages)?, disk]
+        }
     };
     Ok(Machine {
         guest,
