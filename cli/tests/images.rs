@@ -90,28 +90,28 @@ fn an_image_from_its_import_to_its_end() {
     assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
     let short = &id[7..19];
 
-    assert_eq!(world.says(&["tag", short, "c"]), "");
+    assert_eq!(world.says(&["tag", short, "w"]), "");
     assert_eq!(world.says(&["image", "tag", "a/b:1", "localhost:5000/x:2"]), "");
     assert_eq!(
         world.says(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]),
-        format!("a/b:1 {short}\nc:latest {short}\nlocalhost:5000/x:2 {short}\n")
+        format!("a/b:1 {short}\nw:latest {short}\nlocalhost:5000/x:2 {short}\n")
     );
     assert_eq!(
-        world.says(&["images", "-q", "--no-trunc", "c*"]),
+        world.says(&["images", "-q", "--no-trunc", "w*"]),
         format!("{id}\n")
     );
     assert_eq!(world.says(&["images", "-q", "-f", "label=k=w"]), "");
     assert_eq!(world.says(&["images", "-q", "-f", "dangling=true"]), "");
     assert_eq!(
-        world.says(&["inspect", "-f", "{{.ID}} {{.RepoTags}} {{.Config.Env}}", "c"]),
-        format!("{id} [a/b:1 c:latest localhost:5000/x:2] [A=1]\n")
+        world.says(&["inspect", "-f", "{{.ID}} {{.RepoTags}} {{.Config.Env}}", "w"]),
+        format!("{id} [a/b:1 w:latest localhost:5000/x:2] [A=1]\n")
     );
     assert_eq!(
-        world.says(&["image", "inspect", "-f", "{{.Id}} {{.Os}}", "c"]),
+        world.says(&["image", "inspect", "-f", "{{.Id}} {{.Os}}", "w"]),
         format!("{id} linux\n")
     );
     assert_eq!(
-        world.says(&["history", "--format", "{{.ID}} {{.Comment}}", "c"]),
+        world.says(&["history", "--format", "{{.ID}} {{.Comment}}", "w"]),
         format!("{short} made here\n")
     );
     assert!(
@@ -128,7 +128,7 @@ fn an_image_from_its_import_to_its_end() {
             "Error response from daemon: conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories\n"
         )
     );
-    assert_eq!(world.says(&["rmi", "c"]), "Untagged: c:latest\n");
+    assert_eq!(world.says(&["rmi", "w"]), "Untagged: w:latest\n");
     let last = world.says(&["image", "rm", "-f", short]);
     assert!(
         last.starts_with("Untagged: a/b:1\nUntagged: localhost:5000/x:2\nDeleted: sha256:"),
@@ -227,4 +227,27 @@ fn the_users_own_format() {
         "{warning}"
     );
     assert!(Path::new(&config).exists());
+}
+
+#[test]
+fn logout_forgets() {
+    let world = World::new("logout");
+    let config = world.directory.join("config/config.json");
+    std::fs::write(
+        &config,
+        r#"{"auths":{"registry.example.com":{"auth":"dTpw"},"https://index.docker.io/v1/":{"auth":"dTpw"}},"imagesFormat":"x"}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        world.says(&["logout", "https://registry.example.com/v2/"]),
+        "Removing login credentials for registry.example.com\n"
+    );
+    assert_eq!(
+        world.says(&["logout"]),
+        "Removing login credentials for https://index.docker.io/v1/\n"
+    );
+    let left = std::fs::read_to_string(&config).unwrap();
+    assert!(!left.contains("dTpw") && left.contains("imagesFormat"), "{left}");
+    // Once more is no mistake.
+    world.says(&["logout"]);
 }

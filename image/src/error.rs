@@ -24,6 +24,8 @@ pub enum Kind {
     Corrupt,
     /// The user, or the end of the process that asked, has called it off.
     Cancelled,
+    /// It can be done when more is there: a layer that has links to files of the layers below, before those are unpacked.
+    Incomplete,
     /// It cannot be done on this host or with this kind of image.
     Unsupported,
 }

@@ -4,10 +4,13 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
-use crate::layer::{self, Devices, Overlay, Owners, Target, Unpacked};
+use crate::layer::{self, Devices, FindLower, Lower, Overlay, Owners, Target, Unpacked};
 use crate::mount;
+use crate::oci::Descriptor;
+use crate::parallel;
 use crate::progress::{Event, Listener, Step};
 use crate::registry::Cancel;
 use crate::store::{Form, KeyLock, Layer, LayerKey, Lease, Store};
@@ -155,11 +158,100 @@ impl Maker<'_> {
         let source = self.store.open_blob(wanted.blob)?;
         let (layer, found) = self.unpack(lease, wanted, source)?;
         if found.compressed_digest.as_ref() != Some(wanted.blob) {
+            return Err(damaged(wanted.blob));
+        }
+        self.keep(lease, &layer)?;
+        Ok(layer)
+    }
+
+    /// All layers of an image, of blobs that are in the store.
+    ///
+    /// # Errors
+    /// As [`Maker::from_blob`].
+    pub fn all_from_blobs(
+        &self,
+        lease: &Lease<'_>,
+        diff_ids: &[Digest],
+        blobs: &[Descriptor],
+        at_once: usize,
+    ) -> Result<Vec<Layer>> {
+        self.all(diff_ids, blobs, at_once, lease, |wanted, _| {
+            self.from_blob(lease, wanted)
+        })
+    }
+
+    /// All layers of an image, each by `work`, side by side; and then, one after the other, those that need what is below them.
+    ///
+    /// # Errors
+    /// The first that `work` fails with.
+    pub fn all(
+        &self,
+        diff_ids: &[Digest],
+        blobs: &[Descriptor],
+        at_once: usize,
+        lease: &Lease<'_>,
+        work: impl Fn(&Wanted<'_>, &Descriptor) -> Result<Layer> + Sync,
+    ) -> Result<Vec<Layer>> {
+        let wanted: Vec<Wanted<'_>> = diff_ids
+            .iter()
+            .zip(blobs)
+            .enumerate()
+            .map(|(position, (diff_id, blob))| Wanted {
+                diff_id,
+                blob: &blob.digest,
+                size: blob.size,
+                below: &diff_ids[..position],
+            })
+            .collect();
+        let positions: Vec<usize> = (0..wanted.len()).collect();
+        let made = parallel::each(&positions, at_once, self.cancel, |&position| {
+            self.cancel.check()?;
+            match work(&wanted[position], &blobs[position]) {
+                Err(e) if e.kind() == Kind::Incomplete => Ok(None),
+                other => other.map(Some),
+            }
+        })?;
+        let mut layers: Vec<Layer> = Vec::with_capacity(made.len());
+        for (layer, wanted) in made.into_iter().zip(&wanted) {
+            let layer = match layer {
+                Some(layer) => layer,
+                None => self.above(lease, wanted, &layers)?,
+            };
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Makes a layer of its blob that has links to files of the layers below, which are all there. It then contains copies of these
+    /// files, and its name says below what it lies.
+    ///
+    /// # Errors
+    /// As [`Maker::from_blob`]; or the layers below cannot be mounted to be looked at.
+    pub fn above(&self, lease: &Lease<'_>, wanted: &Wanted<'_>, below: &[Layer]) -> Result<Layer> {
+        let _lock = match self.claim(wanted)? {
+            Claim::Found(layer) => return Ok(layer),
+            Claim::Ours(lock) => lock,
+        };
+        if below.is_empty() {
             return Err(Error::corrupt(format!(
-                "blob {} is damaged: its digest is another; see brig system check --repair",
-                wanted.blob
+                "layer {} has links to files below it, and is the lowest",
+                wanted.blob.short()
             )));
         }
+        let spec = mount::Spec {
+            layers: below.iter().map(|layer| self.store.mountable(layer)).collect(),
+            scratch: Some(lease.directory()),
+            ..mount::Spec::default()
+        };
+        let (root, _) = mount::detached(&spec).context("failed to look at the layers below")?;
+        let find = |path: &Path| find_below(root.as_fd(), path);
+        let source = self.store.open_blob(wanted.blob)?;
+        let (mut layer, found) = self.unpack_with(lease, wanted, source, Some(&find))?;
+        if found.compressed_digest.as_ref() != Some(wanted.blob) {
+            return Err(damaged(wanted.blob));
+        }
+        layer.key = LayerKey::above(wanted.below, wanted.diff_id);
+        lease.hold_layer(layer.key.as_str())?;
         self.keep(lease, &layer)?;
         Ok(layer)
     }
@@ -174,6 +266,16 @@ impl Maker<'_> {
         lease: &Lease<'_>,
         wanted: &Wanted<'_>,
         source: impl Read + Send,
+    ) -> Result<(Layer, Unpacked)> {
+        self.unpack_with(lease, wanted, source, None)
+    }
+
+    fn unpack_with(
+        &self,
+        lease: &Lease<'_>,
+        wanted: &Wanted<'_>,
+        source: impl Read + Send,
+        lower: Option<FindLower<'_>>,
     ) -> Result<(Layer, Unpacked)> {
         let directory = self.directory(lease, wanted);
         let failed = || format!("failed to unpack layer {}", wanted.blob.short());
@@ -195,6 +297,7 @@ impl Maker<'_> {
             compressed: Some(wanted.blob.algorithm()),
             progress: Some(&tell),
             cancel: Some(self.cancel.flag()),
+            lower,
             overlay: self.means.overlay,
             devices: self.means.devices,
             owners: self.means.owners,
@@ -243,6 +346,37 @@ impl Maker<'_> {
 
     fn directory(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> std::path::PathBuf {
         lease.directory().join(format!("layer-{}", wanted.diff_id.hex()))
+    }
+}
+
+fn damaged(blob: &Digest) -> Error {
+    Error::corrupt(format!(
+        "blob {blob} is damaged: its digest is another; see brig system check --repair"
+    ))
+}
+
+/// A regular file of the layers below, as they lie on each other. Links on the way are followed inside.
+fn find_below(root: BorrowedFd<'_>, path: &Path) -> Result<Option<Lower>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(None);
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let opened = sys::fs::openat2(
+        root,
+        parent,
+        libc::O_PATH | libc::O_DIRECTORY,
+        0,
+        libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS,
+    );
+    let found = opened
+        .map_err(Error::from)
+        .and_then(|parent| Lower::open(parent.as_fd(), Path::new(name)));
+    match found {
+        Err(e) if e.kind() == Kind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -9,7 +9,6 @@
 use std::thread;
 
 use crate::oci::{CONFIG_LIMIT, Descriptor, Document, ImageConfig, Manifest};
-use crate::parallel;
 use crate::platform::Platform;
 use crate::progress::{Event, Step};
 use crate::provide::{Claim, Maker, Wanted};
@@ -214,17 +213,13 @@ impl Puller<'_> {
         for layer in &manifest.layers {
             self.tell(layer, Step::Announced);
         }
-        let positions: Vec<usize> = (0..diff_ids.len()).collect();
-        parallel::each(&positions, self.at_once, self.maker.cancel, |&position| {
-            let descriptor = &manifest.layers[position];
-            let wanted = Wanted {
-                diff_id: &diff_ids[position],
-                blob: &descriptor.digest,
-                size: descriptor.size,
-                below: &diff_ids[..position],
-            };
-            self.layer(lease, repository, descriptor, &wanted)
-        })
+        self.maker.all(
+            diff_ids,
+            &manifest.layers,
+            self.at_once,
+            lease,
+            |wanted, descriptor| self.layer(lease, repository, descriptor, wanted),
+        )
     }
 
     fn layer(
@@ -307,7 +302,7 @@ impl Puller<'_> {
         let unpacked = thread::scope(|scope| {
             let download = scope.spawn(|| self.download(repository, descriptor, &partial));
             let unpacked = self.maker.unpack(lease, wanted, partial.reader());
-            if unpacked.is_err() {
+            if unpacked.as_ref().is_err_and(|e| e.kind() != Kind::Incomplete) {
                 // Nobody reads any more.
                 partial.stop();
             }
@@ -318,21 +313,24 @@ impl Puller<'_> {
             });
             match (unpacked, downloaded) {
                 // The reader fails with what the download failed with; but a stopped download is not the cause.
-                (Err(e), _) => Err(e),
-                (Ok(_), Err(e)) => Err(e),
+                (Err(e), Err(cause)) if e.kind() == Kind::Incomplete => Err(cause),
+                (Err(e), _) | (Ok(_), Err(e)) => Err(e),
                 (Ok(unpacked), Ok(())) => Ok(unpacked),
             }
         });
         let verified = unpacked.and_then(|(layer, found)| match found.compressed_digest {
             Some(digest) if digest == descriptor.digest => Ok(layer),
-            other => Err(Error::corrupt(format!(
-                "the registry gave something else for layer {}: its digest is {}",
-                descriptor.digest,
-                other.map(|digest| digest.to_string()).unwrap_or_default()
-            ))),
+            other => Err(something_else(
+                descriptor,
+                &other.map(|digest| digest.to_string()).unwrap_or_default(),
+            )),
         });
         let layer = match verified {
             Ok(layer) => layer,
+            Err(error) if error.kind() == Kind::Incomplete => {
+                self.keep_for_later(lease, descriptor, partial).map_err(fresh)?;
+                return Err(fresh(error));
+            }
             Err(error) => {
                 let cleanup = if error.kind() == Kind::Corrupt {
                     partial.discard()
@@ -345,13 +343,28 @@ impl Puller<'_> {
                 });
             }
         };
-        let place = lease.directory().join(descriptor.digest.hex());
-        partial
-            .finish(&place)
-            .and_then(|()| store.publish_blob(lease, &place, &descriptor.digest, descriptor.size))
+        self.publish(lease, descriptor, partial)
             .and_then(|()| self.maker.keep(lease, &layer))
             .map_err(fresh)?;
         Ok(layer)
+    }
+
+    /// A complete and verified download becomes a blob of the store.
+    fn publish(&self, lease: &Lease<'_>, descriptor: &Descriptor, partial: Partial) -> Result<()> {
+        let place = lease.directory().join(descriptor.digest.hex());
+        partial.finish(&place)?;
+        self.maker
+            .store
+            .publish_blob(lease, &place, &descriptor.digest, descriptor.size)
+    }
+
+    /// A layer that cannot be unpacked yet is at least brought whole.
+    fn keep_for_later(&self, lease: &Lease<'_>, descriptor: &Descriptor, partial: Partial) -> Result<()> {
+        let (found, _) = Digest::of_reader(descriptor.digest.algorithm(), &mut partial.reader())?;
+        if found != descriptor.digest {
+            return Err(something_else(descriptor, &found.to_string()).and_also(partial.discard()));
+        }
+        self.publish(lease, descriptor, partial)
     }
 
     /// The blob without its layer.
@@ -379,11 +392,7 @@ impl Puller<'_> {
             read.and_then(|(digest, _)| downloaded.map(|()| digest))
         })?;
         if found != descriptor.digest {
-            return Err(Error::corrupt(format!(
-                "the registry gave something else for layer {}: its digest is {found}",
-                descriptor.digest
-            ))
-            .and_also(partial.discard()));
+            return Err(something_else(descriptor, &found.to_string()).and_also(partial.discard()));
         }
         let place = lease.directory().join(descriptor.digest.hex());
         partial.finish(&place)?;
@@ -426,6 +435,13 @@ impl Puller<'_> {
             step,
         });
     }
+}
+
+fn something_else(descriptor: &Descriptor, found: &str) -> Error {
+    Error::corrupt(format!(
+        "the registry gave something else for layer {}: its digest is {found}",
+        descriptor.digest
+    ))
 }
 
 struct Documents {

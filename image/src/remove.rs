@@ -30,10 +30,9 @@ pub fn remove(store: &Store, text: &str, force: Force) -> Result<(Vec<Gone>, Fre
     let image = store.find_image(text)?;
     let (tags, pins) = references(store, &image.id)?;
     let by_name = text.parse::<Reference>().ok().filter(|reference| {
-        !is_id(text, &image)
-            && store
-                .resolve(reference)
-                .is_ok_and(|id| id.as_ref() == Some(&image.id))
+        store
+            .resolve(reference)
+            .is_ok_and(|id| id.as_ref() == Some(&image.id))
     });
     let Some(reference) = by_name else {
         if tags.len() > 1 && force == Force::No {
@@ -76,13 +75,6 @@ pub fn remove(store: &Store, text: &str, force: Force) -> Result<(Vec<Gone>, Fre
     let gone = store.untag(name)?.into_iter().map(untagged).collect();
     // A tag may have had a manifest of its own.
     Ok((gone, store.collect()?))
-}
-
-/// Whether the text was meant as an id, though it could also be a name: `ba` names no repository if it begins an id.
-fn is_id(text: &str, image: &Image) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    image.id.hex().starts_with(hex)
-        && (text.starts_with("sha256:") || hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn conflict(image: &Image, why: &str) -> Error {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::{self, Removed};
 use crate::mount::{self, Busy, Mounted, Spec};
-use crate::provide::{Maker, Wanted};
-use crate::store::{Form, Image, Lease, Store, UseKind};
+use crate::provide::Maker;
+use crate::store::{Image, Lease, Store, UseKind};
 use crate::{Context, Digest, Error, Kind, Result};
 
 /// The layers of an image, the lowest first, each of them there: one that was not synced when the machine stopped is made again.
@@ -22,25 +22,8 @@ pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, image: &Image) -> Result<Vec
     let store = maker.store;
     let (config, _) = store.config(&image.id)?;
     let (manifest, _) = store.manifest(&image.manifest)?;
-    let diff_ids = &config.rootfs.diff_ids;
-    let mut layers = Vec::with_capacity(diff_ids.len());
-    for (position, (diff_id, descriptor)) in diff_ids.iter().zip(&manifest.layers).enumerate() {
-        let layer = maker.from_blob(
-            lease,
-            &Wanted {
-                diff_id,
-                blob: &descriptor.digest,
-                size: descriptor.size,
-                below: &diff_ids[..position],
-            },
-        )?;
-        let path = store.layer_path(&layer);
-        layers.push(match layer.form {
-            Form::Tree => mount::Layer::Tree(path),
-            Form::Erofs => mount::Layer::Erofs(path),
-        });
-    }
-    Ok(layers)
+    let layers = maker.all_from_blobs(lease, &config.rootfs.diff_ids, &manifest.layers, 1)?;
+    Ok(layers.iter().map(|layer| store.mountable(layer)).collect())
 }
 
 fn bundles(store: &Store) -> PathBuf {

@@ -260,6 +260,54 @@ fn maker_of<'a>(place: &'a Place, cancel: &'a Cancel) -> Maker<'a> {
 }
 
 #[test]
+fn link_to_a_file_of_a_layer_below_becomes_a_copy() {
+    if !servers::is_installed() {
+        return;
+    }
+    let link = {
+        let mut writer = Writer::new(Vec::new());
+        let entry = Entry {
+            path: b"opt/link".to_vec(),
+            link: b"etc/base".to_vec(),
+            kind: Type::Hardlink,
+            ..Entry::default()
+        };
+        writer.begin(&entry).unwrap();
+        writer.finish().unwrap()
+    };
+    let server = Server::start(&[]);
+    let base = servers::noise(200_000, 3);
+    put_image(&server, "app", "v1", &[tar(&[("etc/base", &base)]), link.clone()]);
+    put_image(&server, "app", "v2", &[tar(&[("etc/other", &base)]), link]);
+    for form in [Form::Tree, Form::Erofs] {
+        let place = Place::new("below");
+        let name = |tag: &str| -> Reference { format!("{}/app:{tag}", server.address).parse().unwrap() };
+        place.pull(form, &name("v1")).0.unwrap();
+        place.sound();
+        let layers = place.store.layers().unwrap();
+        let copy = layers
+            .iter()
+            .find(|layer| layer.key.as_str().ends_with("-chain"))
+            .unwrap();
+        if form == Form::Tree {
+            assert_eq!(
+                std::fs::read(place.store.layer_path(copy).join("opt/link")).unwrap(),
+                base
+            );
+        }
+        assert_eq!(
+            place.pull(form, &name("v1")).0.unwrap().freshness,
+            Freshness::UpToDate
+        );
+        // Under it lies something else: it does not fit, and nothing of it stays.
+        let e = place.pull(form, &name("v2")).0.unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt, "{e}");
+        place.store.collect().unwrap();
+        place.sound();
+    }
+}
+
+#[test]
 fn rootfs_is_imported() {
     let place = Place::new("import");
     let cancel = Cancel::new();

@@ -145,8 +145,29 @@ fn interactive(session: &Session, server: &str, given: Credentials) -> Result<Cr
     Ok(Credentials { username, password })
 }
 
-fn logout(_: &Session, _: &Parsed) -> Outcome {
-    later("logout")
+fn logout(session: &Session, parsed: &Parsed) -> Outcome {
+    let (shown, domain) = match parsed.operand(0).filter(|s| !s.is_empty()) {
+        None => (HUB.to_owned(), "docker.io".to_owned()),
+        Some(server) => (host_of(&server), host_of(&server)),
+    };
+    session.print(&format!("Removing login credentials for {shown}\n"))?;
+    // That there were none is no failure.
+    if let Err(e) = session.credentials().erase(&domain) {
+        session.warn(&format!("WARNING: could not erase credentials:\n{shown}: {e}"));
+    }
+    Ok(())
+}
+
+/// A registry by its host, however it was written: credentials have been kept under addresses.
+fn host_of(server: &str) -> String {
+    let bare = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| server.strip_prefix(scheme));
+    bare.unwrap_or(server)
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn search(session: &Session, parsed: &Parsed) -> Outcome {
@@ -160,4 +181,24 @@ fn search(session: &Session, parsed: &Parsed) -> Outcome {
         );
     }
     later("search")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_are_known_by_their_hosts() {
+        for (server, host) in [
+            ("registry.example.com", "registry.example.com"),
+            (
+                "https://registry.example.com:5000/v2/",
+                "registry.example.com:5000",
+            ),
+            ("http://localhost:5000", "localhost:5000"),
+            ("index.docker.io", "index.docker.io"),
+        ] {
+            assert_eq!(host_of(server), host);
+        }
+    }
 }

@@ -9,9 +9,8 @@ use serde_json::json;
 use super::scatter::{Member, Scattered, first_bytes, scatter};
 use super::{DOCUMENT_LIMIT, Item, NAME_ANNOTATION, REF_ANNOTATION};
 use crate::oci::{Descriptor, Document, ImageConfig, Index, Manifest, media};
-use crate::parallel;
 use crate::platform::Platform;
-use crate::provide::{Maker, Wanted};
+use crate::provide::Maker;
 use crate::reference::Reference;
 use crate::store::{LayerKey, Lease, NewImage};
 use crate::{Context, Digest, Error, Kind, Result};
@@ -216,20 +215,9 @@ impl Archive<'_> {
         for descriptor in &manifest.layers {
             self.publish(descriptor)?;
         }
-        let positions: Vec<usize> = (0..diff_ids.len()).collect();
-        let layers = parallel::each(&positions, AT_ONCE, self.maker.cancel, |&position| {
-            self.maker.cancel.check()?;
-            let descriptor = &manifest.layers[position];
-            self.maker.from_blob(
-                self.lease,
-                &Wanted {
-                    diff_id: &diff_ids[position],
-                    blob: &descriptor.digest,
-                    size: descriptor.size,
-                    below: &diff_ids[..position],
-                },
-            )
-        })?;
+        let layers = self
+            .maker
+            .all_from_blobs(self.lease, diff_ids, &manifest.layers, AT_ONCE)?;
         let mut blobs = vec![manifest_digest.clone(), id.clone()];
         blobs.extend(manifest.layers.iter().map(|d| d.digest.clone()));
         let keys: Vec<LayerKey> = layers.iter().map(|layer| layer.key.clone()).collect();

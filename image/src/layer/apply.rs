@@ -4,6 +4,8 @@
 //! * a later entry replaces an earlier one, but a directory over a directory only brings its attributes;
 //! * a whiteout hides what is below and nothing of its own layer: beside a directory of that name, whichever came first,
 //!   the directory becomes opaque; so does a directory that takes the place of a file;
+//! * whiteouts below an opaque directory have nothing to hide and go. Overlay lists the names in a directory that only one layer has
+//!   as they are, so they would be names of nothing;
 //! * parents that the archive does not have are made, root's and 0755; a symlink among them is followed below the root, as containerd
 //!   does (Docker fails there), since its target is what a program in the container would have reached;
 //! * a hardlink to what only a lower layer has becomes a copy of it.
@@ -14,7 +16,7 @@ use super::names::{Attributes, Inode, Name, Names, Nature, ROOT};
 use super::path::{self, Meaning};
 use super::tar::{Entry, Piece, Reader, Type};
 use super::{Devices, Lower, Options};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Kind, Result};
 
 /// A form that a layer can have.
 pub(super) trait Form {
@@ -85,6 +87,7 @@ pub(super) struct Counts {
     pub files: u64,
     pub attributes_dropped: u64,
     pub devices_dropped: u64,
+    pub hides_all_below: bool,
 }
 
 /// Applies a whole archive.
@@ -112,6 +115,8 @@ pub(super) fn apply<R: std::io::BufRead>(
         })?;
     }
     apply.counts.entries = reader.entries();
+    apply.counts.hides_all_below = apply.names.is_opaque(ROOT);
+    apply.drop_idle_whiteouts()?;
     apply.form.finish(&mut apply.names)?;
     Ok(apply.counts)
 }
@@ -291,7 +296,12 @@ impl Apply<'_, '_> {
         }
         let lower = match self.options.lower {
             Some(lower) => lower(&std::path::PathBuf::from(os(&parts.join(&b'/'))))?,
-            None => None,
+            None => {
+                return Err(Error::of(
+                    Kind::Incomplete,
+                    "it is a link to a file of a layer below",
+                ));
+            }
         };
         match lower {
             Some(lower) => self.copy(parent, name, lower),
@@ -337,6 +347,29 @@ impl Apply<'_, '_> {
         if let Some(found) = found {
             self.form.remove(&mut self.names, found)?;
             self.names.remove(found);
+        }
+        Ok(())
+    }
+
+    fn drop_idle_whiteouts(&mut self) -> Result<()> {
+        // A directory's number is larger than its parent's, so what is above is known first.
+        let mut opaque = vec![false; self.names.count() as usize];
+        for directory in 0..self.names.count() {
+            if !self.names.is_live_directory(directory) {
+                continue;
+            }
+            let above = self.names.above(directory) as usize;
+            let is_opaque = self.names.is_opaque(directory) || (directory != ROOT && opaque[above]);
+            opaque[directory as usize] = is_opaque;
+            if !is_opaque {
+                continue;
+            }
+            let children: Vec<Name> = self.names.children(directory).collect();
+            for child in children {
+                if self.names.nature(self.names.inode(child)) == Nature::Whiteout {
+                    self.replace(Some(child))?;
+                }
+            }
         }
         Ok(())
     }

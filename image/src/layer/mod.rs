@@ -163,6 +163,9 @@ pub struct Unpacked {
     pub attributes_dropped: u64,
     /// Devices that were left out.
     pub devices_dropped: u64,
+    /// The root itself is opaque. Overlay does not look at the roots of its layers, so whoever mounts has to leave out all that are below
+    /// this one.
+    pub hides_all_below: bool,
 }
 
 /// Unpacks one layer. The source is read to its end; the caller compares the digests.

@@ -78,6 +78,7 @@ pub(super) fn unpack(
             bytes,
             attributes_dropped: counts.attributes_dropped,
             devices_dropped: counts.devices_dropped,
+            hides_all_below: counts.hides_all_below,
         })
     })
 }

@@ -48,6 +48,14 @@ struct Token {
     use_until: Instant,
 }
 
+/// What a 401 says.
+pub(super) enum Learned {
+    /// How to ask again, and perhaps for what.
+    Something { scope: Option<String> },
+    /// There is nothing that could be shown to this registry, or nothing more.
+    Nothing,
+}
+
 /// What is needed to get an authorization.
 pub(super) struct Asker<'a> {
     pub http: &'a Http,
@@ -83,37 +91,32 @@ impl Auth {
         }
     }
 
-    /// Learns from a 401. Says which scope the registry named, or that there is nothing more that could be shown to it.
-    pub fn learn(
-        &mut self,
-        asker: &Asker<'_>,
-        answer: &Answer,
-        used: Option<&str>,
-    ) -> Result<Option<String>> {
+    /// Learns from a 401.
+    ///
+    /// # Errors
+    /// The registry wants secrets sent where they must not go.
+    pub fn learn(&mut self, asker: &Asker<'_>, answer: &Answer, used: Option<&str>) -> Result<Learned> {
         let challenges = challenge::parse(answer.all("www-authenticate"));
         let bearer = challenges
             .iter()
             .find(|c| c.scheme == "bearer" && c.get("realm").is_some());
-        let has_basic = challenges.iter().any(|c| c.scheme == "basic");
-        let Some(scheme) = (match bearer {
-            Some(bearer) => Some(bearer_scheme(asker.registry, bearer)?),
-            None if has_basic => Some(Scheme::Basic),
-            None => None,
-        }) else {
-            return Err(Error::of(
-                Kind::Denied,
-                "unauthorized: the registry names no way to authenticate that is known",
-            ));
+        let scheme = match bearer {
+            Some(bearer) => bearer_scheme(asker.registry, bearer)?,
+            None if challenges.iter().any(|c| c.scheme == "basic") => Scheme::Basic,
+            None => return Ok(Learned::Nothing),
         };
-        if scheme == Scheme::Basic && (asker.login.is_none() || used.is_some_and(|u| u.starts_with("Basic ")))
-        {
-            return Err(errors::unauthorized(asker.login.is_some()));
+        let is_refused = used.is_some_and(|u| u.starts_with("Basic "));
+        if scheme == Scheme::Basic && (is_refused || asker.login.and_then(basic).is_none()) {
+            return Ok(Learned::Nothing);
         }
         if let Some(used) = used.and_then(|u| u.strip_prefix("Bearer ")) {
             self.tokens.retain(|_, token| token.value != used);
         }
         self.scheme = Some(scheme);
-        Ok(bearer.and_then(|b| b.get("scope")).map(str::to_owned))
+        let scope = bearer.and_then(|b| b.get("scope"));
+        Ok(Learned::Something {
+            scope: scope.map(str::to_owned),
+        })
     }
 
     /// For `login`: a token that can be kept in place of the password, where the registry gives such.

@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::client::{Client, denied_or, pull_scope};
+use super::errors;
 use super::hosts::{Endpoint, Plain, Purpose};
 use super::http::{Answer, Cause, Failure, Tls};
 use super::partial::{Partial, Run};
@@ -23,10 +24,8 @@ use crate::oci::Descriptor;
 use crate::reference::Repository;
 use crate::{Error, Kind, Result};
 
-/// Written per system call.
-const BUFFER: usize = 256 << 10;
-/// Bytes are handed on at least this often.
-const LATENCY: Duration = Duration::from_millis(100);
+/// Written per system call; more than a connection reads at once.
+const BUFFER: usize = 128 << 10;
 /// So much between two failures is progress, and the attempts are counted anew.
 const PROGRESS: u64 = 64 << 10;
 
@@ -240,13 +239,13 @@ impl Download<'_> {
     }
 
     /// Fetches a range, however often its transfer breaks.
-    fn range(&self, range: Range<u64>) -> Result<(), Failure> {
+    fn range(&self, mut range: Range<u64>) -> Result<(), Failure> {
         let session = &self.client.inner().session;
         let mut attempts = Attempts::new(session.patience);
         let mut run = self.partial.run(range.start);
         while run.at() < range.end {
             let before = run.at();
-            let failure = match self.once(&mut run, range.end) {
+            let failure = match self.once(&mut run, &mut range.end) {
                 Ok(()) => continue,
                 Err(failure) => failure,
             };
@@ -258,48 +257,58 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// One request.
-    fn once(&self, run: &mut Run<'_>, end: u64) -> Result<(), Failure> {
+    /// One request. `end` grows if the answer has more than was asked for, and nobody else has begun on that.
+    fn once(&self, run: &mut Run<'_>, end: &mut u64) -> Result<(), Failure> {
         let size = self.partial.size();
-        let wants_all = (run.at() == 0 && end == size) || *locked(&self.has_no_ranges);
-        let range = format!("bytes={}-{}", run.at(), end - 1);
-        let range_header = [("range", range.as_str())];
-        let answer = self.answer(if wants_all { &[] } else { &range_header })?;
-        let begin = match answer.status {
-            206 if !wants_all => match self.checked_range(&answer, run.at(), end) {
-                Ok(()) => run.at(),
-                Err(_) => return self.without_ranges(run, end),
-            },
-            416 if !wants_all => return self.without_ranges(run, end),
-            200 => {
-                if !wants_all {
-                    *locked(&self.has_no_ranges) = true;
+        let is_all = run.at() == 0 && *end == size;
+        if !is_all && !*locked(&self.has_no_ranges) {
+            let range = format!("bytes={}-{}", run.at(), *end - 1);
+            let answer = self.answer(&[("range", range.as_str())])?;
+            match answer.status {
+                206 if self.is_range(&answer, run.at(), *end) => {
+                    self.check_length(&answer, *end - run.at())?;
+                    return self.body(answer, run.at(), run, *end);
                 }
-                0
+                200 => {
+                    *locked(&self.has_no_ranges) = true;
+                    *end = self.absorbed(*end);
+                    self.check_length(&answer, size)?;
+                    return self.body(answer, 0, run, *end);
+                }
+                // An answer to a range that makes no sense: ask for all of it.
+                206 | 416 => *locked(&self.has_no_ranges) = true,
+                _ => return Err(odd(&answer)),
             }
-            _ => {
-                let host = answer.url.authority();
-                let text = format!("{host} answered {} to a request for a blob", answer.status);
-                return Err(Failure::fatal(Error::of(Kind::Unavailable, text)));
-            }
-        };
-        let promised = if begin == 0 && answer.status == 200 {
-            size
-        } else {
-            end - begin
-        };
-        if let Some(length) = answer.length().filter(|l| *l != promised) {
-            let host = answer.url.authority();
-            let text = format!("{host} has {length} bytes where {promised} were expected");
-            return Err(Failure::fatal(Error::corrupt(text)));
         }
-        self.body(answer, begin, run, end)
+        let answer = self.answer(&[])?;
+        if answer.status != 200 {
+            return Err(odd(&answer));
+        }
+        if !is_all {
+            *end = self.absorbed(*end);
+        }
+        self.check_length(&answer, size)?;
+        self.body(answer, 0, run, *end)
     }
 
-    /// Asks once more for all of it, after an answer to a range that made no sense.
-    fn without_ranges(&self, run: &mut Run<'_>, end: u64) -> Result<(), Failure> {
-        *locked(&self.has_no_ranges) = true;
-        self.once(run, end)
+    /// Takes on what follows and nobody has begun.
+    fn absorbed(&self, mut end: u64) -> u64 {
+        let mut queue = locked(&self.queue);
+        while queue.front().is_some_and(|next| next.start == end) {
+            end = queue.pop_front().map_or(end, |next| next.end);
+        }
+        end
+    }
+
+    fn check_length(&self, answer: &Answer, expected: u64) -> Result<(), Failure> {
+        match answer.length() {
+            Some(length) if length != expected => {
+                let host = answer.url.authority();
+                let text = format!("{host} has {length} bytes where {expected} were expected");
+                Err(Failure::fatal(Error::corrupt(text)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn answer(&self, headers: &[(&str, &str)]) -> Result<Answer, Failure> {
@@ -330,23 +339,21 @@ impl Download<'_> {
             target,
             ..Ask::bare("GET", "", scopes)
         };
-        let answer = session.good(endpoint, &ask)?;
+        let answer = session.ask(endpoint, &ask)?;
+        if answer.status >= 400 && answer.status != 416 {
+            return Err(errors::failure(answer));
+        }
         if matches!(self.source, Source::Registry(_)) && answer.url.host != endpoint.base.host {
             *locked(&self.direct) = Some(answer.url.clone());
         }
         Ok(answer)
     }
 
-    fn checked_range(&self, answer: &Answer, begin: u64, end: u64) -> Result<()> {
+    fn is_range(&self, answer: &Answer, begin: u64, end: u64) -> bool {
         let value = answer.header("content-range").unwrap_or_default();
-        let size = self.partial.size();
-        match parse_content_range(value) {
-            Some((range, total)) if range == (begin..end) && total.is_none_or(|t| t == size) => Ok(()),
-            _ => Err(Error::corrupt(format!(
-                "{} answers with range {value:?}",
-                answer.url.authority()
-            ))),
-        }
+        parse_content_range(value).is_some_and(|(range, total)| {
+            range == (begin..end) && total.is_none_or(|total| total == self.partial.size())
+        })
     }
 
     /// Takes the body, which begins at `begin`, from where we are up to `end`.
@@ -357,27 +364,15 @@ impl Download<'_> {
         let mut body = answer.body.into_reader();
         let mut at = begin;
         let mut buffer = vec![0; BUFFER];
-        let mut filled = 0;
-        let mut handed_on = Instant::now();
-        let outcome = loop {
-            let here = at + filled as u64;
-            if here == end {
-                break Ok(());
+        while at < end {
+            let room = BUFFER.min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            // Handed on as it comes: what waits here for more would be lost if none came.
+            match body.read(&mut buffer[..room]) {
+                Ok(0) => return Err(Failure::broken(&url, std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => self.hand_on(run, &mut at, &buffer[..n])?,
+                Err(e) => return Err(Failure::broken(&url, e)),
             }
-            let room = (BUFFER - filled).min(usize::try_from(end - here).unwrap_or(usize::MAX));
-            match body.read(&mut buffer[filled..filled + room]) {
-                Ok(0) => break Err(Failure::broken(&url, std::io::ErrorKind::UnexpectedEof.into())),
-                Ok(n) => filled += n,
-                Err(e) => break Err(Failure::broken(&url, e)),
-            }
-            if filled == BUFFER || handed_on.elapsed() >= LATENCY {
-                self.hand_on(run, &mut at, &buffer[..filled])?;
-                filled = 0;
-                handed_on = Instant::now();
-            }
-        };
-        self.hand_on(run, &mut at, &buffer[..filled])?;
-        outcome?;
+        }
         // Reading to the end gives the connection back, and finds the body that does not end where it should.
         if !is_whole || end == self.partial.size() {
             match body.read(&mut buffer[..1]) {
@@ -409,6 +404,15 @@ impl Download<'_> {
         *at = end;
         Ok(())
     }
+}
+
+fn odd(answer: &Answer) -> Failure {
+    let text = format!(
+        "{} answered {} to a request for a blob",
+        answer.url.authority(),
+        answer.status
+    );
+    Failure::fatal(Error::of(Kind::Unavailable, text))
 }
 
 /// `bytes 0-99/200` or `bytes 0-99/*`.

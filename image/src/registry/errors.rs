@@ -44,10 +44,7 @@ pub(super) fn failure(answer: Answer) -> Failure {
         Some(text) => text,
         None => by_status(status, &host),
     };
-    Failure {
-        error: Error::of(kind(status), text),
-        cause: Cause::Status(status),
-    }
+    Failure::of(Cause::Status(status), Error::of(kind(status), text))
 }
 
 /// Without credentials, or with the wrong ones.

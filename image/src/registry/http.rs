@@ -137,6 +137,8 @@ fn too_long(of: &str, limit: u64) -> Error {
 pub(super) struct Failure {
     pub error: Error,
     pub cause: Cause,
+    /// It has been tried as often as it may be.
+    pub is_spent: bool,
 }
 
 /// What the next attempt may hope for.
@@ -159,11 +161,16 @@ pub(super) enum Cause {
 }
 
 impl Failure {
-    pub fn fatal(error: Error) -> Failure {
+    pub fn of(cause: Cause, error: Error) -> Failure {
         Failure {
             error,
-            cause: Cause::Fatal,
+            cause,
+            is_spent: false,
         }
+    }
+
+    pub fn fatal(error: Error) -> Failure {
+        Failure::of(Cause::Fatal, error)
     }
 
     /// While a body was read from there.
@@ -179,6 +186,7 @@ impl Failure {
     /// Whether the same again may succeed.
     pub fn is_passing(&self) -> bool {
         match self.cause {
+            _ if self.is_spent => false,
             Cause::Connect | Cause::Broken => true,
             Cause::Status(status) => is_passing(status),
             Cause::Name | Cause::NotTls | Cause::Tls | Cause::Fatal => false,
@@ -357,10 +365,7 @@ fn classify(e: ureq::Error) -> Failure {
         } else {
             Kind::Unavailable
         };
-        Failure {
-            error: Error::of(kind, text),
-            cause,
-        }
+        Failure::of(cause, Error::of(kind, text))
     };
     match e {
         ureq::Error::Io(e) => classify_io(e),
@@ -401,10 +406,7 @@ fn classify_io(e: io::Error) -> Failure {
     }
     if e.get_ref().is_some_and(|inner| inner.is::<ureq::Error>()) {
         return match ureq::Error::from(e) {
-            ureq::Error::Io(e) => Failure {
-                error: Error::from(e).kind_is(Kind::Unavailable),
-                cause: Cause::Broken,
-            },
+            ureq::Error::Io(e) => Failure::of(Cause::Broken, Error::from(e).kind_is(Kind::Unavailable)),
             e => classify(e),
         };
     }
@@ -426,23 +428,17 @@ fn classify_io(e: io::Error) -> Failure {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::new("timed out"),
         _ => Error::from(e),
     };
-    Failure {
-        error: error.kind_is(Kind::Unavailable),
-        cause,
-    }
+    Failure::of(cause, error.kind_is(Kind::Unavailable))
 }
 
 fn classify_tls(e: &rustls::Error) -> Failure {
     match e {
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Failure {
-            // The words of Go, which people search for.
-            error: Error::new("server gave HTTP response to HTTPS client"),
-            cause: Cause::NotTls,
-        },
-        e => Failure {
-            error: Error::new(format!("TLS: {e}")),
-            cause: Cause::Tls,
-        },
+        // The words of Go, which people search for.
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Failure::of(
+            Cause::NotTls,
+            Error::new("server gave HTTP response to HTTPS client"),
+        ),
+        e => Failure::of(Cause::Tls, Error::new(format!("TLS: {e}"))),
     }
 }
 

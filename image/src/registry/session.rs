@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use super::auth::{Asker, Auth};
+use super::auth::{Asker, Auth, Learned};
 use super::cancel::Cancel;
 use super::errors;
 use super::hosts::{Endpoint, Plain};
@@ -161,7 +161,7 @@ impl Session {
                     let url = answer.url.clone();
                     let failure = errors::failure(answer);
                     let Some(wait) = attempts.next(asked) else {
-                        return Err(failure);
+                        return Err(spent(failure));
                     };
                     self.wait(wait, &failure, &url)?;
                     continue;
@@ -183,7 +183,7 @@ impl Session {
         }
         match attempts.next(None) {
             Some(wait) => self.wait(wait, &failure, url),
-            None => Err(failure),
+            None => Err(spent(failure)),
         }
     }
 
@@ -281,14 +281,14 @@ impl Session {
             if answer.status != 401 || !is_home || endpoint.is_stranger || round == 2 {
                 return Ok(answer);
             }
-            let named = {
+            let learned = {
                 let mut auth = state.auth.lock().unwrap_or_else(PoisonError::into_inner);
-                let learned = auth.learn(&asker, &answer, used.as_deref());
-                match learned {
-                    Ok(named) => named,
-                    // The registry's own words, where it has some.
-                    Err(own) => return Err(refused(answer, own)),
-                }
+                auth.learn(&asker, &answer, used.as_deref())
+                    .map_err(Failure::fatal)?
+            };
+            let Learned::Something { scope: named } = learned else {
+                // In the registry's own words.
+                return Ok(answer);
             };
             if let Some(named) = named.filter(|n| scopes.is_empty() || (round == 1 && !scopes.contains(n))) {
                 scopes.push(named);
@@ -378,6 +378,13 @@ impl Session {
     }
 }
 
+fn spent(failure: Failure) -> Failure {
+    Failure {
+        is_spent: true,
+        ..failure
+    }
+}
+
 /// A registry behind a proxy that ends TLS often believes that it is spoken to in the clear, and says so in its Locations.
 fn at_home(given: &Url, base: &Url) -> Url {
     let is_mistaken = base.is_https && !given.is_https && given.host == base.host;
@@ -412,18 +419,6 @@ fn next_hop(answer: &Answer) -> Result<Url, Error> {
         ));
     }
     Ok(next)
-}
-
-fn refused(answer: Answer, own: Error) -> Failure {
-    let had_words = answer.length() != Some(0);
-    let failure = errors::failure(answer);
-    if had_words && own.kind() == Kind::Denied && !own.to_string().contains("in the clear") {
-        return failure;
-    }
-    Failure {
-        error: own,
-        ..failure
-    }
 }
 
 /// `299 - "text"` (distribution specification, "Warnings"); other codes say nothing to users.

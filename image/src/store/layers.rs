@@ -132,6 +132,15 @@ impl Store {
         self.layer_directory(&layer.key).join(layer.form.file_name())
     }
 
+    /// As something to be mounted.
+    pub fn mountable(&self, layer: &Layer) -> crate::mount::Layer {
+        let path = self.layer_path(layer);
+        match layer.form {
+            Form::Tree => crate::mount::Layer::Tree(path),
+            Form::Erofs => crate::mount::Layer::Erofs(path),
+        }
+    }
+
     pub(super) fn layer_directory(&self, key: &LayerKey) -> PathBuf {
         self.path("layers").join(&*key.0)
     }

@@ -49,8 +49,16 @@ impl Model {
 
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::new();
+        let is_opaque = |path: &str| {
+            let key = "trusted.overlay.opaque";
+            self.nodes[self.paths[path]].xattrs.contains_key(key)
+        };
         for (path, id) in &self.paths {
             let mut node = self.nodes[*id].clone();
+            let mut parents = path.match_indices('/').map(|(i, _)| &path[..i]);
+            if node.kind == 'w' && (is_opaque("") || parents.any(is_opaque)) {
+                continue;
+            }
             if !matches!(node.kind, 'd' | 'w') {
                 node.names = self
                     .paths
@@ -120,6 +128,15 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// All parents of a path are directories, and no links to some.
+    pub fn is_plain(&self, path: &str) -> bool {
+        path.match_indices('/').all(|(i, _)| {
+            self.paths
+                .get(&path[..i])
+                .is_some_and(|id| self.nodes[*id].kind == 'd')
+        })
     }
 
     fn hardlink(&mut self, path: &str, item: &Item) -> Result<(), Refused> {
@@ -280,7 +297,7 @@ fn node_of(item: &Item) -> Node {
     }
 }
 
-fn clean(path: &str) -> Result<String, Refused> {
+pub fn clean(path: &str) -> Result<String, Refused> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

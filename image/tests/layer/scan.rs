@@ -10,10 +10,14 @@ use crate::model::{Node, Tree};
 
 pub fn scan(root: &Path) -> Tree {
     let mut tree = Tree::new();
-    let mut inodes: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut inodes: BTreeMap<(u64, u64), Vec<String>> = BTreeMap::new();
     let mut pending = vec![String::new()];
     while let Some(path) = pending.pop() {
         let full = root.join(&path);
+        // Overlay lists whiteouts of a directory that only one layer has; they are names of nothing.
+        if std::fs::symlink_metadata(&full).is_err() {
+            continue;
+        }
         let node = look(&full);
         if node.kind == 'd' {
             for child in std::fs::read_dir(&full).unwrap() {
@@ -25,8 +29,11 @@ pub fn scan(root: &Path) -> Tree {
                 });
             }
         } else if node.kind != 'w' {
-            let inode = std::fs::symlink_metadata(&full).unwrap().ino();
-            inodes.entry(inode).or_default().push(path.clone());
+            let meta = std::fs::symlink_metadata(&full).unwrap();
+            inodes
+                .entry((meta.dev(), meta.ino()))
+                .or_default()
+                .push(path.clone());
         }
         tree.insert(path, node);
     }
