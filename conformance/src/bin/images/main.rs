@@ -12,12 +12,17 @@ mod cases;
 mod depot;
 mod fixtures;
 mod lab;
+mod measure;
 mod nasty;
 mod prepare;
 mod registry;
 mod seed;
+mod soak;
 mod tap;
 mod tree;
+
+#[path = "../bench/statistics.rs"]
+mod statistics;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +39,10 @@ const USAGE: &str = "usage: images --brig PATH --runtime PATH [options]
   --patience N    every deadline times N (default 1)
   --cache DIR     where base images are kept (default .cache)
   --verbose       for each failed case the end of the daemon's log
+  --measure       instead of the cases: pull and rmi of an image of about 700 MiB, beside Docker's and Podman's
+  --soak          instead of the cases: kill -9 at random moments of several brigs at once
+  --rounds N      how often each is measured (default 3); how many are killed (default 100)
+  --seed N        of the soak (default: another each time)
 Needs root, docker-registry, and the peers as packages. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -47,6 +56,10 @@ struct Arguments {
     patience: u32,
     cache: Option<PathBuf>,
     verbose: bool,
+    measure: bool,
+    soak: bool,
+    rounds: Option<usize>,
+    seed: Option<u64>,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
 }
@@ -73,6 +86,10 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
             "--cache" => arguments.cache = Some(value()?.into()),
             "--verbose" => arguments.verbose = true,
+            "--measure" => arguments.measure = true,
+            "--soak" => arguments.soak = true,
+            "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
+            "--seed" => arguments.seed = Some(value()?.parse().map_err(|e| format!("--seed: {e}"))?),
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
         }
@@ -128,12 +145,52 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         words.extend(["--peer".into(), peer.name().into()]);
     }
     words.extend(arguments.verbose.then(|| "--verbose".into()));
+    words.extend(
+        arguments
+            .rounds
+            .into_iter()
+            .flat_map(|n| ["--rounds".into(), n.to_string()]),
+    );
+    if arguments.measure {
+        prepare::bench(&cache)?;
+        let cache = cache
+            .canonicalize()
+            .map_err(|e| format!("{}: {e}", cache.display()))?;
+        words.extend(["--measure".into(), "--cache".into(), cache.display().to_string()]);
+        return machine.live(&words, measure::PATIENCE);
+    }
+    if arguments.soak {
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |time| u64::from(time.subsec_nanos()));
+        let seed = arguments.seed.unwrap_or(now);
+        words.extend(["--soak".into(), "--seed".into(), seed.to_string()]);
+        return machine.live(&words, soak::PATIENCE);
+    }
     machine.live(&words, played::PATIENCE)
 }
 
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig))?;
+    let ended = if arguments.measure {
+        let cache = arguments.cache.as_deref().ok_or("--cache is missing")?;
+        Some(measure::run(&lab, cache, arguments.rounds.unwrap_or(3)))
+    } else if arguments.soak {
+        Some(soak::run(
+            &lab,
+            arguments.rounds.unwrap_or(100),
+            arguments.seed.unwrap_or(1),
+        ))
+    } else {
+        None
+    };
+    if let Some(ended) = ended {
+        // What went wrong comes first; then nothing is left to end but this whole host.
+        let code = ended?;
+        lab.shut_down()?;
+        return Ok(code);
+    }
     let sums = case::run_all(&lab, &case::Choice(&arguments.filters), arguments.verbose);
     lab.shut_down()?;
     println!(

@@ -1,16 +1,30 @@
-//! What is made once on the machine and kept: the base image, compressed.
+//! What is made once on the machine and kept: the base image, compressed; the layers of the benchmark.
 //!
-//! May not: keep half a file.
+//! May not: keep half of anything.
 
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use conformance::{base, command};
 
-use crate::depot;
+use crate::depot::{self, Compression, Depot, Layer};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Where the layers of the benchmark are kept in the cache. Another recipe is another name.
+pub const BENCH: &str = "images/bench-1";
+
+/// About what the image of the benchmark holds.
+const FILES: usize = 52_000;
+const BYTES: u64 = 1_630_000_000;
+/// What is smaller counts as small; most files of an image are.
+const SMALL: u64 = 64 << 10;
+/// How the files are shared out among the layers, in percent.
+const SHARES: [u64; 5] = [42, 26, 16, 11, 5];
 
 /// The archive of the base image as a gzip file; beside it, with the ending `.diff-id`, its digest before compression.
 pub fn debian(cache: &Path) -> Result<PathBuf, String> {
@@ -38,4 +52,146 @@ pub fn debian(cache: &Path) -> Result<PathBuf, String> {
     std::fs::write(&diff_id, digest).map_err(text)?;
     std::fs::rename(&part, &file).map_err(text)?;
     Ok(file)
+}
+
+/// The layers of the benchmark: this machine's own files, in five gzip archives beside a list of their digests.
+pub fn bench(cache: &Path) -> Result<(), String> {
+    let dir = cache.join(BENCH);
+    if dir.join("layers").exists() {
+        return Ok(());
+    }
+    println!("making the image of the benchmark from this machine's files (once, some minutes)");
+    let text = |e: std::io::Error| format!("{}: {e}", dir.display());
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).map_err(text)?;
+    }
+    let depot = Depot::open(&dir)?;
+    let files = chosen();
+    let bytes: u64 = files.iter().map(|(_, size)| size).sum();
+    println!("{} files, {} MB", files.len(), bytes / 1_000_000);
+    let parts = shared_out(&files, bytes);
+    // As many at once as there are processors: gzip has one thread.
+    let packed: Vec<Result<Layer, String>> = std::thread::scope(|scope| {
+        let packers: Vec<_> = parts
+            .iter()
+            .enumerate()
+            .map(|(n, part)| {
+                scope.spawn({
+                    let depot = &depot;
+                    move || pack(depot, n, part)
+                })
+            })
+            .collect();
+        packers
+            .into_iter()
+            .map(|packer| packer.join().unwrap_or_else(|_| Err("a packer died".into())))
+            .collect()
+    });
+    let mut list = String::new();
+    for layer in packed {
+        let layer = layer?;
+        list += &format!("{} {}\n", layer.diff_id, layer.blob.digest);
+    }
+    std::fs::write(dir.join("part"), list).map_err(text)?;
+    std::fs::rename(dir.join("part"), dir.join("layers")).map_err(text)
+}
+
+/// Files of this machine, in the order of their paths, that together are about as many and as big as wanted.
+fn chosen() -> Vec<(PathBuf, u64)> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let toolchains = std::env::var_os("RUSTUP_HOME").map_or(home.join(".rustup"), PathBuf::from);
+    let registry = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
+    let mut all = Vec::new();
+    for root in [
+        Path::new("/usr"),
+        Path::new("/opt"),
+        Path::new("/var/lib"),
+        &toolchains,
+        &registry.join("registry"),
+    ] {
+        collect(root, &mut all);
+    }
+    all.sort();
+    let (small, big): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, size)| *size < SMALL);
+    let mut files = every(&small, FILES * 95 / 100);
+    let rest = BYTES.saturating_sub(files.iter().map(|(_, size)| size).sum());
+    let of_big: u64 = big.iter().map(|(_, size)| size).sum();
+    let wanted = big.len()
+        * usize::try_from(rest * 1000 / of_big.max(1))
+            .unwrap_or(1000)
+            .min(1000)
+        / 1000;
+    files.extend(every(&big, wanted));
+    files.sort();
+    files
+}
+
+/// So many of a list, evenly.
+fn every<T: Clone>(list: &[T], wanted: usize) -> Vec<T> {
+    let wanted = wanted.min(list.len());
+    (0..wanted)
+        .filter_map(|n| list.get(n * list.len() / wanted.max(1)).cloned())
+        .collect()
+}
+
+fn collect(dir: &Path, found: &mut Vec<(PathBuf, u64)>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(metadata) = std::fs::symlink_metadata(entry.path()) else {
+            continue;
+        };
+        if metadata.is_dir() {
+            collect(&entry.path(), found);
+        } else if metadata.is_file() && metadata.nlink() == 1 {
+            found.push((entry.path(), metadata.len()));
+        }
+    }
+}
+
+/// Runs of the list, by their shares of the bytes.
+fn shared_out(files: &[(PathBuf, u64)], bytes: u64) -> Vec<Vec<PathBuf>> {
+    let mut parts = vec![Vec::new(); SHARES.len()];
+    let (mut part, mut filled, mut limit) = (0, 0, bytes * SHARES[0] / 100);
+    for (path, size) in files {
+        filled += size;
+        if filled > limit && part + 1 < SHARES.len() {
+            part += 1;
+            limit += bytes * SHARES[part] / 100;
+        }
+        parts[part].push(path.clone());
+    }
+    parts
+}
+
+fn pack(depot: &Depot, n: usize, files: &[PathBuf]) -> Result<Layer, String> {
+    let list = depot.dir.join(format!("list-{n}"));
+    let archive = depot.dir.join(format!("archive-{n}"));
+    let mut names: BTreeSet<&Path> = BTreeSet::new();
+    for file in files {
+        names.extend(file.ancestors().filter(|path| *path != Path::new("/")));
+    }
+    let mut text = Vec::new();
+    for name in names {
+        text.extend(name.strip_prefix("/").unwrap_or(name).as_os_str().as_bytes());
+        text.push(0);
+    }
+    std::fs::write(&list, text).map_err(|e| format!("{}: {e}", list.display()))?;
+    let mut tar = Command::new("tar");
+    tar.args([
+        "-C",
+        "/",
+        "--no-recursion",
+        "--null",
+        "--ignore-failed-read",
+        "--warning=no-file-changed",
+        "-T",
+    ]);
+    tar.arg(&list).arg("-cf").arg(&archive);
+    // 1 says that a file changed while it was read, which is no matter here.
+    let outcome = command::run(&mut tar, "", PATIENCE)?;
+    if outcome.code > 1 {
+        return Err(format!("tar: {}", outcome.stderr));
+    }
+    std::fs::remove_file(&list).map_err(|e| format!("{}: {e}", list.display()))?;
+    let layers = depot.layers_of_files(&[archive], Compression::Gzip)?;
+    layers.into_iter().next().ok_or("no layer".into())
 }
