@@ -79,6 +79,7 @@ fn floor(form: &str, source: File) -> image::Result<layer::Unpacked> {
         }
     }
     Ok(layer::Unpacked {
+        files: 0,
         diff_id: hasher.finish(),
         compression,
         compressed_digest: None,

@@ -224,11 +224,6 @@ fn each(
     Err(Failure::plain(failures.join("\n")))
 }
 
-/// The place of a handler whose library part is being built.
-fn later(what: &str) -> Outcome {
-    Err(Failure::plain(format!("{what} has not been built yet")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

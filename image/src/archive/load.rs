@@ -63,6 +63,13 @@ pub fn load(
     Ok(loaded)
 }
 
+/// What an image of a layout consists of beside its layers.
+struct Documents {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+    config: Vec<u8>,
+}
+
 struct Archive<'a> {
     maker: &'a Maker<'a>,
     lease: &'a Lease<'a>,
@@ -77,11 +84,17 @@ impl Archive<'_> {
             .map_err(|e| Error::corrupt(format!("malformed index.json: {e}")))?;
         let mut loaded: Vec<Loaded> = Vec::new();
         for descriptor in index.manifests.iter().filter(|d| !d.is_companion()) {
-            let Some((manifest, bytes, config)) = self.image_of(descriptor, INDEX_DEPTH)? else {
+            let Some(documents) = self.image_of(descriptor, INDEX_DEPTH)? else {
                 continue;
             };
             let names = names_of(descriptor)?;
-            let image = self.add(&manifest, &bytes, &config, &names, &descriptor.digest)?;
+            let image = self.add(
+                &documents.manifest,
+                &documents.bytes,
+                &documents.config,
+                &names,
+                &descriptor.digest,
+            )?;
             match loaded.iter_mut().find(|l| l.image == image) {
                 Some(known) => known.names.extend(names),
                 None => loaded.push(Loaded { image, names }),
@@ -92,11 +105,7 @@ impl Archive<'_> {
 
     /// The manifest that a descriptor leads to, its bytes and its configuration; none, if it is for another platform than the one that
     /// was asked for.
-    fn image_of(
-        &self,
-        descriptor: &Descriptor,
-        depth: usize,
-    ) -> Result<Option<(Manifest, Vec<u8>, Vec<u8>)>> {
+    fn image_of(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Documents>> {
         let bytes = self.document(&descriptor.digest)?;
         match Document::parse(&descriptor.media_type, &bytes)? {
             Document::Index(index) if depth > 0 => {
@@ -113,7 +122,11 @@ impl Archive<'_> {
                 let own = ImageConfig::parse(&config)?.platform();
                 match self.platform {
                     Some(wanted) if wanted.rank(&own).is_none() => Ok(None),
-                    _ => Ok(Some((*manifest, bytes, config))),
+                    _ => Ok(Some(Documents {
+                        manifest: *manifest,
+                        bytes,
+                        config,
+                    })),
                 }
             }
         }

@@ -55,6 +55,8 @@ impl Store {
     /// # Errors
     /// The store cannot be read at all.
     pub fn check(&self, depth: Depth, told: &dyn Fn(&Digest)) -> Result<Vec<Finding>> {
+        // The rest of a kill is no damage.
+        self.clear_dead_leases()?;
         let mut findings = Vec::new();
         self.check_database(&mut findings)?;
         self.check_manifests(&mut findings)?;

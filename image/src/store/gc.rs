@@ -30,6 +30,8 @@ impl Store {
     /// # Errors
     /// Something cannot be removed; it stays for the next time.
     pub fn collect(&self) -> Result<Freed> {
+        // What the dead held is not needed any more.
+        self.clear_dead_leases()?;
         let trash = self.path("trash").join(random_name()?);
         fs::create_dir(&trash).context("failed to make room for what goes")?;
         let freed = self.write(|db| {
