@@ -84,7 +84,8 @@ impl Pusher<'_> {
         parallel::each(&layers, self.at_once, self.cancel, |layer| {
             self.layer(repository, layer, &origins)
         })?;
-        self.blob(repository, &manifest.config, None, &|_| ())?;
+        let from = origin_of(&origins, &manifest.config);
+        self.blob(repository, &manifest.config, from, &|_| ())?;
         let media_type = media_type_of(&manifest);
         let tag = name.reference.tag().unwrap_or("latest");
         self.client
@@ -106,10 +107,7 @@ impl Pusher<'_> {
         layer: &Descriptor,
         origins: &[(Repository, Vec<Digest>)],
     ) -> Result<()> {
-        let from = origins
-            .iter()
-            .find(|(_, blobs)| blobs.contains(&layer.digest))
-            .map(|(repository, _)| repository);
+        let from = origin_of(origins, layer);
         let total = layer.size;
         let progress = |done| self.tell(layer, Step::Pushing { done, total });
         let step = match self.blob(repository, layer, from, &progress)? {
@@ -172,6 +170,14 @@ impl Pusher<'_> {
             step,
         });
     }
+}
+
+/// Where a blob may be mounted from.
+fn origin_of<'o>(origins: &'o [(Repository, Vec<Digest>)], blob: &Descriptor) -> Option<&'o Repository> {
+    origins
+        .iter()
+        .find(|(_, blobs)| blobs.contains(&blob.digest))
+        .map(|(repository, _)| repository)
 }
 
 fn media_type_of(manifest: &Manifest) -> &str {

@@ -111,20 +111,42 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
     let client = workshop.client(session.credentials())?;
     let quiet = parsed.switch("quiet");
     if !parsed.switch("all-tags") {
-        return pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet);
+        let freshness = pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet)?;
+        return tell_end(
+            session,
+            freshness,
+            &reference.familiar(),
+            &reference.to_string(),
+            quiet,
+        );
     }
     let repository = reference.repository();
+    let mut freshness = Freshness::UpToDate;
     for tag in client.tags(repository)? {
-        pull_one(
-            session,
-            &workshop,
-            &client,
-            platform.as_ref(),
-            &repository.tagged(&tag)?,
-            quiet,
-        )?;
+        let tagged = repository.tagged(&tag)?;
+        if pull_one(session, &workshop, &client, platform.as_ref(), &tagged, quiet)? == Freshness::Downloaded
+        {
+            freshness = Freshness::Downloaded;
+        }
     }
-    Ok(())
+    tell_end(
+        session,
+        freshness,
+        &repository.familiar(),
+        &repository.to_string(),
+        quiet,
+    )
+}
+
+fn tell_end(session: &Session, freshness: Freshness, familiar: &str, full: &str, quiet: bool) -> Outcome {
+    let status = match freshness {
+        Freshness::Downloaded => "Downloaded newer image for",
+        Freshness::UpToDate => "Image is up to date for",
+    };
+    if !quiet {
+        session.print(&format!("Status: {status} {familiar}\n"))?;
+    }
+    session.print(&format!("{full}\n"))
 }
 
 fn pull_one(
@@ -134,7 +156,7 @@ fn pull_one(
     platform: Option<&Platform>,
     reference: &Reference,
     quiet: bool,
-) -> Outcome {
+) -> Result<Freshness, Failure> {
     let display = Display::new(std::io::stdout(), quiet);
     let which = match (reference.digest(), reference.tag()) {
         (Some(_), _) => reference.to_string(),
@@ -163,25 +185,16 @@ fn pull_one(
     display.finish();
     let pulled = pulled?;
     announce();
-    let status = match pulled.freshness {
-        Freshness::Downloaded => "Downloaded newer image for",
-        Freshness::UpToDate => "Image is up to date for",
-    };
     if !quiet {
-        session.print(&format!(
-            "Digest: {}\nStatus: {status} {}\n",
-            pulled.target,
-            reference.familiar()
-        ))?;
+        session.print(&format!("Digest: {}\n", pulled.target))?;
     }
-    session.print(&format!("{reference}\n"))?;
     for image in image::evict::keep_within(&workshop.store, &workshop.settings, &pulled.image)? {
         session.warn(&format!(
             "removed image {}: the store had outgrown its limit",
             image.id.short()
         ));
     }
-    Ok(())
+    Ok(pulled.freshness)
 }
 
 fn push(session: &Session, parsed: &Parsed) -> Outcome {

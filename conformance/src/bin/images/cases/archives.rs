@@ -168,9 +168,16 @@ pub fn cases() -> Vec<Case> {
             )
         }),
         case("load.from-podman", &[Need::Podman, Need::Brig], |s| {
-            let reference = s.lab.plain.reference("many:1");
-            s.podman(&["pull", "-q", &reference])?;
-            for format in ["docker-archive", "oci-archive"] {
+            // Podman packs layers anew for a docker-archive, and does not manage it for all that `many` has.
+            for (format, name) in [("docker-archive", "modest"), ("oci-archive", "many")] {
+                let fixtures = &s.lab.fixtures;
+                let image = if name == "many" {
+                    fixtures.many.clone()
+                } else {
+                    fixtures.modest.clone()
+                };
+                let reference = s.lab.plain.reference(&format!("{name}:1"));
+                s.podman(&["pull", "-q", &reference])?;
                 let archive = s.path(format);
                 s.podman(&["save", "-q", "--format", format, "-o", &archive, &reference])?;
                 let store = s.other_store(&format!("store-{format}"));
@@ -186,11 +193,10 @@ pub fn cases() -> Vec<Case> {
                         &reference,
                     ],
                 )?;
-                let many = &s.lab.fixtures.many;
-                let diff_ids: Vec<&str> = many.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+                let diff_ids: Vec<&str> = image.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
                 is(format, layers, serde_json::json!(diff_ids))?;
                 let id = s.brig_must_at(&store, &["image", "inspect", "--format", "{{.Id}}", &reference])?;
-                is("id", id, s.lab.fixtures.many.id())?;
+                is("id", id, image.id())?;
             }
             Ok(())
         }),

@@ -225,7 +225,7 @@ pub fn cases() -> Vec<Case> {
             refused("pull", &refusal, &["connection refused"])
         }),
         case("pull.bad-name", &[], |s| {
-            let refusal = s.brig(&["pull", "UPPER/case"])?;
+            let refusal = s.brig(&["pull", "case/UPPER"])?;
             refused(
                 "pull",
                 &refusal,
