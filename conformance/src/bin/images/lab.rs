@@ -165,8 +165,8 @@ impl Lab {
     /// Takes every image and container out of the peers' stores.
     pub fn empty_peers(&self, used: Used) -> Result<(), String> {
         if used.docker && self.docker.is_ok() {
-            let script =
-                "docker ps -aq | xargs -r docker rm -f; docker images -aq | sort -u | xargs -r docker rmi -f";
+            // Prune, because rmi refuses an image that another was built on.
+            let script = "docker ps -aq | xargs -r docker rm -f; docker image prune -af";
             let mut sh = self.docker_command();
             sh = with_program(&sh, "sh");
             let script = script.replace("docker ", "/usr/bin/docker ");
