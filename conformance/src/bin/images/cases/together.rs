@@ -47,6 +47,24 @@ pub fn cases() -> Vec<Case> {
             pull::once(&s.lab.plain, before, &s.lab.fixtures.many)?;
             pull::once(&s.lab.plain, before, &s.lab.fixtures.cousin)
         }),
+        case("together.first-of-all", &[Need::Brig], |s| {
+            // Nobody has made the store yet, and all of them want to.
+            for round in 0..10 {
+                let store = s.other_store(&format!("store-{round}"));
+                let mut children = Vec::new();
+                for name in ["small:1", "small:2", "small:3", "many:1"] {
+                    let mut pull = s.command_at(&store);
+                    pull.args(["pull", &s.lab.plain.reference(name)]);
+                    children.push(spawn(pull)?);
+                }
+                for child in &mut children {
+                    is("exit code", wait(child)?, 0)?;
+                }
+                let ids = s.brig_must_at(&store, &["images", "-q"])?;
+                is("images", ids.lines().count(), 4)?;
+            }
+            Ok(())
+        }),
         case("together.pull-and-rmi", &[Need::Brig], |s| {
             // What is removed while it is being pulled again is there afterwards, or gone: never half.
             let (one, two) = (s.lab.plain.reference("many:1"), s.lab.plain.reference("many:2"));
