@@ -20,7 +20,7 @@ use crate::tree::Tree;
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What may be killed at the latest so many milliseconds after its start.
-const LATEST: usize = 900;
+const LATEST: usize = 300;
 /// So often the work is finished and looked at.
 const LOOK: usize = 10;
 

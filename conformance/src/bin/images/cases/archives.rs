@@ -169,9 +169,9 @@ pub fn cases() -> Vec<Case> {
         }),
         case("load.from-podman", &[Need::Podman, Need::Brig], |s| {
             // Podman packs layers anew, and does not manage it for all that `many` has.
-            let reference = s.lab.plain.reference("modest:1");
-            let image = s.lab.fixtures.modest.clone();
             for format in ["docker-archive", "oci-archive"] {
+                let image = s.lab.fixtures.modest.clone();
+                let reference = s.lab.plain.reference("modest:1");
                 s.podman(&["pull", "-q", &reference])?;
                 let archive = s.path(format);
                 s.podman(&["save", "-q", "--format", format, "-o", &archive, &reference])?;
