@@ -467,16 +467,5 @@ pub fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Free bytes of the file system below `path`.
-pub fn free_space(path: &Path) -> Result<u64> {
-    let text = path_text(path)?;
-    // SAFETY: an all-zero statvfs is a valid value to be overwritten.
-    let mut buf: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the string and the buffer live until the call returns.
-    check(unsafe { libc::statvfs(text.as_ptr(), &raw mut buf) })?;
-    #[allow(clippy::unnecessary_cast)] // The types differ between C libraries.
-    Ok(buf.f_bfree as u64 * buf.f_frsize as u64)
-}
-
 /// The id type of processes, for callers that parse one.
 pub type Pid = pid_t;
