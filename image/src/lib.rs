@@ -28,5 +28,8 @@ pub mod settings;
 pub mod standing;
 pub mod store;
 
+#[cfg(test)]
+mod test_chance;
+
 pub use digest::Digest;
 pub use error::{Context, Error, Kind, Result};

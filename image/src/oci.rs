@@ -431,4 +431,27 @@ mod tests {
         let again = serde_json::to_value(&config).unwrap();
         assert_eq!(again["config"]["Healthcheck"]["Test"][0], "NONE");
     }
+
+    #[test]
+    fn damaged_documents_do_no_harm() {
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{{"mediaType":"{}","digest":"{DIGEST}","size":7,"platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}}]}}"#,
+            media::OCI_INDEX,
+            media::OCI_MANIFEST
+        );
+        let config = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Env":null},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created_by":"x"}]}"#;
+        let seeds = [manifest(), index, config.to_owned()];
+        let mut chance = crate::test_chance::Chance::new(2);
+        for round in 0..20_000 {
+            let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
+            chance.damage(&mut bytes, b"{}[]\",:0-9nulltrue\\\xff");
+            if let Ok(Document::Index(index)) = Document::parse("", &bytes) {
+                drop(index.choose(&Platform::host()));
+            }
+            drop(ImageConfig::parse(&bytes));
+        }
+        // Deeper than any stack: the parser has a limit of its own.
+        let deep = format!("{{\"config\":{}", "[".repeat(200_000));
+        assert!(Document::parse("", deep.as_bytes()).is_err());
+    }
 }

@@ -356,4 +356,39 @@ mod tests {
         assert!("a".repeat(64).parse::<Reference>().is_err());
         assert!(Repository::parse("a:b").is_err());
     }
+
+    #[test]
+    fn damaged_references_do_no_harm() {
+        let seeds = [
+            "ubuntu:22.04".to_owned(),
+            "localhost:5000/team/app__x.y-z:v1_2".to_owned(),
+            format!("[::1]:5000/a/b@{DIGEST}"),
+            format!("quay.io/a:b@{DIGEST}"),
+        ];
+        let mut chance = crate::test_chance::Chance::new(1);
+        for round in 0..40_000 {
+            let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
+            chance.damage(&mut bytes, b":/@[].-_aA0~%\\\0 \n\xc3\xa9");
+            let text = String::from_utf8_lossy(&bytes);
+            let Ok(reference) = text.parse::<Reference>() else {
+                continue;
+            };
+            // What is accepted means itself, and can be part of a path or an address.
+            assert_eq!(
+                reference.to_string().parse::<Reference>().unwrap(),
+                reference,
+                "{text:?}"
+            );
+            assert_eq!(
+                reference.familiar().parse::<Reference>().unwrap(),
+                reference,
+                "{text:?}"
+            );
+            let path = reference.repository().path();
+            assert!(
+                !path.contains("..") && !path.contains("//") && path.is_ascii(),
+                "{text:?}"
+            );
+        }
+    }
 }

@@ -84,7 +84,7 @@ fn bundle(session: &Session, parsed: &Parsed) -> Outcome {
     };
     let maker = workshop.maker(&progress::silent);
     let (_, mounted) = standing::make_bundle(&maker, &image, Path::new(directory), &options, mount)?;
-    tell_of_copy(session, &mounted);
+    tell_of_copy(session, &workshop, &mounted);
     Ok(())
 }
 
@@ -102,8 +102,12 @@ fn of_platform(workshop: &Workshop, name: &str, platform: Option<&Platform>) -> 
     Ok(image)
 }
 
-fn tell_of_copy(session: &Session, mounted: &Mounted) {
+fn tell_of_copy(session: &Session, workshop: &Workshop, mounted: &Mounted) {
     if let Some(why) = &mounted.why {
+        let why = match workshop.is_rootless {
+            true => "an ordinary user's mount would end with this command",
+            false => why,
+        };
         session.warn(&format!("layers were copied, which takes time and space: {why}"));
     }
 }
@@ -134,7 +138,7 @@ fn mount(session: &Session, parsed: &Parsed) -> Outcome {
     let image = of_platform(&workshop, &name, platform.as_ref())?;
     let maker = workshop.maker(&progress::silent);
     let (place, mounted) = standing::mount_image(&maker, &image)?;
-    tell_of_copy(session, &mounted);
+    tell_of_copy(session, &workshop, &mounted);
     session.print(&format!("{}\n", place.display()))
 }
 

@@ -89,37 +89,14 @@ CREATE TABLE use (
 CREATE INDEX use_image ON use(image);
 ";
 
-/// Opens the database, and makes it where there is none.
-pub fn open(path: &Path) -> Result<Connection> {
-    let failed = || format!("failed to open {}", path.display());
-    // Every connection belongs to one Mutex; SQLite need not lock once more.
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).context(failed())?;
-    db.busy_timeout(PATIENCE).context(failed())?;
-    // A commit is on the disk when it returns: with WAL, NORMAL would lose the last ones at a power cut.
-    for (name, value) in [
-        ("journal_mode", "wal"),
-        ("synchronous", "full"),
-        ("foreign_keys", "on"),
-    ] {
-        db.pragma_update(None, name, value).context(failed())?;
+/// Opens the database; none, if there is none.
+pub fn open(path: &Path) -> Result<Option<Connection>> {
+    if !super::exists(path)? {
+        return Ok(None);
     }
-    if version(&db)? < VERSION {
-        let change = db
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .context(failed())?;
-        // Somebody else may have been faster.
-        if version(&change)? == 0 {
-            change.execute_batch(FORM).context(failed())?;
-            change
-                .pragma_update(None, "user_version", VERSION)
-                .context(failed())?;
-        }
-        change.commit().context(failed())?;
-    }
+    let db = connect(path)?;
     match version(&db)? {
-        VERSION => Ok(db),
+        VERSION => Ok(Some(db)),
         newer => Err(Error::of(
             Kind::Unsupported,
             format!(
@@ -128,6 +105,39 @@ pub fn open(path: &Path) -> Result<Connection> {
             ),
         )),
     }
+}
+
+/// Makes the database. It appears under its name when it is complete: whoever comes meanwhile would change its mode while another reads it,
+/// which SQLite refuses to both. The caller sees to it that nobody else makes it.
+pub fn create(path: &Path) -> Result<()> {
+    let failed = || format!("failed to make {}", path.display());
+    let unfinished = path.with_extension("db.new");
+    match std::fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::from(e).context(failed())),
+        _ => {}
+    }
+    let db = connect(&unfinished)?;
+    db.pragma_update(None, "journal_mode", "wal").context(failed())?;
+    db.execute_batch(FORM).context(failed())?;
+    db.pragma_update(None, "user_version", VERSION)
+        .context(failed())?;
+    // The last connection that closes writes everything into the file itself, synced.
+    db.close().map_err(|(_, e)| Error::from(e)).context(failed())?;
+    std::fs::rename(&unfinished, path).context(failed())?;
+    super::sync_directory(path.parent().unwrap_or(Path::new("/")))
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let failed = || format!("failed to open {}", path.display());
+    // Every connection belongs to one Mutex; SQLite need not lock once more.
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).context(failed())?;
+    db.busy_timeout(PATIENCE).context(failed())?;
+    // A commit is on the disk when it returns: with WAL, NORMAL would lose the last ones at a power cut.
+    db.pragma_update(None, "synchronous", "full").context(failed())?;
+    db.pragma_update(None, "foreign_keys", "on").context(failed())?;
+    Ok(db)
 }
 
 fn version(db: &Connection) -> Result<i64> {

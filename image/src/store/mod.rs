@@ -100,9 +100,10 @@ pub struct Store {
     db: Mutex<Connection>,
 }
 
-const DIRECTORIES: [&str; 7] = [
+const DIRECTORIES: [&str; 8] = [
     "blobs",
     "blobs/sha256",
+    "blobs/sha512",
     "layers",
     "partial",
     "leases",
@@ -119,14 +120,15 @@ impl Store {
         let boot =
             fs::read_to_string("/proc/sys/kernel/random/boot_id").context("failed to read the boot id")?;
         let database = roots.root.join("brig.db");
-        if !database.exists() {
-            make_private(&roots.root)?;
-            for directory in DIRECTORIES.iter().chain(&["blobs/sha512"]) {
-                make_private(&roots.root.join(directory))?;
+        let locks = roots.run.join("locks");
+        make_private(&locks)?;
+        let db = match db::open(&database)? {
+            Some(db) => db,
+            None => {
+                let _alone = KeyLock::acquire(&locks, "make-store", || (), || false)?;
+                make(roots, &database)?
             }
-        }
-        make_private(&roots.run.join("locks"))?;
-        let db = db::open(&database)?;
+        };
         Ok(Store {
             roots: roots.clone(),
             boot: boot.trim().to_owned(),
@@ -190,6 +192,19 @@ impl Store {
             .context("failed to commit a change of the store")?;
         Ok(done)
     }
+}
+
+/// A new store, unless somebody else has made it since we looked.
+fn make(roots: &Roots, database: &Path) -> Result<Connection> {
+    if let Some(db) = db::open(database)? {
+        return Ok(db);
+    }
+    make_private(&roots.root)?;
+    for directory in DIRECTORIES {
+        make_private(&roots.root.join(directory))?;
+    }
+    db::create(database)?;
+    db::open(database)?.ok_or_else(|| Error::new(format!("{} has disappeared", database.display())))
 }
 
 /// Only its owner looks into a store: layers hold setuid programs of somebody else's making (CVE-2021-41091).

@@ -342,3 +342,20 @@ fn store_stays_within_its_limit() {
     assert_eq!(gone.iter().map(|i| &i.id).collect::<Vec<_>>(), [&a]);
     sound(&store);
 }
+
+#[test]
+fn several_make_the_store_at_once() {
+    for _ in 0..20 {
+        let place = Place::new();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let store = place.open();
+                    drop(store.lease().unwrap());
+                });
+            }
+        });
+        assert!(!place.0.join("brig.db.new").exists());
+        sound(&place.open());
+    }
+}
