@@ -24,9 +24,13 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn lease(&self) -> Result<Lease<'_>> {
-        let id = random_name()?;
-        let lock = KeyLock::attempt(&self.path("leases").join(&id))?
-            .ok_or_else(|| crate::Error::new("failed to make a lease: its random name is taken"))?;
+        let (id, lock) = loop {
+            let id = random_name()?;
+            // Somebody who looks for dead leases may lock the file before we do, for it looks dead until then; and then removes it.
+            if let Some(lock) = KeyLock::attempt(&self.path("leases").join(&id))? {
+                break (id, lock);
+            }
+        };
         make_private(&self.path("tmp").join(&id))?;
         self.clear_dead_leases()?;
         Ok(Lease {
