@@ -58,14 +58,6 @@ pub struct Descriptor {
     pub artifact_type: Option<String>,
 }
 
-/// How the bytes of a layer are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
 impl Descriptor {
     /// Whether it may be sent to a registry.
     pub fn is_distributable(&self) -> bool {

@@ -1,10 +1,10 @@
-//! TCP connections in the making, and how written data reaches the disk early.
+//! TCP connections in the making.
 //!
 //! May not: resolve names or wait.
 
-use crate::errno::{Error, Result, check};
+use crate::errno::{Result, check};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Begins a connection, close-on-exec and non-blocking. It is there once the socket is writable and SO_ERROR is zero.
 ///
@@ -55,25 +55,4 @@ pub fn connect_nonblocking(to: SocketAddr) -> Result<OwnedFd> {
         Err(e) if e.is(libc::EINPROGRESS) => Ok(socket),
         Err(e) => Err(e),
     }
-}
-
-/// sync_file_range(2) with SYNC_FILE_RANGE_WRITE: begins to write that part of the file out and does not wait, so that a later
-/// fsync finds little left to do. A hint: file systems without it (ESPIPE, EINVAL, ENOSYS) lose nothing but time.
-pub fn begin_writeback(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<()> {
-    let (offset, length) = (offset as i64, length as i64);
-    // SAFETY: no pointers.
-    let r = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
-    check(r.into(), "sync_file_range", || "")
-        .map(drop)
-        .or_else(ignore_unsupported)
-}
-
-fn ignore_unsupported(e: Error) -> Result<()> {
-    if [libc::ESPIPE, libc::EINVAL, libc::ENOSYS, libc::EPERM]
-        .iter()
-        .any(|n| e.is(*n))
-    {
-        return Ok(());
-    }
-    Err(e)
 }

@@ -50,11 +50,7 @@ pub fn import(maker: &Maker<'_>, source: &mut (dyn Read + Send), import: &Import
     if magic.is_empty() {
         return Err(Error::invalid("the archive is empty"));
     }
-    let media_type = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => media::OCI_LAYER_GZIP,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => media::OCI_LAYER_ZSTD,
-        _ => media::OCI_LAYER,
-    };
+    let media_type = super::layer_media_type(&magic);
     // The bytes as they come are the blob; what they unpack to is read from it.
     let path = lease.directory().join("import");
     let mut file = File::create(&path).context("failed to write the layer")?;

@@ -7,7 +7,7 @@ use std::io::Read;
 use serde_json::json;
 
 use super::scatter::{Member, Scattered, first_bytes, scatter};
-use super::{DOCUMENT_LIMIT, Item, NAME_ANNOTATION, REF_ANNOTATION};
+use super::{DOCUMENT_LIMIT, Item, NAME_ANNOTATION, REF_ANNOTATION, blob_name, layer_media_type};
 use crate::oci::{Descriptor, Document, ImageConfig, Index, Manifest, media};
 use crate::platform::Platform;
 use crate::provide::Maker;
@@ -182,11 +182,7 @@ impl Archive<'_> {
                 .scattered
                 .get(name)
                 .ok_or_else(|| Error::corrupt(format!("the archive has no layer {name}")))?;
-            let media_type = match first_bytes(member)? {
-                [0x1f, 0x8b, ..] => media::OCI_LAYER_GZIP,
-                [0x28, 0xb5, 0x2f, 0xfd, ..] => media::OCI_LAYER_ZSTD,
-                _ => media::OCI_LAYER,
-            };
+            let media_type = layer_media_type(&first_bytes(member)?);
             layers.push(json!({"mediaType": media_type, "digest": member.digest, "size": member.size}));
         }
         let manifest = json!({
@@ -278,10 +274,6 @@ impl Archive<'_> {
             .or_else(|| self.scattered.find(digest))
             .ok_or_else(|| Error::corrupt(format!("the archive has no blob {digest}")))
     }
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
 /// The names that an index of a layout gives to an image. A tag alone is no name: nobody knows of which repository.

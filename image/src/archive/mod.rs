@@ -12,6 +12,9 @@ mod scatter;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Digest;
+use crate::oci::media;
+
 pub use import::{Import, import};
 pub use load::{Loaded, load};
 pub use save::{Saved, choose, save};
@@ -33,3 +36,17 @@ const REF_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 
 /// The largest document of an archive that is read.
 const DOCUMENT_LIMIT: u64 = 64 << 20;
+
+/// Where a blob lies in a layout.
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+/// The media type of a layer that begins with these bytes.
+fn layer_media_type(first: &[u8]) -> &'static str {
+    match first {
+        [0x1f, 0x8b, ..] => media::OCI_LAYER_GZIP,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => media::OCI_LAYER_ZSTD,
+        _ => media::OCI_LAYER,
+    }
+}

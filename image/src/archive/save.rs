@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::{Item, NAME_ANNOTATION, REF_ANNOTATION};
+use super::{Item, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
 use crate::digest::Hasher;
 use crate::layer::tar::{Entry, Type, Writer};
 use crate::oci::media;
@@ -150,10 +150,6 @@ pub fn save(store: &Store, images: &[Saved], to: &mut dyn Write, cancel: &Cancel
         .finish()?
         .flush()
         .context("failed to write the archive")
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
 struct Archive<'a, W: Write> {

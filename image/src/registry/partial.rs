@@ -298,7 +298,7 @@ impl Run<'_> {
         }
         if self.at - self.not_written_back >= WRITEBACK {
             let length = self.at - self.not_written_back;
-            sys::tcp::begin_writeback(self.inner.file.as_fd(), self.not_written_back, length)
+            sys::sync::begin_writeback(self.inner.file.as_fd(), self.not_written_back, length)
                 .context("failed to write the partial blob")?;
             self.not_written_back = self.at;
         }
