@@ -1,0 +1,1 @@
+//! Log drivers: what a container writes, kept where `brig logs` finds it.
