@@ -38,8 +38,6 @@ pub struct Launch {
     /// Directories to remove with it (`--rm`): anonymous volumes.
     #[serde(default)]
     pub volumes: Vec<PathBuf>,
-    #[serde(default)]
-    pub brig: String,
 }
 
 /// Who makes the container.
