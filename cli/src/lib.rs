@@ -13,6 +13,7 @@ pub mod help;
 pub mod man;
 pub mod progress;
 pub mod rows;
+pub mod run;
 pub mod session;
 pub mod signals;
 pub mod tabs;
