@@ -3,3 +3,4 @@
 //! May not: print, read the command line, or know what a terminal is.
 
 pub mod model;
+pub mod spec;
