@@ -75,14 +75,27 @@ pub fn start(
         }
         Status::Created | Status::Exited => {}
     }
-    let begun = begin(containers, store, make, &container, attach);
-    begun
-        .map(Outcome::Started)
-        .map_err(|failure| note(containers, &container, failure))
+    match begin(containers, store, make, &container, attach) {
+        Ok(Ok(started)) => Ok(Outcome::Started(started)),
+        Ok(Err(refused)) => Err(refused_by_monitor(refused)),
+        Err(e) => Err(note(containers, &container, e.into())),
+    }
 }
 
 fn conflict(message: &str) -> Error {
     Error::of(Kind::Conflict, message)
+}
+
+/// The monitor has written it down already, and with `--rm` there is nothing left that it could be written to.
+fn refused_by_monitor(e: client::Error) -> NotStarted {
+    let code = match &e {
+        client::Error::Refused { message, .. } => monitor::protocol::Kind::of_start(message).1,
+        client::Error::Gone | client::Error::Failed(_) => 128,
+    };
+    NotStarted {
+        code,
+        error: refusal(e),
+    }
 }
 
 /// Writes the failure down, as `inspect` shows it.
@@ -110,7 +123,7 @@ fn begin(
     make: Layers<'_>,
     container: &Container,
     attach: Option<Attach>,
-) -> std::result::Result<Started, NotStarted> {
+) -> Result<client::Result<Started>> {
     let definition = &container.definition;
     let place = containers.place(container.id());
     // What a life before has left, if nobody has seen its end.
@@ -136,20 +149,10 @@ fn begin(
         },
     };
     write_launch(&place, &launch)?;
-    let started = mounts::apart(&place.run, || {
+    mounts::apart(&place.run, || {
         mount::mount(&spec, &place.rootfs())?;
         write_config(&place, definition, &machine, joined)?;
         Ok(client::spawn(&place, &monitor, attach))
-    })?;
-    started.map_err(|e| match e {
-        client::Error::Refused { kind, message } => {
-            let code = monitor::protocol::Kind::of_start(&message).1;
-            NotStarted {
-                code,
-                error: refusal(client::Error::Refused { kind, message }),
-            }
-        }
-        other => Error::new(other.to_string()).into(),
     })
 }
 
