@@ -195,11 +195,6 @@ impl World {
         client::request(&self.place, &request)
     }
 
-    pub fn wait(&self) -> Ended {
-        let ended = self.ask(Request::Wait { removed: false }).unwrap();
-        serde_json::from_value(ended).unwrap()
-    }
-
     /// What its file says, and what is true of it.
     pub fn state(&self) -> State {
         State::load(&self.place)
