@@ -30,6 +30,8 @@ pub struct Query {
     pub tail: Option<usize>,
     /// What is written later, too.
     pub follow: bool,
+    /// Lines are in no order, as many write: all have to be looked at.
+    pub is_unordered: bool,
 }
 
 /// How a line tells its time; `None`: it is no line.
@@ -282,7 +284,8 @@ impl Lines {
                 }
                 continue;
             }
-            if self.query.since.is_none() && self.query.until.is_none() {
+            let is_filtered = self.query.since.is_some() || self.query.until.is_some();
+            if !is_filtered || self.query.is_unordered {
                 pieces.push_back(found.whole(end));
                 continue;
             }

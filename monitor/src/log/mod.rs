@@ -15,6 +15,7 @@ mod journal;
 pub mod lines;
 pub mod options;
 pub mod stamp;
+pub mod watch;
 
 use std::time::SystemTime;
 
