@@ -174,7 +174,8 @@ fn append_line(dir: &Path, line: &[u8]) -> io::Result<()> {
         // The last resort writes without: the line may then be the last of a file that has been moved.
         let is_last = attempt >= ATTEMPTS;
         let is_locked = sys::fs::flock(to.as_fd(), libc::LOCK_SH | libc::LOCK_NB).is_ok();
-        if !is_last && !(is_locked && is_still(&path, &to)) {
+        let is_ours = is_locked && is_still(&path, &to);
+        if !is_ours && !is_last {
             std::thread::yield_now();
             continue;
         }

@@ -16,10 +16,12 @@ const GLANCE: Duration = Duration::from_millis(200);
 pub struct Watch(Option<OwnedFd>);
 
 impl Watch {
-    /// Of a directory. One that is not there yet is looked at now and then.
-    pub fn of(dir: &Path) -> Watch {
+    /// Of some directories. If one cannot be watched, all are looked at now and then.
+    pub fn of(dirs: &[&Path]) -> Watch {
         let watched = sys::watch::inotify().and_then(|inotify| {
-            sys::watch::watch_directory(inotify.as_fd(), dir)?;
+            for dir in dirs {
+                sys::watch::watch_directory(inotify.as_fd(), dir)?;
+            }
             Ok(inotify)
         });
         Watch(watched.ok())
