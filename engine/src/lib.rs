@@ -4,12 +4,15 @@
 
 pub mod containers;
 pub mod create;
+pub mod logs;
 pub mod merge;
 pub mod model;
+pub mod moment;
 pub mod mounts;
 pub mod names;
 pub mod netfiles;
 pub mod network;
+pub mod pattern;
 pub mod programs;
 pub mod remove;
 pub mod spec;
