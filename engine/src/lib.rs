@@ -12,5 +12,6 @@ pub mod netfiles;
 pub mod network;
 pub mod programs;
 pub mod remove;
+pub mod summary;
 
 pub use image::{Context, Error, Kind, Result};
