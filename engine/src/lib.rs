@@ -12,6 +12,7 @@ pub mod netfiles;
 pub mod network;
 pub mod programs;
 pub mod remove;
+pub mod spec;
 pub mod summary;
 
 pub use image::{Context, Error, Kind, Result};
