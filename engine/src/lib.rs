@@ -22,5 +22,6 @@ pub mod remove;
 pub mod signal;
 pub mod spec;
 pub mod start;
+pub mod summary;
 
 pub use image::{Context, Error, Kind, Result};
