@@ -2,4 +2,7 @@
 //!
 //! May not: print, read the command line, or know what a terminal is.
 
+pub mod copy;
 pub mod model;
+pub mod root;
+pub mod tree;

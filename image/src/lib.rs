@@ -4,7 +4,8 @@
 
 pub mod archive;
 pub mod bundle;
-mod change;
+pub mod bytes;
+pub mod change;
 pub mod credentials;
 pub mod digest;
 pub mod disk;
