@@ -10,6 +10,7 @@ pub mod config;
 pub mod flags;
 pub mod format;
 pub mod help;
+pub mod keys;
 pub mod man;
 pub mod progress;
 pub mod rows;

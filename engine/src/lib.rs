@@ -2,7 +2,18 @@
 //!
 //! May not: print, read the command line, or know what a terminal is.
 
+pub mod containers;
 pub mod copy;
+pub mod create;
+pub mod merge;
 pub mod model;
+pub mod mounts;
+pub mod names;
+pub mod netfiles;
+pub mod network;
+pub mod programs;
+pub mod remove;
 pub mod root;
 pub mod tree;
+
+pub use image::{Context, Error, Kind, Result};

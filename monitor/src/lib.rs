@@ -7,4 +7,5 @@ pub mod launch;
 pub mod log;
 pub mod place;
 pub mod protocol;
+pub mod remove;
 pub mod state;
