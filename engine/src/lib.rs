@@ -2,9 +2,12 @@
 //!
 //! May not: print, read the command line, or know what a terminal is.
 
+pub mod commit;
 pub mod containers;
 pub mod copy;
 pub mod create;
+pub mod diff;
+pub mod export;
 pub mod merge;
 pub mod model;
 pub mod mounts;

@@ -9,13 +9,18 @@
 //!   with the descriptor that holds it, at the latest with us.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use image::mount::{self, Spec};
-use image::{Context, Error, Kind, Result};
+use image::mount::{self, Layer, Spec, Upper};
+use image::provide::Maker;
+use image::store::Lease;
+use image::{Context, Digest, Error, Kind, Result, standing};
 use monitor::state::Process;
 use sys::fs::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS};
 use sys::mount::{ATTR_RDONLY, Change, Reach};
+
+use crate::containers::{Container, Containers, Lock};
 
 /// An open root.
 #[derive(Debug)]
@@ -69,11 +74,15 @@ impl Root {
         let root = open_in_process(init, Path::new("root"))?;
         let namespace = open_in_process(init, Path::new("ns/mnt"))?;
         // A mount is copied only by who is in its namespace. The thread does nothing else there.
-        let tree = aside(move || {
-            sys::process::unshare(libc::CLONE_FS as u64)?;
-            sys::process::setns(namespace.as_fd(), libc::CLONE_NEWNS as u64)?;
-            sys::mount::clone_tree(root.as_fd(), Reach::Single)
-        })?;
+        let tree = std::thread::scope(|scope| {
+            let aside = scope.spawn(|| {
+                sys::process::unshare(libc::CLONE_FS as u64)?;
+                sys::process::setns(namespace.as_fd(), libc::CLONE_NEWNS as u64)?;
+                sys::mount::clone_tree(root.as_fd(), Reach::Single)
+            });
+            aside.join()
+        });
+        let tree = tree.map_err(|_| Error::new("a thread of ours has failed"))?;
         Ok(Root {
             fd: tree.context("failed to copy the mount of the root")?,
             _namespace: None,
@@ -97,8 +106,7 @@ impl Root {
     /// # Errors
     /// As [`mount::mount`]; or something of the host that is to be seen is not there.
     pub fn mounted(spec: &Spec, place: &Path, binds: &[Bind]) -> Result<Root> {
-        let (spec, place, binds) = (spec.clone(), place.to_owned(), binds.to_vec());
-        aside(move || mount_here(&spec, &place, &binds))?
+        crate::mounts::apart(place, || mount_here(spec, place, binds))
     }
 
     /// The descriptor, an `O_PATH` one.
@@ -140,7 +148,7 @@ fn open_in_process(process: &Process, path: &Path) -> Result<OwnedFd> {
     let gone = || Error::not_found(format!("process {} has ended", process.pid));
     let directory = PathBuf::from(format!("/proc/{}", process.pid));
     let opened = sys::fs::open(&directory.join(path), libc::O_PATH, 0);
-    if start_of(process.pid) != Some(process.start) {
+    if !process.is_alive() {
         return Err(gone());
     }
     opened.map_err(|e| match e.errno().0 {
@@ -150,27 +158,7 @@ fn open_in_process(process: &Process, path: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// Field 22 of /proc/PID/stat.
-fn start_of(pid: i32) -> Option<u64> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name may contain anything, also `) `; the fields begin after its last parenthesis with the third.
-    let end = text.windows(2).rposition(|two| two == b") ")?;
-    let rest = std::str::from_utf8(text.get(end + 2..)?).ok()?;
-    rest.split(' ').nth(19)?.parse().ok()
-}
-
-/// Does something on a thread of its own, which may leave our namespaces.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .map_err(|_| Error::new("the thread that mounts has ended"))
-}
-
 fn mount_here(spec: &Spec, place: &Path, binds: &[Bind]) -> Result<Root> {
-    sys::process::unshare((libc::CLONE_NEWNS | libc::CLONE_FS) as u64)
-        .context("failed to make a mount namespace")?;
-    // Nothing of ours goes to the host. What the host unmounts goes here as well, so that we keep nothing busy.
-    sys::mount::mount(c"", c"/", c"", libc::MS_REC | libc::MS_SLAVE, c"")
-        .context("failed to separate the mounts from the host's")?;
     mount::mount(spec, place)?;
     let root = Root::at(place)?;
     for bind in binds {
@@ -206,6 +194,162 @@ fn attach(root: &Root, bind: &Bind) -> Result<()> {
     Ok(sys::mount::move_mount(tree.as_fd(), target.as_fd())?)
 }
 
+/// A container's root, however it is to be had.
+pub struct Opened<'s> {
+    pub root: Root,
+    /// Nobody starts it meanwhile.
+    _lock: Option<Lock>,
+    /// What is mounted has its place in a directory of the lease.
+    _lease: Option<Lease<'s>>,
+}
+
+/// What is to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Everything that its processes see, volumes included; to be changed.
+    Whole,
+    /// Its own files; to be read.
+    Own,
+}
+
+/// Opens the root of a container, whether it runs or not.
+///
+/// # Errors
+/// It is gone; its layers cannot be made or mounted.
+pub fn open<'s>(
+    containers: &Containers,
+    maker: &Maker<'s>,
+    container: &Container,
+    view: View,
+) -> Result<Opened<'s>> {
+    let id = container.id();
+    let free = |root| Opened {
+        root,
+        _lock: None,
+        _lease: None,
+    };
+    if let Some(root) = of_running(containers, container, view)? {
+        return Ok(free(root));
+    }
+    let lock = containers.lock(id)?;
+    let container = containers
+        .load(id)?
+        .ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
+    // Started while we waited for the lock.
+    if let Some(root) = of_running(containers, &container, view)? {
+        return Ok(free(root));
+    }
+    let lease = maker.store.lease()?;
+    let place = lease.directory().join("root");
+    std::fs::create_dir(&place).context(format!("failed to make {}", place.display()))?;
+    let spec = spec(containers, maker, &lease, &container, view)?;
+    let binds = match view {
+        View::Whole => binds(&container),
+        View::Own => Vec::new(),
+    };
+    let root = Root::mounted(&spec, &place, &binds)?;
+    Ok(Opened {
+        root,
+        _lock: Some(lock),
+        _lease: Some(lease),
+    })
+}
+
+fn of_running(containers: &Containers, container: &Container, view: View) -> Result<Option<Root>> {
+    let Some(init) = container.state.init.as_ref().filter(|_| container.is_running()) else {
+        return Ok(None);
+    };
+    let root = match view {
+        View::Whole => Root::of_process(init),
+        View::Own => {
+            let rootfs = containers.place(container.id()).rootfs();
+            let monitor = container.state.monitor.as_ref();
+            match monitor.map(|monitor| Root::seen_by(monitor, &rootfs)) {
+                Some(Ok(root)) => Ok(root),
+                // A monitor that was killed has taken its namespace with it.
+                _ => Root::bare(init),
+            }
+        }
+    };
+    match root {
+        // Ended since it was looked at.
+        Err(e) if e.kind() == Kind::NotFound => Ok(None),
+        root => root.map(Some),
+    }
+}
+
+/// The layers of a container's image, the lowest first.
+///
+/// # Errors
+/// A layer has to be made again, and cannot.
+pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, container: &Container) -> Result<Vec<Layer>> {
+    let manifest: Digest = container.definition.manifest.parse()?;
+    if let Some(layers) = standing::ready_layers(maker.store, &manifest)? {
+        return Ok(layers);
+    }
+    let id: Digest = container.definition.image.parse()?;
+    let image = maker
+        .store
+        .image(&id)?
+        .ok_or_else(|| Error::not_found(format!("No such image: {id}")))?;
+    standing::layers(maker, lease, &image)
+}
+
+fn spec(
+    containers: &Containers,
+    maker: &Maker<'_>,
+    lease: &Lease<'_>,
+    container: &Container,
+    view: View,
+) -> Result<Spec> {
+    let place = containers.place(container.id());
+    let mut layers = layers(maker, lease, container)?;
+    let (upper, work) = (place.upper(), place.work());
+    let upper = match view {
+        View::Whole => {
+            for directory in [&upper, &work] {
+                make_upper(directory)?;
+            }
+            Some(Upper { upper, work })
+        }
+        View::Own => {
+            // As one layer more it is not written to, and the work directory is left alone.
+            if upper.exists() {
+                layers.push(Layer::Tree(upper));
+            }
+            None
+        }
+    };
+    Ok(Spec {
+        layers,
+        upper,
+        scratch: Some(lease.directory()),
+        ..Spec::default()
+    })
+}
+
+/// Where changes go, before the first start has made it. The mode is that of the root directory in the container.
+fn make_upper(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .context(format!("failed to make {}", path.display()))
+}
+
+fn binds(container: &Container) -> Vec<Bind> {
+    let mounts = container.definition.mounts.iter();
+    let of_host =
+        mounts.filter(|mount| matches!(mount.kind.as_str(), "bind" | "volume") && !mount.source.is_empty());
+    of_host
+        .map(|mount| Bind {
+            source: mount.source.as_str().into(),
+            target: mount.destination.as_str().into(),
+            is_read_only: !mount.rw,
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -213,13 +357,11 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_its_start() {
-        let own = i32::try_from(std::process::id()).unwrap();
-        let start = start_of(own).unwrap();
-        let process = Process { pid: own, start };
+        let process = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(Root::of_process(&process).is_ok());
         let other = Process {
-            pid: own,
-            start: start + 1,
+            start: process.start + 1,
+            ..process
         };
         assert_eq!(Root::of_process(&other).unwrap_err().kind(), Kind::NotFound);
     }

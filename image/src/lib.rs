@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod bytes;
 pub mod change;
 pub mod credentials;
+pub mod derive;
 pub mod digest;
 pub mod disk;
 pub mod error;
