@@ -35,10 +35,10 @@ pub fn layer(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, to: impl Write, cance
         waiting: Vec::new(),
         linked: HashMap::new(),
     };
-    let mut tasks = vec![Task::Enter(Vec::new())];
+    let mut tasks = vec![Task::Enter(Vec::new(), None)];
     while let Some(task) = tasks.pop() {
         cancel_or(commit.cancel, || commit.perform(&task, &mut tasks)).map_err(|e| {
-            let (Task::Enter(path) | Task::Leave(path)) = &task;
+            let (Task::Enter(path, _) | Task::Leave(path)) = &task;
             e.context(format!("failed to archive /{}", as_path(path).display()))
         })?;
     }
@@ -52,10 +52,19 @@ fn cancel_or(cancel: &Cancel, work: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 enum Task {
-    /// A directory of the upper one.
-    Enter(Vec<u8>),
+    /// A directory of the upper one; all but the root have an entry of their own.
+    Enter(Vec<u8>, Option<Found>),
     /// Everything in it is written.
     Leave(Vec<u8>),
+}
+
+/// A directory that has been found.
+struct Found {
+    entry: Entry,
+    /// Nothing of the layers below shows through.
+    is_opaque: bool,
+    /// It is only there for what is in it.
+    is_as_it_was: bool,
 }
 
 struct Commit<'c, W> {
@@ -72,11 +81,28 @@ struct Commit<'c, W> {
 impl<W: Write> Commit<'_, W> {
     fn perform(&mut self, task: &Task, tasks: &mut Vec<Task>) -> Result<()> {
         match task {
-            Task::Enter(path) => self.enter(path, tasks),
+            Task::Enter(path, found) => {
+                if let Some(found) = found {
+                    self.directory(path, found)?;
+                }
+                self.enter(path, tasks)
+            }
             Task::Leave(path) => {
                 self.waiting.pop_if(|entry| entry.path == *path);
                 Ok(())
             }
+        }
+    }
+
+    fn directory(&mut self, path: &[u8], found: &Found) -> Result<()> {
+        self.waiting.push(found.entry.clone());
+        if found.is_opaque {
+            let opaque = [path, b"/.wh..wh..opq"].concat();
+            return self.give(&mark(opaque), Contents::Nothing);
+        }
+        match found.is_as_it_was {
+            true => Ok(()),
+            false => self.flush(),
         }
     }
 
@@ -98,26 +124,25 @@ impl<W: Write> Commit<'_, W> {
                 Some(below) => Seen::look(below.as_fd(), &name)?,
                 None => None,
             };
-            if let Some(path) = self.child(path, &name, &seen, old.as_ref())? {
-                inner.push(path);
-            }
+            inner.extend(self.child(path, &name, &seen, old.as_ref())?);
         }
-        // A directory is written just before what is in it: the tasks are a stack.
-        for path in inner.into_iter().rev() {
+        // The tasks are a stack.
+        for found in inner.into_iter().rev() {
+            let path = found.entry.path.clone();
             tasks.push(Task::Leave(path.clone()));
-            tasks.push(Task::Enter(path));
+            tasks.push(Task::Enter(path, Some(found)));
         }
         Ok(())
     }
 
-    /// The path of what has to be entered.
+    /// Writes what is no directory; a directory is given back to be entered.
     fn child(
         &mut self,
         directory: &[u8],
         name: &OsString,
         seen: &Seen,
         old: Option<&Seen>,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Found>> {
         let mut path = directory.to_vec();
         if !path.is_empty() {
             path.push(b'/');
@@ -149,17 +174,12 @@ impl<W: Write> Commit<'_, W> {
         }
         let entry = walk::entry(seen.fd.as_fd(), &seen.stat, path.clone(), Attributes::All)?;
         let is_opaque = old.is_some_and(|old| old.stat.is_dir()) && is_opaque(seen.fd.as_fd())?;
-        let is_as_it_was = !is_opaque && (is_runtimes || is_same(&entry, old)?);
-        self.waiting.push(entry);
-        if is_opaque {
-            self.give(
-                &mark([path.as_slice(), b"/.wh..wh..opq"].concat()),
-                Contents::Nothing,
-            )?;
-        } else if !is_as_it_was {
-            self.flush()?;
-        }
-        Ok(Some(path))
+        let is_as_it_was = is_runtimes || is_same(&entry, old)?;
+        Ok(Some(Found {
+            entry,
+            is_opaque,
+            is_as_it_was,
+        }))
     }
 
     fn file(&mut self, path: Vec<u8>, seen: &Seen) -> Result<()> {
