@@ -17,6 +17,8 @@ pub mod network;
 pub mod programs;
 pub mod remove;
 pub mod root;
+pub mod stats;
+pub mod top;
 pub mod tree;
 
 pub use image::{Context, Error, Kind, Result};
