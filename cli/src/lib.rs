@@ -14,6 +14,7 @@ pub mod keys;
 pub mod man;
 pub mod progress;
 pub mod rows;
+pub mod run;
 pub mod session;
 pub mod signals;
 pub mod tabs;

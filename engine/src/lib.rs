@@ -17,6 +17,7 @@ pub mod network;
 pub mod programs;
 pub mod remove;
 pub mod root;
+pub mod spec;
 pub mod stats;
 pub mod top;
 pub mod tree;

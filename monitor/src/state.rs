@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +153,11 @@ impl State {
     }
 }
 
+/// How its times are written.
+pub fn stamp(at: SystemTime) -> String {
+    sys::time::rfc3339_nano(at)
+}
+
 /// What the probes have said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -171,4 +177,90 @@ pub struct Probe {
     pub end: String,
     pub exit_code: i32,
     pub output: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Its processes: whether they live. A living one is this test's own.
+    fn truth(status: Status, boot: &str, init: bool, monitor: bool) -> (Status, i32) {
+        let us = Process::of(sys::process::pid()).unwrap();
+        let process = |alive: bool| {
+            let start = us.start - u64::from(!alive);
+            Some(Process { start, ..us.clone() })
+        };
+        let state = State {
+            status,
+            boot: "now".into(),
+            init: process(init),
+            monitor: process(monitor),
+            exit_code: 3,
+            execs: vec!["e".into()],
+            ..State::default()
+        };
+        let state = state.truth(boot);
+        if state.status == Status::Exited && status != Status::Exited {
+            assert!(state.init.is_none() && state.monitor.is_none() && state.execs.is_empty());
+        }
+        (state.status, state.exit_code)
+    }
+
+    #[test]
+    fn only_what_lives_in_this_boot_runs() {
+        use Status::{Dead, Exited, Paused, Removing, Restarting, Running};
+        assert_eq!(truth(Running, "now", true, true), (Running, 3));
+        assert_eq!(truth(Running, "other", true, true), (Exited, UNSEEN));
+        assert_eq!(truth(Running, "now", true, false), (Running, 3), "unattended");
+        assert_eq!(truth(Paused, "now", true, false), (Paused, 3));
+        assert_eq!(
+            truth(Running, "now", false, true),
+            (Running, 3),
+            "about to be recorded"
+        );
+        assert_eq!(truth(Running, "now", false, false), (Exited, UNSEEN));
+        assert_eq!(truth(Restarting, "now", false, true), (Restarting, 3));
+        assert_eq!(
+            truth(Restarting, "now", true, false),
+            (Exited, 3),
+            "the init is another's"
+        );
+        assert_eq!(truth(Restarting, "other", true, true), (Exited, 3));
+        assert_eq!(truth(Removing, "now", false, false), (Dead, 3));
+        assert_eq!(truth(Removing, "now", false, true), (Removing, 3));
+        assert_eq!(truth(Exited, "other", true, true), (Exited, 3));
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let us = Process::of(sys::process::pid()).unwrap();
+        assert!(us.is_alive());
+        let earlier = Process {
+            start: us.start - 1,
+            ..us
+        };
+        assert!(!earlier.is_alive());
+        assert_eq!(Process::of(0), None);
+    }
+
+    #[test]
+    fn a_state_survives_its_file() {
+        let root = std::env::temp_dir().join(format!("monitor-state-{}", std::process::id()));
+        let place = Place::of(&root, &root, "id");
+        fs::create_dir_all(&place.dir).unwrap();
+        assert_eq!(State::load(&place).unwrap().status, Status::Created);
+        let state = State {
+            status: Status::Paused,
+            exit_code: 7,
+            ..State::default()
+        };
+        state.save(&place).unwrap();
+        let loaded = State::load(&place).unwrap();
+        assert_eq!((loaded.status, loaded.exit_code), (Status::Paused, 7));
+        // A power cut.
+        fs::write(place.state(), "").unwrap();
+        assert_eq!(State::load(&place).unwrap().truth("any").exit_code, UNSEEN);
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

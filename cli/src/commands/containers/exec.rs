@@ -1,0 +1,8 @@
+//! `exec`.
+
+use crate::flags::Parsed;
+use crate::session::{Failure, Outcome, Session};
+
+pub(super) fn exec(_: &Session, _: &Parsed) -> Outcome {
+    Err(Failure::plain("not yet"))
+}
