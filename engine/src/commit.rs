@@ -10,16 +10,99 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use image::derive::{self, Derived};
 use image::layer::tar::{Entry, Type};
 use image::oci::RunConfig;
+use image::provide::Maker;
+use image::reference::Reference;
 use image::registry::Cancel;
-use image::{Context, Error, Result, change};
+use image::{Context, Digest, Error, Result, change};
+use monitor::client;
+use monitor::place::Place;
+use monitor::protocol::Request;
+use monitor::state::Status;
 
+use crate::containers::{Container, Containers};
 use crate::diff::{Seen, is_opaque, is_runtimes};
 use crate::model::Config;
+use crate::root;
 use crate::tree::pack::Packer;
 use crate::tree::walk::{self, Attributes};
 use crate::tree::{Contents, Sink, as_path, identity, open_beneath, reopen};
+
+/// What is to be said of the image.
+#[derive(Clone, Debug)]
+pub struct Wanted<'w> {
+    pub reference: Option<&'w Reference>,
+    pub author: Option<&'w str>,
+    pub message: Option<&'w str>,
+    /// Instructions of a Dockerfile that change the configuration.
+    pub changes: &'w [String],
+    /// Its processes stand still while its files are read.
+    pub pause: bool,
+}
+
+/// Makes an image of a container. The id.
+///
+/// # Errors
+/// A change makes no sense; it cannot be paused; its files cannot be read or the store not be written. No image is made then.
+pub fn commit(
+    containers: &Containers,
+    maker: &Maker<'_>,
+    container: &Container,
+    wanted: &Wanted<'_>,
+) -> Result<Digest> {
+    let config = &container.definition.config;
+    let run = run_config(config, wanted.changes)?;
+    let id: Digest = container.definition.image.parse()?;
+    let parent = maker
+        .store
+        .image(&id)?
+        .ok_or_else(|| Error::not_found(format!("No such image: {id}")))?;
+    let place = containers.place(container.id());
+    let lease = maker.store.lease()?;
+    let below = root::below(maker, &lease, container)?;
+    let created_by = config.cmd.clone().unwrap_or_default().join(" ");
+    let derived = Derived {
+        parent: &parent,
+        reference: wanted.reference,
+        run,
+        author: wanted.author,
+        message: wanted.message,
+        created_by: Some(&created_by),
+    };
+    // One that is paused stays so.
+    let pause = wanted.pause && container.state.status == Status::Running;
+    derive::derive(maker, &derived, |to| {
+        if pause {
+            ask(&place, &Request::Pause).context("failed to pause the container")?;
+        }
+        let packed = match open_upper(&place.upper())? {
+            Some(upper) => layer(upper.as_fd(), below.fd(), to, maker.cancel),
+            None => Packer::new(to).finish().map(drop),
+        };
+        if !pause {
+            return packed;
+        }
+        let unpaused = ask(&place, &Request::Unpause).context("failed to unpause the container");
+        match packed {
+            Ok(()) => unpaused,
+            Err(e) => Err(e.and_also(unpaused)),
+        }
+    })
+}
+
+/// One that has ended meanwhile stands still by itself.
+fn ask(place: &Place, request: &Request) -> Result<()> {
+    match client::request(place, request) {
+        Ok(_) | Err(client::Error::Gone) => Ok(()),
+        Err(client::Error::Refused {
+            kind: monitor::protocol::Kind::NotRunning,
+            ..
+        }) => Ok(()),
+        Err(e) => Err(Error::new(e.to_string())),
+    }
+}
 
 /// Writes the layer: what is in `upper`, over `lower`, the layers below, mounted. The archive of a container that has changed
 /// nothing has no entry.
@@ -300,16 +383,11 @@ fn of_container(config: &Config) -> Result<RunConfig> {
     })
 }
 
-/// What ran in the container, as a line of the image's history.
-pub fn created_by(config: &Config) -> String {
-    config.cmd.clone().unwrap_or_default().join(" ")
-}
-
 /// Opens the upper directory of a container that has been started; `None` when it has not changed anything yet.
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn open_upper(path: &Path) -> Result<Option<std::os::fd::OwnedFd>> {
+pub(crate) fn open_upper(path: &Path) -> Result<Option<std::os::fd::OwnedFd>> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     found(sys::fs::open(path, flags, 0)).context(format!("failed to open {}", path.display()))
 }

@@ -352,7 +352,7 @@ impl Place<'_> {
     fn missing(&self, e: Error) -> Error {
         match (e.kind(), self.whose) {
             (Kind::NotFound, Whose::Container(c)) => not_found(&absolute(self.path), c.name),
-            (Kind::NotFound, Whose::Host) => Error::not_found(format!(
+            (Kind::NotFound, Whose::Host) => Error::invalid(format!(
                 "lstat {}: no such file or directory",
                 std::path::absolute(self.path).unwrap_or_default().display()
             )),
@@ -371,6 +371,21 @@ impl Place<'_> {
                 c.name
             ),
         })
+    }
+}
+
+/// Whether a path names a directory.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn is_directory(place: &Place<'_>) -> Result<bool> {
+    let path = match place.whose {
+        Whose::Host => place.path.to_owned(),
+        Whose::Container(_) => absolute(place.path),
+    };
+    match place.look(&path, Last::Follow) {
+        Err(e) if e.kind() == Kind::NotFound => Ok(false),
+        other => other.map(|(_, stat)| stat.is_dir()),
     }
 }
 
@@ -395,10 +410,10 @@ fn check_writable(place: &Place<'_>, directory: BorrowedFd<'_>, stat: &Stat) -> 
     let is_volume = sys::fs::mount_id(directory)?.0 != sys::fs::mount_id(container.root.fd())?.0;
     let is_read_only = sys::fs::fstatfs(directory)?.flags & libc::ST_RDONLY != 0;
     if !is_volume && (container.is_read_only || is_read_only) {
-        return Err(Error::invalid("container rootfs is marked read-only"));
+        return Err(Error::of(Kind::Denied, "container rootfs is marked read-only"));
     }
     if is_volume && is_read_only && stat.is_dir() {
-        return Err(Error::invalid("mounted volume is marked read-only"));
+        return Err(Error::of(Kind::Denied, "mounted volume is marked read-only"));
     }
     Ok(())
 }

@@ -11,9 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use image::layer::tar::Time;
+use image::provide::Maker;
 use image::{Context, Result};
 use sys::fs::Stat;
 
+use crate::containers::{Container, Containers};
+use crate::root;
 use crate::tree::{as_path, open_beneath, proc_path};
 
 /// What has become of a file.
@@ -36,6 +39,20 @@ impl fmt::Display for Kind {
 
 /// What has changed, by path, in the order of bytes. Paths begin with a slash.
 pub type Changes = BTreeMap<Vec<u8>, Kind>;
+
+/// What a container has changed since it was made.
+///
+/// # Errors
+/// As [`diff`], or its layers cannot be mounted.
+pub fn of(containers: &Containers, maker: &Maker<'_>, container: &Container) -> Result<Changes> {
+    let upper = containers.place(container.id()).upper();
+    let Some(upper) = crate::commit::open_upper(&upper)? else {
+        return Ok(Changes::new());
+    };
+    let lease = maker.store.lease()?;
+    let below = root::below(maker, &lease, container)?;
+    diff(upper.as_fd(), below.fd())
+}
 
 /// Compares an upper directory with the layers below, mounted.
 ///

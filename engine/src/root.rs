@@ -62,7 +62,7 @@ impl Root {
     /// # Errors
     /// The process has ended ([`Kind::NotFound`]).
     pub fn of_process(init: &Process) -> Result<Root> {
-        let fd = open_in_process(init, Path::new("root"))?;
+        let fd = open_in_process(init, Path::new("root"), libc::O_PATH)?;
         Ok(Root { fd, _namespace: None })
     }
 
@@ -71,8 +71,8 @@ impl Root {
     /// # Errors
     /// The process has ended; or its mounts belong to a user namespace of its own and cannot be taken apart.
     pub fn bare(init: &Process) -> Result<Root> {
-        let root = open_in_process(init, Path::new("root"))?;
-        let namespace = open_in_process(init, Path::new("ns/mnt"))?;
+        let root = open_in_process(init, Path::new("root"), libc::O_PATH)?;
+        let namespace = open_in_process(init, Path::new("ns/mnt"), libc::O_RDONLY)?;
         // A mount is copied only by who is in its namespace. The thread does nothing else there.
         let tree = std::thread::scope(|scope| {
             let aside = scope.spawn(|| {
@@ -96,7 +96,7 @@ impl Root {
     /// The process has ended, or there is no such directory.
     pub fn seen_by(process: &Process, path: &Path) -> Result<Root> {
         let below = path.strip_prefix("/").unwrap_or(path);
-        let fd = open_in_process(process, &Path::new("root").join(below))?;
+        let fd = open_in_process(process, &Path::new("root").join(below), libc::O_PATH)?;
         Ok(Root { fd, _namespace: None })
     }
 
@@ -144,10 +144,10 @@ pub(crate) fn open_in_root(
 
 /// Opens something below /proc/PID. That it is the process which was meant is told by its start time afterwards: had the pid
 /// been given to another one before, that would be another.
-fn open_in_process(process: &Process, path: &Path) -> Result<OwnedFd> {
+fn open_in_process(process: &Process, path: &Path, flags: i32) -> Result<OwnedFd> {
     let gone = || Error::not_found(format!("process {} has ended", process.pid));
     let directory = PathBuf::from(format!("/proc/{}", process.pid));
-    let opened = sys::fs::open(&directory.join(path), libc::O_PATH, 0);
+    let opened = sys::fs::open(&directory.join(path), flags, 0);
     if !process.is_alive() {
         return Err(gone());
     }
@@ -293,6 +293,44 @@ pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, container: &Container) -> Re
         .image(&id)?
         .ok_or_else(|| Error::not_found(format!("No such image: {id}")))?;
     standing::layers(maker, lease, &image)
+}
+
+/// The layers below what a container has changed, mounted: its image.
+///
+/// # Errors
+/// A layer has to be made again, and cannot; or they cannot be mounted.
+pub fn below(maker: &Maker<'_>, lease: &Lease<'_>, container: &Container) -> Result<Root> {
+    let place = lease.directory().join("below");
+    std::fs::create_dir_all(&place).context(format!("failed to make {}", place.display()))?;
+    let spec = Spec {
+        layers: layers(maker, lease, container)?,
+        scratch: Some(lease.directory()),
+        ..Spec::default()
+    };
+    Root::mounted(&spec, &place, &[])
+}
+
+/// The root user of a container, as we see it: what its user namespace maps 0 to.
+///
+/// # Errors
+/// It cannot be read, though the process is there.
+pub fn owner(container: &Container) -> Result<(u32, u32)> {
+    let Some(init) = container.state.init.as_ref().filter(|_| container.is_running()) else {
+        return Ok((0, 0));
+    };
+    let outside = |name: &str| -> Result<u32> {
+        let path = format!("/proc/{}/{name}", init.pid);
+        let map = std::fs::read_to_string(&path).context(format!("failed to read {path}"))?;
+        let lines = map.lines().filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(|n| n.parse::<u32>().ok());
+            Some((numbers.next()??, numbers.next()??))
+        });
+        Ok(lines
+            .into_iter()
+            .find(|(inside, _)| *inside == 0)
+            .map_or(0, |(_, outside)| outside))
+    };
+    Ok((outside("uid_map")?, outside("gid_map")?))
 }
 
 fn spec(

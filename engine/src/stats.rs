@@ -7,8 +7,10 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 
 use image::{Error, Result};
-use shim::cgroup::{Cgroup, Mounts};
+use shim::cgroup::Cgroup;
 use shim::metrics::network_of;
+
+pub use shim::cgroup::Mounts;
 
 /// What a container uses, between two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -228,7 +228,7 @@ impl<'p> Placer<'p> {
         });
         let (file, is_new) = match (created, made) {
             (Ok(()), Some(fd)) => (File::from(fd), true),
-            (Err(e), _) if e.is_busy => (open_in_place(parent, name)?, false),
+            (Err(e), _) if e.is_mount => (open_in_place(parent, name)?, false),
             (Err(e), _) => return Err(e.into()),
             (Ok(()), None) => return Err(Error::new("the file was not made")),
         };
@@ -308,8 +308,7 @@ impl Sink for Placer<'_> {
 /// Why a name cannot be given to something new.
 struct Refused {
     error: Error,
-    /// A mount is in the way.
-    is_busy: bool,
+    is_mount: bool,
 }
 
 impl From<Refused> for Error {
@@ -321,7 +320,7 @@ impl From<Refused> for Error {
 impl From<sys::Error> for Refused {
     fn from(e: sys::Error) -> Refused {
         Refused {
-            is_busy: e.is(libc::EBUSY),
+            is_mount: e.is(libc::EBUSY),
             error: e.into(),
         }
     }
@@ -338,6 +337,12 @@ fn replace(
             Err(e) if e.is(libc::EEXIST) => {}
             done => return Ok(done?),
         }
+        if is_mount(parent, name) {
+            return Err(Refused {
+                error: Error::invalid(format!("a mount is in the way at {:?}", name.display())),
+                is_mount: true,
+            });
+        }
         match fs::unlinkat(parent, name, 0) {
             Err(e) if e.is(libc::ENOENT) => {}
             // EISDIR on Linux; POSIX says EPERM.
@@ -347,7 +352,7 @@ fn replace(
                         "cannot overwrite directory {:?} with non-directory",
                         name.display()
                     )),
-                    is_busy: false,
+                    is_mount: false,
                 });
             }
             done => done?,
@@ -355,8 +360,16 @@ fn replace(
     }
     Err(Refused {
         error: Error::new("somebody else makes it again and again"),
-        is_busy: false,
+        is_mount: false,
     })
+}
+
+/// Whether something is mounted on a name. The kernel refuses to unlink such a name only to who is in the same mount namespace; to
+/// us, who are not in the container's, it would give the file and take the mount away (since Linux 3.18).
+fn is_mount(parent: BorrowedFd<'_>, name: &Path) -> bool {
+    let mount = |fd: BorrowedFd<'_>| fs::mount_id(fd).ok().map(|(id, _)| id);
+    fs::openat(parent, name, libc::O_PATH | libc::O_NOFOLLOW, 0)
+        .is_ok_and(|fd| mount(fd.as_fd()) != mount(parent))
 }
 
 /// The file that a mount keeps in its place, emptied.
