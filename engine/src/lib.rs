@@ -2,10 +2,14 @@
 //!
 //! May not: print, read the command line, or know what a terminal is.
 
+pub mod commit;
 pub mod containers;
 pub mod control;
+pub mod copy;
 pub mod create;
+pub mod diff;
 pub mod exec;
+pub mod export;
 pub mod logs;
 pub mod merge;
 pub mod model;
@@ -19,9 +23,13 @@ pub mod pattern;
 pub mod programs;
 pub mod recovery;
 pub mod remove;
+pub mod root;
 pub mod signal;
 pub mod spec;
 pub mod start;
+pub mod stats;
 pub mod summary;
+pub mod top;
+pub mod tree;
 
 pub use image::{Context, Error, Kind, Result};

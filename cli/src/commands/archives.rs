@@ -193,7 +193,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 /// A file that appears under its name when it is complete, and not before.
-struct Replacement {
+pub(super) struct Replacement {
     file: BufWriter<File>,
     temporary: PathBuf,
     place: PathBuf,
@@ -201,7 +201,7 @@ struct Replacement {
 }
 
 impl Replacement {
-    fn create(place: &Path) -> Result<Replacement, Failure> {
+    pub(super) fn create(place: &Path) -> Result<Replacement, Failure> {
         let failed = |e: std::io::Error| {
             Failure::plain(format!(
                 "failed to write {}: {}",
@@ -235,11 +235,11 @@ impl Replacement {
         })
     }
 
-    fn writer(&mut self) -> &mut dyn Write {
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
         &mut self.file
     }
 
-    fn keep(mut self) -> Outcome {
+    pub(super) fn keep(mut self) -> Outcome {
         self.file.flush()?;
         std::fs::rename(&self.temporary, &self.place)?;
         self.is_kept = true;

@@ -5,11 +5,17 @@
 
 mod archives;
 mod bundles;
+mod commit;
 mod containers;
+mod copy;
+mod diff;
+mod export;
 mod images;
 mod registry;
 mod shell;
+mod stats;
 mod system;
+mod top;
 mod transfer;
 
 use crate::command::{Command, Listed};
@@ -87,7 +93,11 @@ static COMMANDS: &[Command] = &[
     shell::COMPLETION,
     bundles::BUNDLE,
     bundles::UNBUNDLE,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
+    export::EXPORT,
     images::HISTORY,
     archives::IMPORT,
     containers::INSPECT_ANY,
@@ -108,8 +118,10 @@ static COMMANDS: &[Command] = &[
     },
     archives::SAVE,
     containers::START,
+    stats::STATS,
     containers::STOP,
     images::TAG,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -119,8 +131,12 @@ static COMMANDS: &[Command] = &[
 
 static CONTAINER: &[Command] = &[
     containers::ATTACH,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
     containers::EXEC,
+    export::EXPORT,
     containers::INSPECT,
     containers::KILL,
     containers::LS,
@@ -132,7 +148,9 @@ static CONTAINER: &[Command] = &[
     containers::RM,
     containers::RUN,
     containers::START,
+    stats::STATS,
     containers::STOP,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,

@@ -8,6 +8,7 @@ pub mod history;
 pub mod images;
 pub mod inspect;
 pub mod search;
+pub mod stats;
 
 /// `2 hours ago`.
 fn ago(now: i64, then: i64) -> String {
