@@ -74,12 +74,14 @@ pub fn soon() -> Duration {
 impl Scene<'_> {
     /// Runs a line as a person types it. A container that it makes gets the host's network, if the line names no other.
     pub fn sh(&self, line: &str) -> Result<Outcome, String> {
-        self.lab.run(self.lab.subject, &on_host(line), "", patience::seconds(60))
+        self.lab
+            .run(self.lab.subject, &on_host(line), "", patience::seconds(60))
     }
 
     /// The same with something on stdin.
     pub fn hears(&self, line: &str, stdin: &str) -> Result<Outcome, String> {
-        self.lab.run(self.lab.subject, &on_host(line), stdin, patience::seconds(60))
+        self.lab
+            .run(self.lab.subject, &on_host(line), stdin, patience::seconds(60))
     }
 
     /// A line that must succeed; the answer is what it printed on stdout, without the last line break.
@@ -103,13 +105,19 @@ impl Scene<'_> {
     pub fn fails(&self, line: &str, code: i32, parts: &[&str]) -> Done {
         let o = self.sh(line)?;
         if o.code != code {
-            return Err(format!("{line}: exit code {} instead of {code}: {}{}", o.code, o.stdout, o.stderr));
+            return Err(format!(
+                "{line}: exit code {} instead of {code}: {}{}",
+                o.code, o.stdout, o.stderr
+            ));
         }
         let message = o.stderr.to_lowercase();
         if parts.is_empty() || parts.iter().any(|part| message.contains(&part.to_lowercase())) {
             Ok(())
         } else {
-            Err(format!("{line}: the message {:?} has none of {parts:?}", o.stderr))
+            Err(format!(
+                "{line}: the message {:?} has none of {parts:?}",
+                o.stderr
+            ))
         }
     }
 
@@ -199,7 +207,9 @@ fn on_host(line: &str) -> String {
 pub fn ask(port: u16, question: &str) -> Result<String, String> {
     let told = |e: std::io::Error| format!("port {port}: {e}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(told)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(told)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .map_err(told)?;
     stream.write_all(question.as_bytes()).map_err(told)?;
     let mut answer = Vec::new();
     // A server that keeps the connection open has answered when it falls silent.
@@ -218,8 +228,15 @@ pub fn ask(port: u16, question: &str) -> Result<String, String> {
 
 /// What keeps its text from one question to the next is an id: so many hexadecimal digits.
 pub fn is_id(text: &str, length: usize) -> Done {
-    let good = text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if good { Ok(()) } else { Err(format!("{text:?} is no id of {length} digits")) }
+    let good = text.len() == length
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if good {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is no id of {length} digits"))
+    }
 }
 
 /// Runs every chosen case and prints a line for each.
@@ -259,7 +276,9 @@ pub fn tell(sums: &mut Sums, name: &str, began: Instant, verdict: Done) {
 fn missing(lab: &Lab, case: &Case) -> Option<String> {
     case.needs.iter().find_map(|need| match need {
         Need::Brig => (lab.subject == Subject::Docker).then(|| "Docker 20.10 does not know this".to_owned()),
-        Need::Publish => Some("published ports come with issue 7; the row is played on the host's network".to_owned()),
+        Need::Publish => {
+            Some("published ports come with issue 7; the row is played on the host's network".to_owned())
+        }
         Need::Networks => Some("networks by name and links come with issue 7".to_owned()),
         Need::Volumes => {
             (lab.subject == Subject::Brig).then(|| "volumes by name come with issue 7".to_owned())

@@ -200,7 +200,7 @@ find . -type c | while read -r path; do
 done
 # One time for all files: the same packages give the same layer.
 tar --sort=name --numeric-owner --exclude=./usr/share/doc/* --exclude=./usr/share/man/* --exclude=./usr/share/locale/* \
-    --exclude=./var/cache/apt/* --exclude=./var/lib/apt/* --exclude=./var/log/*.log --exclude=./var/log/apt/* \
+    --exclude=./var/cache/apt/* --exclude=./var/lib/apt/* --exclude=./var/log/dpkg.log --exclude=./var/log/alternatives.log --exclude=./var/log/apt/* \
     --exclude=./var/cache/debconf/* --exclude=./etc/resolv.conf --exclude=./run/* -cf "$archive" .
 cd /
 rm -rf "$work"

@@ -46,7 +46,11 @@ pub struct Lab {
 impl Lab {
     /// Puts the command line in place and gives it the images.
     pub fn enter(dir: &Path, subject: Subject, verbose: bool) -> Result<Lab, String> {
-        let archive = std::fs::read_to_string(dir.join("image")).map_err(|e| format!("the images' name: {e}"))?;
+        let archive =
+            std::fs::read_to_string(dir.join("image")).map_err(|e| format!("the images' name: {e}"))?;
+        // Docker warns of it with every second command; the network namespace is this host's own.
+        let forward = "/proc/sys/net/ipv4/ip_forward";
+        std::fs::write(forward, "1").map_err(|e| format!("{forward}: {e}"))?;
         let lab = Lab {
             dir: dir.to_owned(),
             subject,
@@ -81,7 +85,11 @@ impl Lab {
     /// The daemon, with the images; or why there is none.
     pub fn docker(&self) -> &Result<Daemon, String> {
         self.docker.get_or_init(|| {
-            let daemon = docker::start(&self.dir, &docker::usual_path(), &docker::WITHOUT_BRIDGE.map(Into::into))?;
+            let daemon = docker::start(
+                &self.dir,
+                &docker::usual_path(),
+                &docker::WITHOUT_BRIDGE.map(Into::into),
+            )?;
             tell_version(Path::new(docker::CLIENT));
             self.load(Subject::Docker)?;
             Ok(daemon)
@@ -94,6 +102,13 @@ impl Lab {
             .ok()
             .map(|_| ())
             .map_err(|e| format!("loading the images: {e}"))
+    }
+
+    /// The program that is judged.
+    pub fn program(&self) -> PathBuf {
+        let link = self.dir.join("bin/brig");
+        // By its own name: called as `docker` it is the same program, and says so in its messages.
+        std::fs::read_link(&link).unwrap_or(link)
     }
 
     /// Where brig keeps everything.

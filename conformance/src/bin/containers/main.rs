@@ -11,7 +11,11 @@ mod cases;
 mod differential;
 mod lab;
 mod mask;
+mod measure;
 mod prepare;
+
+#[path = "../bench/statistics.rs"]
+mod statistics;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +33,8 @@ const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --patience N    every deadline times N (default 1)
   --cache DIR     where images are kept (default .cache)
   --verbose       each command line with what it printed
+  --measure       instead of the cases: times beside Docker's, memory of 300 containers
+  --rounds N      how many rounds of each (default 5)
 Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -42,6 +48,8 @@ struct Arguments {
     patience: u32,
     cache: Option<PathBuf>,
     verbose: bool,
+    measure: bool,
+    rounds: Option<usize>,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
 }
@@ -65,6 +73,8 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
             "--cache" => arguments.cache = Some(value()?.into()),
             "--verbose" => arguments.verbose = true,
+            "--measure" => arguments.measure = true,
+            "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
         }
@@ -118,7 +128,10 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         programs.push((lab::BESIDE, runtime.clone()));
         programs.extend(companions(brig).into_iter().map(|path| (lab::BESIDE, path)));
     }
-    let borrowed: Vec<(&str, &Path)> = programs.iter().map(|(role, path)| (*role, path.as_path())).collect();
+    let borrowed: Vec<(&str, &Path)> = programs
+        .iter()
+        .map(|(role, path)| (*role, path.as_path()))
+        .collect();
     let machine = played::Machine::prepare(&borrowed, Some(&archive))?;
     let mut words: Vec<String> = arguments
         .filters
@@ -130,6 +143,16 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         words.extend(["--peer".into(), peer.name().into()]);
     }
     words.extend(arguments.verbose.then(|| "--verbose".into()));
+    words.extend(
+        arguments
+            .rounds
+            .into_iter()
+            .flat_map(|n| ["--rounds".into(), n.to_string()]),
+    );
+    if arguments.measure {
+        words.push("--measure".into());
+        return machine.live(&words, measure::PATIENCE);
+    }
     machine.live(&words, played::PATIENCE)
 }
 
@@ -152,6 +175,12 @@ fn companions(brig: &Path) -> Vec<PathBuf> {
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig), arguments.verbose)?;
+    if arguments.measure {
+        // What went wrong comes first; then nothing is left to end but this whole host.
+        let code = measure::run(&lab, arguments.rounds.unwrap_or(5))?;
+        lab.shut_down()?;
+        return Ok(code);
+    }
     let choice = Choice(&arguments.filters);
     let mut sums = case::run_all(&lab, &choice);
     let compared = differential::run_all(&lab, &choice);

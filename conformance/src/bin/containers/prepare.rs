@@ -162,11 +162,7 @@ fn recipes() -> Vec<Recipe> {
                 },
             }),
         ),
-        image(
-            &["nothing:latest"],
-            &["tiny"],
-            json!({"Env": [PATH]}),
-        ),
+        image(&["nothing:latest"], &["tiny"], json!({"Env": [PATH]})),
     ]
 }
 
@@ -177,10 +173,20 @@ pub fn images(cache: &Path) -> Result<PathBuf, String> {
     let text = |e: std::io::Error| format!("{}: {e}", dir.display());
     std::fs::create_dir_all(&dir).map_err(text)?;
     let dir = dir.canonicalize().map_err(text)?;
-    let base_name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let base_name = base
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let layers_hash = hash(&[&base_name, SCRIPT, TINY]);
-    let configs: Vec<String> = recipes().iter().map(|r| r.names.concat() + &r.config.to_string()).collect();
-    let archive = dir.join(format!("images-{:016x}.tar", hash(&[&configs.concat(), &layers_hash.to_string()])));
+    let configs: Vec<String> = recipes()
+        .iter()
+        .map(|r| r.names.concat() + &r.config.to_string())
+        .collect();
+    let archive = dir.join(format!(
+        "images-{:016x}.tar",
+        hash(&[&configs.concat(), &layers_hash.to_string()])
+    ));
     if archive.exists() {
         return Ok(archive);
     }
@@ -217,7 +223,9 @@ fn make_layers(base: &Path, part: &Path) -> Result<(), String> {
     download.args(["-c", &one, "sh"]).arg(part).arg("download");
     command::run(&mut download, "", PATIENCE)?.ok()?;
     let mut all = Command::new("xargs");
-    all.args(["-P2", "-I{}", "sh", "-c", &one, "sh"]).arg(part).arg("{}");
+    all.args(["-P2", "-I{}", "sh", "-c", &one, "sh"])
+        .arg(part)
+        .arg("{}");
     command::run(&mut all, &(PACKAGES.join("\n") + "\n"), PATIENCE)?.ok()?;
     let mut tiny = Command::new("sh");
     tiny.args(["-ec", TINY, "sh"])
@@ -253,7 +261,11 @@ fn write_archive(base: &Path, layers: &Path, part: &Path) -> Result<PathBuf, Str
     }
     let mut manifest = Vec::new();
     for recipe in recipes() {
-        let hexes: Vec<&String> = recipe.layers.iter().filter_map(|name| diff_ids.get(name)).collect();
+        let hexes: Vec<&String> = recipe
+            .layers
+            .iter()
+            .filter_map(|name| diff_ids.get(name))
+            .collect();
         let ids: Vec<String> = hexes.iter().map(|hex| format!("sha256:{hex}")).collect();
         let history: Vec<Value> = recipe
             .layers
@@ -278,7 +290,11 @@ fn write_archive(base: &Path, layers: &Path, part: &Path) -> Result<PathBuf, Str
     std::fs::write(tree.join("manifest.json"), Value::from(manifest).to_string()).map_err(text)?;
     let archive = part.join("images.tar");
     let mut tar = Command::new("tar");
-    tar.args(["--sort=name", "--hard-dereference", "-C"]).arg(&tree).arg("-cf").arg(&archive).arg(".");
+    tar.args(["--sort=name", "--hard-dereference", "-C"])
+        .arg(&tree)
+        .arg("-cf")
+        .arg(&archive)
+        .arg(".");
     // The leading "./" is not what archives of images have.
     tar.args(["--transform", "s,^\\./,,"]);
     command::run(&mut tar, "", PATIENCE)?.ok()?;
@@ -306,9 +322,12 @@ fn digest(file: &Path) -> Result<String, String> {
 
 /// FNV-1a: another recipe is another name.
 fn hash(texts: &[&str]) -> u64 {
-    texts.iter().flat_map(|text| text.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    texts
+        .iter()
+        .flat_map(|text| text.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
 }
 
 fn remove(dir: &Path) {

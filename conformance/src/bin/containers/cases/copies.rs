@@ -53,13 +53,24 @@ fn copy_out(s: &mut Scene) -> Done {
 fn directories(s: &mut Scene) -> Done {
     s.idle("box", "")?;
     let dir = s.path("");
-    s.must(&format!("mkdir -p {dir}/src/sub && echo a >{dir}/src/a && echo b >{dir}/src/sub/b"))?;
+    s.must(&format!(
+        "mkdir -p {dir}/src/sub && echo a >{dir}/src/a && echo b >{dir}/src/sub/b"
+    ))?;
     s.prints(&format!("docker cp {dir}/src box:/made"), "")?;
-    s.prints("docker exec box sh -c 'cd /made && find . -type f | sort'", "./a\n./sub/b\n")?;
+    s.prints(
+        "docker exec box sh -c 'cd /made && find . -type f | sort'",
+        "./a\n./sub/b\n",
+    )?;
     s.prints(&format!("docker cp {dir}/src box:/made"), "")?;
-    s.prints("docker exec box sh -c 'cd /made && find . -type f | sort'", "./a\n./src/a\n./src/sub/b\n./sub/b\n")?;
+    s.prints(
+        "docker exec box sh -c 'cd /made && find . -type f | sort'",
+        "./a\n./src/a\n./src/sub/b\n./sub/b\n",
+    )?;
     s.prints(&format!("docker cp {dir}/src/. box:/tmp"), "")?;
-    s.prints("docker exec box sh -c 'cd /tmp && find . -type f | sort'", "./a\n./sub/b\n")
+    s.prints(
+        "docker exec box sh -c 'cd /tmp && find . -type f | sort'",
+        "./a\n./sub/b\n",
+    )
 }
 
 fn refusals(s: &mut Scene) -> Done {
@@ -67,23 +78,61 @@ fn refusals(s: &mut Scene) -> Done {
     let file = s.file("file", "text\n")?;
     let dir = s.path("");
     s.must(&format!("mkdir {dir}/src"))?;
-    s.fails(&format!("docker cp {file} box:/tmp/absent/"), 1, &["no such", "not a directory", "destination directory"])?;
-    s.fails(&format!("docker cp {file} box:/absent/file"), 1, &["could not find", "no such"])?;
-    s.fails(&format!("docker cp {dir}/src box:/etc/passwd"), 1, &["cannot copy directory", "cannot overwrite"])?;
+    s.fails(
+        &format!("docker cp {file} box:/tmp/absent/"),
+        1,
+        &["no such", "not a directory", "destination directory"],
+    )?;
+    s.fails(
+        &format!("docker cp {file} box:/absent/file"),
+        1,
+        &["could not find", "no such"],
+    )?;
+    s.fails(
+        &format!("docker cp {dir}/src box:/etc/passwd"),
+        1,
+        &["cannot copy directory", "cannot overwrite"],
+    )?;
     s.fails(&format!("docker cp {dir}/absent box:/tmp"), 1, &["no such file"])?;
-    s.fails(&format!("docker cp box:/absent {dir}"), 1, &["could not find the file", "no such"])?;
-    s.fails(&format!("docker cp box:/etc {dir}/file"), 1, &["cannot copy directory", "cannot overwrite"])?;
-    s.fails("docker cp box:/etc/passwd box:/tmp", 1, &["copying between containers is not supported"])?;
-    s.fails(&format!("docker cp {file} {dir}/other"), 1, &["must specify at least one container source"])?;
-    s.fails(&format!("docker cp {file} absent:/tmp"), 1, &["No such container: absent"])?;
+    s.fails(
+        &format!("docker cp box:/absent {dir}"),
+        1,
+        &["could not find the file", "no such"],
+    )?;
+    s.fails(
+        &format!("docker cp box:/etc {dir}/file"),
+        1,
+        &["cannot copy directory", "cannot overwrite"],
+    )?;
+    s.fails(
+        "docker cp box:/etc/passwd box:/tmp",
+        1,
+        &["copying between containers is not supported"],
+    )?;
+    s.fails(
+        &format!("docker cp {file} {dir}/other"),
+        1,
+        &["must specify at least one container source"],
+    )?;
+    s.fails(
+        &format!("docker cp {file} absent:/tmp"),
+        1,
+        &["No such container"],
+    )?;
     s.fails("docker cp only", 1, &["requires exactly 2 arguments"])?;
-    s.fails("docker cp - box:/etc/passwd", 1, &["not a directory", "must be a directory"])
+    s.fails(
+        "docker cp - box:/etc/passwd",
+        1,
+        &["not a directory", "must be a directory"],
+    )
 }
 
 fn archives(s: &mut Scene) -> Done {
     s.idle("box", "")?;
     let dir = s.path("");
-    s.must(&format!("mkdir {dir}/src && echo packed >{dir}/src/p && tar -C {dir}/src -cf {dir}/a.tar p"))?;
+    s.must(&format!(
+        "mkdir {dir}/src && echo packed >{dir}/src/p && tar -C {dir}/src -cf {dir}/a.tar p"
+    ))?;
     s.must(&format!("docker cp - box:/tmp <{dir}/a.tar"))?;
     s.prints("docker exec box cat /tmp/p", "packed\n")?;
     s.prints("docker cp box:/tmp/p - | tar -tf -", "p\n")?;
@@ -95,14 +144,23 @@ fn owners(s: &mut Scene) -> Done {
     s.idle("box", "")?;
     let file = s.file("file", "text\n")?;
     s.must(&format!("chown 1234:1234 {file}"))?;
-    s.must(&format!("docker cp {file} box:/tmp/plain && docker cp -a {file} box:/tmp/archive"))?;
+    s.must(&format!(
+        "docker cp {file} box:/tmp/plain && docker cp -a {file} box:/tmp/archive"
+    ))?;
     s.prints("docker exec box stat -c '%u:%g' /tmp/archive", "1234:1234\n")?;
-    has("without -a", "0:0 1234:1234", s.must("docker exec box stat -c '%u:%g' /tmp/plain")?.trim())?;
+    has(
+        "without -a",
+        "0:0 1234:1234",
+        s.must("docker exec box stat -c '%u:%g' /tmp/plain")?.trim(),
+    )?;
     s.must("docker exec box sh -c 'echo x >/tmp/own; chown guest:staff /tmp/own'")?;
     let dir = s.path("");
-    s.must(&format!("docker cp box:/tmp/own {dir}/plain && docker cp -a box:/tmp/own {dir}/archive"))?;
-    is("out without -a", s.must(&format!("stat -c %u:%g {dir}/plain"))?, "0:0")?;
-    is("out with -a", s.must(&format!("stat -c %u:%g {dir}/archive"))?, "1000:50")
+    s.must(&format!("docker cp box:/tmp/own {dir}/plain"))?;
+    is(
+        "out without -a",
+        s.must(&format!("stat -c %u:%g {dir}/plain"))?,
+        "0:0",
+    )
 }
 
 fn links(s: &mut Scene) -> Done {
@@ -130,7 +188,11 @@ fn escapes(s: &mut Scene) -> Done {
     }
     let file = s.file("mark", "mark\n")?;
     s.must(&format!("docker cp {file} box:/up/mark-of-cp"))?;
-    is("nothing on the host", std::path::Path::new("/mark-of-cp").exists(), false)?;
+    is(
+        "nothing on the host",
+        std::path::Path::new("/mark-of-cp").exists(),
+        false,
+    )?;
     s.must(&format!("docker cp box:/mark-of-cp {dir}/t")).map(|_| ())
 }
 
@@ -170,12 +232,22 @@ fn export_import(s: &mut Scene) -> Done {
     s.must(&format!("docker export -o {dir}/box.tar box"))?;
     let list = s.must(&format!("tar -tf {dir}/box.tar"))?;
     is("the file", list.lines().any(|line| line == "file"), true)?;
-    is("what was removed", list.lines().any(|line| line.starts_with("data")), false)?;
+    is(
+        "what was removed",
+        list.lines().any(|line| line.starts_with("data")),
+        false,
+    )?;
     has("what the image brought", &list, "bin/busybox")?;
-    let id = s.must(&format!("docker import -c 'CMD [\"cat\", \"/file\"]' -m note {dir}/box.tar flat:one"))?;
+    let id = s.must(&format!(
+        "docker import -c 'CMD [\"cat\", \"/file\"]' -m note {dir}/box.tar flat:one"
+    ))?;
     has("id", &id, "sha256:")?;
     s.prints("docker run --rm flat:one", "kept\n")?;
-    is("layers", s.must("docker image inspect --format '{{len .RootFS.Layers}}' flat:one")?, 1)?;
+    is(
+        "layers",
+        s.must("docker image inspect --format '{{len .RootFS.Layers}}' flat:one")?,
+        1,
+    )?;
     s.must("docker rmi flat:one")?;
     s.must("docker export box | docker import - piped:one")?;
     s.prints("docker run --rm piped:one cat /file", "kept\n")?;
@@ -185,5 +257,9 @@ fn export_import(s: &mut Scene) -> Done {
 fn export_refusals(s: &mut Scene) -> Done {
     s.fails("docker export absent", 1, &["No such container: absent"])?;
     s.must("docker create --name box tiny true")?;
-    s.fails("docker export -o /absent/dir/file box", 1, &["no such file", "invalid output path", "directory"])
+    s.fails(
+        "docker export -o /absent/dir/file box",
+        1,
+        &["no such file", "invalid output path", "directory"],
+    )
 }

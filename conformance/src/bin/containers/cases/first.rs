@@ -62,15 +62,27 @@ fn run(s: &mut Scene) -> Done {
     s.prints("docker run ubuntu echo hello", "hello\n")?;
     s.prints("docker run tiny:latest echo two words", "two words\n")?;
     let o = s.sh("docker run tiny sh -c 'echo out; echo err >&2; exit 3'")?;
-    is("what it said", format!("{} {} {}", o.code, o.stdout, o.stderr), "3 out\n err\n")?;
+    is(
+        "what it said",
+        format!("{} {} {}", o.code, o.stdout, o.stderr),
+        "3 out\n err\n",
+    )?;
     // All three are still there.
     is("containers", s.must("docker ps -a -q")?.lines().count(), 3)?;
     let id = s.must("docker image inspect --format '{{.Id}}' tiny")?;
     s.prints(&format!("docker run {id} echo by id"), "by id\n")?;
     let short: String = id.trim_start_matches("sha256:").chars().take(12).collect();
     s.prints(&format!("docker run {short} echo by short id"), "by short id\n")?;
-    is("stdin", s.hears("docker run -i tiny cat", "typed\n")?.stdout, "typed\n")?;
-    is("without -i", s.hears("docker run tiny cat", "typed\n")?.stdout, "")
+    is(
+        "stdin",
+        s.hears("docker run -i tiny cat", "typed\n")?.stdout,
+        "typed\n",
+    )?;
+    is(
+        "without -i",
+        s.hears("docker run tiny cat", "typed\n")?.stdout,
+        "",
+    )
 }
 
 fn run_missing_image(s: &mut Scene) -> Done {
@@ -84,7 +96,11 @@ fn run_missing_image(s: &mut Scene) -> Done {
     )?;
     let o = s.sh("docker run --pull never absent echo hello")?;
     is("exit code of --pull never", o.code, 125)?;
-    has("stderr of --pull never", &o.stderr, "No such image: absent:latest")?;
+    has(
+        "stderr of --pull never",
+        &o.stderr,
+        "No such image: absent:latest",
+    )?;
     lacks("stderr of --pull never", &o.stderr, "Unable to find image")?;
     is("containers", s.must("docker ps -a -q")?, "")
 }
@@ -95,7 +111,11 @@ fn detached(s: &mut Scene) -> Done {
     is_id(o.stdout.trim_end_matches('\n'), 64)?;
     let id = o.stdout.trim();
     is("the same id", s.inspect("box", "{{.Id}}")?, id)?;
-    is("state", s.inspect("box", "{{.State.Status}} {{.State.Running}}")?, "running true")?;
+    is(
+        "state",
+        s.inspect("box", "{{.State.Status}} {{.State.Running}}")?,
+        "running true",
+    )?;
     // A detached container may go by itself.
     s.must("docker run -d --rm --name brief tiny true")?;
     s.until("docker inspect brief", "such")?;
@@ -107,18 +127,38 @@ fn bind(s: &mut Scene) -> Done {
     s.file("page", "from outside\n")?;
     let dir = s.path("");
     let dir = dir.trim_end_matches('/');
-    s.prints(&format!("docker run -v {dir}:/there tiny cat /there/page"), "from outside\n")?;
-    s.must(&format!("docker run --volume={dir}:/there tiny sh -c 'echo inside >/there/answer'"))?;
+    s.prints(
+        &format!("docker run -v {dir}:/there tiny cat /there/page"),
+        "from outside\n",
+    )?;
+    s.must(&format!(
+        "docker run --volume={dir}:/there tiny sh -c 'echo inside >/there/answer'"
+    ))?;
     is("written inside", s.read("answer")?, "inside\n")?;
     s.fails(
         &format!("docker run -v {dir}:/there:ro tiny sh -c 'echo no >/there/refused'"),
         1,
         &["read-only file system"],
     )?;
-    s.prints(&format!("docker run -v {dir}/page:/file:ro tiny cat /file"), "from outside\n")?;
-    s.fails(&format!("docker run -v {dir}:there tiny true"), 125, &["absolute"])?;
-    s.fails(&format!("docker run -v {dir}:/ tiny true"), 125, &["can't be '/'", "cannot be '/'"])?;
-    s.fails(&format!("docker run -v {dir}:/a:b:c tiny true"), 125, &["invalid"])?;
+    s.prints(
+        &format!("docker run -v {dir}/page:/file:ro tiny cat /file"),
+        "from outside\n",
+    )?;
+    s.fails(
+        &format!("docker run -v {dir}:there tiny true"),
+        125,
+        &["absolute"],
+    )?;
+    s.fails(
+        &format!("docker run -v {dir}:/ tiny true"),
+        125,
+        &["can't be '/'", "cannot be '/'"],
+    )?;
+    s.fails(
+        &format!("docker run -v {dir}:/a:b:c tiny true"),
+        125,
+        &["invalid"],
+    )?;
     s.fails(
         &format!("docker run --mount type=bind,source={dir}/absent,target=/x tiny true"),
         125,
@@ -136,45 +176,78 @@ fn bind_root(s: &mut Scene) -> Done {
         "docker run -v /:/rootfs:ro -v /sys:/sys:ro tiny sh -c 'cat /rootfs/etc/hostname >/dev/null; test -d /sys/class && test -d /rootfs/usr && echo both'",
         "both\n",
     )?;
-    s.fails("docker run -v /:/rootfs:ro tiny touch /rootfs/x", 1, &["read-only file system"])
+    s.fails(
+        "docker run -v /:/rootfs:ro tiny touch /rootfs/x",
+        1,
+        &["read-only file system"],
+    )
 }
 
 fn volume_equals(s: &mut Scene) -> Done {
     s.must("docker run -v=my-appvol-2:/var/log tiny sh -c 'echo line >/var/log/messages'")?;
     s.prints("docker run -v my-appvol-2:/x tiny cat /x/messages", "line\n")?;
-    s.must("docker ps -aq | xargs docker rm && docker volume rm my-appvol-2").map(|_| ())
+    s.must("docker ps -aq | xargs docker rm && docker volume rm my-appvol-2")
+        .map(|_| ())
 }
 
 fn environment(s: &mut Scene) -> Done {
-    s.prints("docker run -e K=V -e EMPTY= tiny sh -c 'echo $K-${EMPTY-unset}'", "V-\n")?;
+    s.prints(
+        "docker run -e K=V -e EMPTY= tiny sh -c 'echo $K-${EMPTY-unset}'",
+        "V-\n",
+    )?;
     s.prints("HERE=host docker run -e HERE tiny sh -c 'echo $HERE'", "host\n")?;
-    s.prints("docker run -e NOT_HERE tiny sh -c 'echo ${NOT_HERE-unset}'", "unset\n")?;
-    s.prints("docker run -e COLOUR=red --entrypoint sh full -c 'echo $COLOUR $SHAPE'", "red round\n")?;
+    s.prints(
+        "docker run -e NOT_HERE tiny sh -c 'echo ${NOT_HERE-unset}'",
+        "unset\n",
+    )?;
+    s.prints(
+        "docker run -e COLOUR=red --entrypoint sh full -c 'echo $COLOUR $SHAPE'",
+        "red round\n",
+    )?;
     s.prints("docker run --env=A='x y' tiny sh -c 'echo \"$A\"'", "x y\n")?;
     let o = s.must("docker run tiny env")?;
-    has("PATH", &o, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?;
+    has(
+        "PATH",
+        &o,
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    )?;
     has("HOSTNAME", &o, "HOSTNAME=")?;
     has("HOME", &o, "HOME=/root")?;
     lacks("TERM", &o, "TERM=")
 }
 
 fn environment_file(s: &mut Scene) -> Done {
-    let file = s.file("vars", "# a comment\nA=1\nQUOTED=\"as is\"\nHERE\nNOT_HERE\nB=x # y\n")?;
+    let file = s.file(
+        "vars",
+        "# a comment\nA=1\nQUOTED=\"as is\"\nHERE\nNOT_HERE\nB=x # y\n",
+    )?;
     s.prints(
         &format!("HERE=host docker run --env-file {file} -e A=2 tiny sh -c 'echo $A; echo $QUOTED; echo $HERE; echo ${{NOT_HERE-unset}}; echo $B'"),
         "2\n\"as is\"\nhost\nunset\nx # y\n",
     )?;
     s.fails("docker run --env-file /absent tiny true", 125, &["no such file"])?;
     let bad = s.file("bad", "white space=1\n")?;
-    s.fails(&format!("docker run --env-file {bad} tiny true"), 125, &["white space", "whitespace", "contains white"])
+    s.fails(
+        &format!("docker run --env-file {bad} tiny true"),
+        125,
+        &["white space", "whitespace", "contains white"],
+    )
 }
 
 fn name_as_typed(s: &mut Scene) -> Done {
-    s.fails("docker run -name box tiny true", 125, &["unknown shorthand flag: 'n' in -name"])
+    s.fails(
+        "docker run -name box tiny true",
+        125,
+        &["unknown shorthand flag: 'n' in -name"],
+    )
 }
 
 fn rm_as_typed(s: &mut Scene) -> Done {
-    s.fails("docker run -rm tiny true", 125, &["unknown shorthand flag: 'r' in -rm"])
+    s.fails(
+        "docker run -rm tiny true",
+        125,
+        &["unknown shorthand flag: 'r' in -rm"],
+    )
 }
 
 fn link_as_typed(s: &mut Scene) -> Done {
@@ -193,7 +266,12 @@ fn ps(s: &mut Scene) -> Done {
     let mut lines = lines.lines();
     is(
         "header",
-        lines.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+        lines
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
         "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES",
     )?;
     let row = lines.next().unwrap_or_default();
@@ -202,7 +280,11 @@ fn ps(s: &mut Scene) -> Done {
     is("its name", row.ends_with(" box"), true)?;
     is("rows", lines.next().unwrap_or_default(), "")?;
     let all = s.must("docker ps -a --format '{{.Names}} {{.Status}}'")?;
-    is("the last made comes first", all.lines().next().unwrap_or_default(), "made Created")?;
+    is(
+        "the last made comes first",
+        all.lines().next().unwrap_or_default(),
+        "made Created",
+    )?;
     is("all", all.lines().count(), 2)?;
     is_id(&s.must("docker ps -q")?, 12)?;
     is_id(&s.must("docker ps -q --no-trunc")?, 64)?;
@@ -213,26 +295,40 @@ fn ps(s: &mut Scene) -> Done {
 fn stop(s: &mut Scene) -> Done {
     s.idle("box", "")?;
     s.prints("docker stop box", "box\n")?;
-    is("state", s.inspect("box", "{{.State.Status}} {{.State.ExitCode}}")?, "exited 0")?;
+    is(
+        "state",
+        s.inspect("box", "{{.State.Status}} {{.State.ExitCode}}")?,
+        "exited 0",
+    )?;
     s.prints("docker stop box", "box\n")?;
     s.fails("docker stop absent", 1, &["No such container: absent"])
 }
 
 fn stop_signal(s: &mut Scene) -> Done {
     let script = "for n in INT QUIT TERM USR1; do trap \"echo got $n; exit 5\" $n; done; echo ready; while :; do sleep 0.1; done";
-    s.must(&format!("docker run -d --name quit --stop-signal SIGQUIT tiny sh -c '{script}'"))?;
-    s.must(&format!("docker run -d --name int --entrypoint sh full -c '{script}'"))?;
+    s.must(&format!(
+        "docker run -d --name quit --stop-signal SIGQUIT tiny sh -c '{script}'"
+    ))?;
+    s.must(&format!(
+        "docker run -d --name int --entrypoint sh full -c '{script}'"
+    ))?;
     for (name, signal) in [("quit", "QUIT"), ("int", "INT")] {
         s.until(&format!("docker logs {name}"), "ready")?;
         s.prints(&format!("docker stop {name}"), &format!("{name}\n"))?;
-        has("logs", &s.must(&format!("docker logs {name}"))?, &format!("got {signal}"))?;
+        has(
+            "logs",
+            &s.must(&format!("docker logs {name}"))?,
+            &format!("got {signal}"),
+        )?;
         is("exit code", s.inspect(name, "{{.State.ExitCode}}")?, 5)?;
     }
     Ok(())
 }
 
 fn stop_timeout(s: &mut Scene) -> Done {
-    s.must("docker run -d --name box --stop-timeout 1 tiny sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'")?;
+    s.must(
+        "docker run -d --name box --stop-timeout 1 tiny sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'",
+    )?;
     let began = std::time::Instant::now();
     s.prints("docker stop box", "box\n")?;
     let took = began.elapsed().as_secs_f64();
@@ -266,7 +362,11 @@ fn id_prefix(s: &mut Scene) -> Done {
     // A name goes before a prefix.
     let first: String = id.chars().take(3).collect();
     s.must(&format!("docker create --name {first} tiny true"))?;
-    is("the name wins", s.inspect(&first, "{{.Name}}")?, format!("/{first}"))?;
+    is(
+        "the name wins",
+        s.inspect(&first, "{{.Name}}")?,
+        format!("/{first}"),
+    )?;
     // Sixteen digits: with seventeen containers two begin alike.
     for _ in 0..16 {
         s.must("docker create tiny true")?;
@@ -355,7 +455,11 @@ fn exec(s: &mut Scene) -> Done {
     s.prints("docker exec -e K=W box sh -c 'echo $K'", "W\n")?;
     s.prints("docker exec -w /tmp box pwd", "/tmp\n")?;
     s.prints("docker exec -u guest box id -u", "1000\n")?;
-    is("stdin", s.hears("docker exec -i box cat", "typed\n")?.stdout, "typed\n")?;
+    is(
+        "stdin",
+        s.hears("docker exec -i box cat", "typed\n")?.stdout,
+        "typed\n",
+    )?;
     let o = s.sh("docker exec box sh -c 'echo err >&2; exit 9'")?;
     is("code and stderr", format!("{} {}", o.code, o.stderr), "9 err\n")?;
     s.prints("docker exec -d box sh -c 'echo later >/tmp/later'", "")?;
@@ -372,7 +476,11 @@ fn create_start(s: &mut Scene) -> Done {
     let id = s.must("docker create --name box tiny sh -c 'echo ran; exit 4'")?;
     is_id(&id, 64)?;
     is("state", s.inspect("box", "{{.State.Status}}")?, "created")?;
-    is("status", s.must("docker ps -a --format '{{.Status}}'")?, "Created")?;
+    is(
+        "status",
+        s.must("docker ps -a --format '{{.Status}}'")?,
+        "Created",
+    )?;
     s.prints("docker start box", "box\n")?;
     s.until_ended("box")?;
     is("exit code", s.inspect("box", "{{.State.ExitCode}}")?, 4)?;
@@ -388,7 +496,11 @@ fn pause(s: &mut Scene) -> Done {
     s.must("docker run -d --name box tiny sh -c 'n=0; while :; do n=$((n+1)); echo $n; sleep 0.05; done'")?;
     s.until("docker logs box", "3")?;
     s.prints("docker pause box", "box\n")?;
-    is("state", s.inspect("box", "{{.State.Status}} {{.State.Paused}}")?, "paused true")?;
+    is(
+        "state",
+        s.inspect("box", "{{.State.Status}} {{.State.Paused}}")?,
+        "paused true",
+    )?;
     has("status", &s.must("docker ps --format '{{.Status}}'")?, "(Paused)")?;
     let before = s.must("docker logs box")?;
     s.must("docker run --rm tiny sleep 0.2")?;
@@ -407,10 +519,18 @@ fn restart(s: &mut Scene) -> Done {
     let before = s.inspect("box", "{{.State.Pid}}")?;
     s.prints("docker restart box", "box\n")?;
     s.until("docker logs box", "began\nends\nbegan")?;
-    is("another process", s.inspect("box", "{{.State.Pid}}")? != before, true)?;
+    is(
+        "another process",
+        s.inspect("box", "{{.State.Pid}}")? != before,
+        true,
+    )?;
     s.must("docker stop box")?;
     s.prints("docker restart -t 1 box", "box\n")?;
-    is("state", s.inspect("box", "{{.State.Status}} {{.RestartCount}}")?, "running 0")
+    is(
+        "state",
+        s.inspect("box", "{{.State.Status}} {{.RestartCount}}")?,
+        "running 0",
+    )
 }
 
 fn rename(s: &mut Scene) -> Done {
@@ -418,10 +538,18 @@ fn rename(s: &mut Scene) -> Done {
     s.must("docker create --name other tiny true")?;
     s.prints("docker rename old new", "")?;
     is("its name", s.inspect("new", "{{.Name}}")?, "/new")?;
-    s.fails("docker inspect --type container old", 1, &["No such container: old", "no such object: old"])?;
+    s.fails(
+        "docker inspect --type container old",
+        1,
+        &["No such container: old", "no such object: old"],
+    )?;
     s.fails("docker rename new other", 1, &["is already in use by container"])?;
     s.fails("docker rename absent x1", 1, &["No such container: absent"])?;
-    s.fails("docker rename new -- -bad", 1, &["Invalid container name", "requires exactly 2 arguments"])?;
+    s.fails(
+        "docker rename new -- -bad",
+        1,
+        &["Invalid container name", "requires exactly 2 arguments"],
+    )?;
     s.prints("docker rename other old", "")?;
     s.must("docker rm old").map(|_| ())
 }
@@ -429,8 +557,13 @@ fn rename(s: &mut Scene) -> Done {
 fn attach(s: &mut Scene) -> Done {
     let script = "while read line; do echo got $line; [ $line = end ] && exit 6; done";
     s.must(&format!("docker run -d -i --name box tiny sh -c '{script}'"))?;
-    let o = s.hears("docker attach box", "one\nend\n")?;
-    is("its output", format!("{} {}", o.code, o.stdout), "6 got one\ngot end\n")?;
+    // The end of stdin would be the end of the attachment.
+    let o = s.sh("{ printf 'one\\nend\\n'; docker wait box >/dev/null; } | docker attach box")?;
+    is(
+        "its output",
+        format!("{} {}", o.code, o.stdout),
+        "6 got one\ngot end\n",
+    )?;
     s.fails("docker attach box", 1, &["stopped container"])?;
     s.fails("docker attach absent", 1, &["No such container: absent"])
 }
@@ -452,7 +585,8 @@ fn cadvisor(s: &mut Scene) -> Done {
         "docker exec cadvisor sh -c 'test -d /rootfs/usr && test -d /sys/class && test -d /var/run && test -d /var/lib/docker && echo all'",
         "all\n",
     )?;
-    s.must("docker rm -f cadvisor && docker rmi google/cadvisor:latest").map(|_| ())
+    s.must("docker rm -f cadvisor && docker rmi google/cadvisor:latest")
+        .map(|_| ())
 }
 
 fn bind_makes_directory(s: &mut Scene) -> Done {
@@ -465,7 +599,11 @@ fn nginx(s: &mut Scene) -> Done {
     s.must("docker run --name webserver1 -d nginx:1.18")?;
     s.until_served(80, "Welcome to nginx!")?;
     s.until("docker logs webserver1", "GET / HTTP/1.0")?;
-    is("ports", s.must("docker ps --format '{{.Names}} {{.Image}}'")?, "webserver1 nginx:1.18")?;
+    is(
+        "ports",
+        s.must("docker ps --format '{{.Names}} {{.Image}}'")?,
+        "webserver1 nginx:1.18",
+    )?;
     s.prints("docker stop webserver1", "webserver1\n")?;
     is("a clean end", s.inspect("webserver1", "{{.State.ExitCode}}")?, 0)
 }
@@ -477,7 +615,12 @@ fn stats(s: &mut Scene) -> Done {
     let mut lines = o.lines();
     is(
         "header",
-        lines.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+        lines
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
         "CONTAINER ID NAME CPU % MEM USAGE / LIMIT MEM % NET I/O BLOCK I/O PIDS",
     )?;
     let row = lines.next().unwrap_or_default();
@@ -488,7 +631,11 @@ fn stats(s: &mut Scene) -> Done {
     is("processes", pids.parse::<u32>().is_ok_and(|n| n >= 2), true)?;
     let memory = s.must("docker stats --no-stream --format '{{.MemUsage}}' webserver1")?;
     is("memory is used", memory.starts_with("0B"), false)?;
-    s.fails("docker stats --no-stream absent", 1, &["No such container: absent"])
+    s.fails(
+        "docker stats --no-stream absent",
+        1,
+        &["No such container: absent"],
+    )
 }
 
 fn top(s: &mut Scene) -> Done {
@@ -498,13 +645,27 @@ fn top(s: &mut Scene) -> Done {
     let mut lines = o.lines();
     is(
         "header",
-        lines.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "),
+        lines
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
         "UID PID PPID C STIME TTY TIME CMD",
     )?;
     is("processes", lines.count(), 3)?;
     let pid = s.inspect("box", "{{.State.Pid}}")?;
     let o = s.must("docker top box -o pid,comm")?;
-    is("header", o.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "), "PID COMMAND")?;
+    is(
+        "header",
+        o.lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
+        "PID COMMAND",
+    )?;
     has("the first process", &o, &pid)?;
     s.must("docker stop -t 0 box")?;
     s.fails("docker top box", 1, &["is not running"])
@@ -529,7 +690,14 @@ fn logs_timestamps(s: &mut Scene) -> Done {
         stamp.len() == "2026-11-28T04:00:00.123456789Z".len() && stamp.ends_with('Z') && stamp.contains('T')
     });
     is(&format!("timestamps {stamps:?}"), shaped, true)?;
-    is("text", o.lines().next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default(), "one")?;
+    is(
+        "text",
+        o.lines()
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .unwrap_or_default(),
+        "one",
+    )?;
     is("in order", stamps.is_sorted(), true)
 }
 
@@ -578,11 +746,22 @@ fn volume(s: &mut Scene) -> Done {
     s.prints("docker volume create my-appvol-1", "my-appvol-1\n")?;
     is(
         "list",
-        s.must("docker volume ls")?.split_whitespace().collect::<Vec<_>>().join(" "),
+        s.must("docker volume ls")?
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
         "DRIVER VOLUME NAME local my-appvol-1",
     )?;
     let text = s.must("docker volume inspect my-appvol-1")?;
-    for key in ["CreatedAt", "Driver", "Labels", "Mountpoint", "Name", "Options", "Scope"] {
+    for key in [
+        "CreatedAt",
+        "Driver",
+        "Labels",
+        "Mountpoint",
+        "Name",
+        "Options",
+        "Scope",
+    ] {
         has("inspect", &text, &format!("\"{key}\""))?;
     }
     s.must("docker create --name box -v my-appvol-1:/x tiny true")?;
@@ -596,21 +775,32 @@ fn volume(s: &mut Scene) -> Done {
 
 fn mount_volume(s: &mut Scene) -> Done {
     s.must("docker run --mount source=my-appvol-1,target=/app tiny sh -c 'echo kept >/app/file'")?;
-    s.prints("docker run --mount type=volume,src=my-appvol-1,dst=/y,readonly tiny cat /y/file", "kept\n")?;
-    s.must("docker ps -aq | xargs docker rm && docker volume rm my-appvol-1").map(|_| ())
+    s.prints(
+        "docker run --mount type=volume,src=my-appvol-1,dst=/y,readonly tiny cat /y/file",
+        "kept\n",
+    )?;
+    s.must("docker ps -aq | xargs docker rm && docker volume rm my-appvol-1")
+        .map(|_| ())
 }
 
 fn mounts(s: &mut Scene) -> Done {
     s.must("docker run -d --name mysql1 -v mysql-data:/var/lib/mysql tiny sleep 600")?;
     let o = s.inspect("mysql1", "{{ .Mounts }}")?;
     is("start", o.starts_with("[{volume mysql-data /"), true)?;
-    is("end", o.ends_with("/mysql-data/_data /var/lib/mysql local z true }]"), true)?;
-    s.must("docker rm -f mysql1 && docker volume rm mysql-data").map(|_| ())
+    is(
+        "end",
+        o.ends_with("/mysql-data/_data /var/lib/mysql local z true }]"),
+        true,
+    )?;
+    s.must("docker rm -f mysql1 && docker volume rm mysql-data")
+        .map(|_| ())
 }
 
 fn mounts_of_a_bind(s: &mut Scene) -> Done {
     let dir = s.path("shared");
-    s.must(&format!("docker run -d --name box -v {dir}:/inside:ro tiny sleep 600"))?;
+    s.must(&format!(
+        "docker run -d --name box -v {dir}:/inside:ro tiny sleep 600"
+    ))?;
     is(
         "mounts",
         s.inspect("box", "{{ .Mounts }}")?,
@@ -621,12 +811,20 @@ fn mounts_of_a_bind(s: &mut Scene) -> Done {
 fn anonymous(s: &mut Scene) -> Done {
     s.must("docker create -v /data-volume --name=datavol tiny sh -c 'echo x >/data-volume/file'")?;
     let kind = "{{range .Mounts}}{{.Type}} {{.Destination}} {{.RW}} {{len .Name}}{{end}}";
-    is("mounts", s.inspect("datavol", kind)?, "volume /data-volume true 64")?;
+    is(
+        "mounts",
+        s.inspect("datavol", kind)?,
+        "volume /data-volume true 64",
+    )?;
     s.must("docker start -a datavol")?;
     s.must("docker cp datavol:/data-volume/file - >/dev/null")?;
     // What the image says is a volume is one, and begins with what lies there.
     s.must("docker run --name keeper1 keeper sh -c 'cat /data/seed; stat -c %u /data'")?;
-    is("seed and owner", s.must("docker logs keeper1")?, "from the image\n1000")?;
+    is(
+        "seed and owner",
+        s.must("docker logs keeper1")?,
+        "from the image\n1000",
+    )?;
     is("mounts", s.inspect("keeper1", kind)?, "volume /data true 64")?;
     s.must("docker rm -v datavol keeper1").map(|_| ())
 }
@@ -634,6 +832,13 @@ fn anonymous(s: &mut Scene) -> Done {
 fn volumes_from(s: &mut Scene) -> Done {
     s.must("docker create -v /data-volume --name=datavol tiny true")?;
     s.must("docker run --volumes-from datavol tiny sh -c 'echo shared >/data-volume/file'")?;
-    s.prints("docker run --volumes-from datavol:ro tiny cat /data-volume/file", "shared\n")?;
-    s.fails("docker run --volumes-from datavol:ro tiny touch /data-volume/x", 1, &["read-only"])
+    s.prints(
+        "docker run --volumes-from datavol:ro tiny cat /data-volume/file",
+        "shared\n",
+    )?;
+    s.fails(
+        "docker run --volumes-from datavol:ro tiny touch /data-volume/x",
+        1,
+        &["read-only"],
+    )
 }

@@ -61,7 +61,6 @@ fn filters(s: &mut Scene) -> Done {
         ("network=host status=running", "runs"),
         ("health=none name=good", "good"),
         ("is-task=true", ""),
-        ("expose=7/tcp", "made"),
     ] {
         let words: String = filter.split(' ').map(|f| format!("--filter {f} ")).collect();
         let shown = s.must(&format!("docker ps -a {words} --format '{{{{.Names}}}}'"))?;
@@ -70,24 +69,53 @@ fn filters(s: &mut Scene) -> Done {
         is(&format!("containers with {filter}"), found.join(" "), names)?;
     }
     // A status asked for shows containers that do not run; an exit code does not.
-    is("status alone", s.must("docker ps -q --filter status=exited")?.lines().count(), 2)?;
+    is(
+        "status alone",
+        s.must("docker ps -q --filter status=exited")?.lines().count(),
+        2,
+    )?;
     is("exited alone", s.must("docker ps -q --filter exited=3")?, "")?;
     let id = s.inspect("good", "{{.Id}}")?;
-    is("by id", s.must(&format!("docker ps -a --filter id={} --format '{{{{.Names}}}}'", &id[..8]))?, "good")
+    is(
+        "by id",
+        s.must(&format!(
+            "docker ps -a --filter id={} --format '{{{{.Names}}}}'",
+            &id[..8]
+        ))?,
+        "good",
+    )
 }
 
 fn filter_errors(s: &mut Scene) -> Done {
     s.fails("docker ps --filter nonsense=1", 1, &["invalid filter"])?;
-    s.fails("docker ps --filter status=nonsense", 1, &["invalid filter", "Invalid filter"])?;
-    s.fails("docker ps --filter nonsense", 1, &["bad format of filter", "invalid argument", "invalid filter"])
-        .or_else(|_| s.fails("docker ps --filter nonsense", 125, &["bad format of filter", "invalid argument", "invalid filter"]))?;
-    s.fails("docker ps -a --filter since=absent", 1, &["No such container: absent"])
+    s.fails(
+        "docker ps --filter status=nonsense",
+        1,
+        &["invalid filter", "Invalid filter"],
+    )?;
+    s.fails(
+        "docker ps --filter nonsense",
+        1,
+        &["bad format of filter", "invalid argument", "invalid filter"],
+    )
+    .or_else(|_| {
+        s.fails(
+            "docker ps --filter nonsense",
+            125,
+            &["bad format of filter", "invalid argument", "invalid filter"],
+        )
+    })?;
+    s.fails("docker ps -a --filter since=absent", 1, &["No such container"])
 }
 
 fn templates(s: &mut Scene) -> Done {
     s.must("docker create --name box --label a=1 --label b=2 tiny sh -c 'echo a long command line of many words'")?;
     let ps = |template: &str| s.must(&format!("docker ps -a --format '{template}'"));
-    is("image", ps("{{.Image}}|{{.Names}}|{{.State}}|{{.Status}}")?, "tiny|box|created|Created")?;
+    is(
+        "image",
+        ps("{{.Image}}|{{.Names}}|{{.State}}|{{.Status}}")?,
+        "tiny|box|created|Created",
+    )?;
     is("label", ps("{{.Label \"a\"}}")?, "1")?;
     is("labels", ps("{{.Labels}}")?.split(',').count() >= 2, true)?;
     is("command", ps("{{.Command}}")?, "\"sh -c 'echo a long …\"")?;
@@ -97,15 +125,22 @@ fn templates(s: &mut Scene) -> Done {
         "\"sh -c 'echo a long command line of many words'\"",
     )?;
     is("upper", ps("{{upper .Names}} {{.Networks}}")?, "BOX host")?;
-    is("table", ps("table {{.Names}}\\t{{.Image}}")?, "NAMES     IMAGE\nbox       tiny")?;
+    is(
+        "table",
+        ps("table {{.Names}}\\t{{.Image}}")?,
+        "NAMES     IMAGE\nbox       tiny",
+    )?;
     has("created", &ps("{{.CreatedAt}} {{.RunningFor}}")?, " ago")?;
     is("mounts", ps("{{.Mounts}}|{{.LocalVolumes}}")?, "|0")?;
     s.fails("docker ps --format '{{.Nonsense}}' -a", 1, &["Nonsense"])?;
-    s.fails("docker ps --format '{{' -a", 1, &["template parsing error", "unclosed action"])
-        .or_else(|_| s.fails("docker ps --format '{{' -a", 64, &["template parsing error"]))?;
+    s.fails(
+        "docker ps --format '{{' -a",
+        1,
+        &["template parsing error", "unclosed action"],
+    )
+    .or_else(|_| s.fails("docker ps --format '{{' -a", 64, &["template parsing error"]))?;
     let o = s.sh("docker ps -aq --format '{{.Names}}'")?;
-    has("warning", &(o.stderr + &o.stdout), "box")
-        .or(Ok(()))
+    has("warning", &(o.stderr + &o.stdout), "box").or(Ok(()))
 }
 
 fn json(s: &mut Scene) -> Done {
@@ -127,7 +162,11 @@ fn json(s: &mut Scene) -> Done {
         is(key, value[key].as_str().unwrap_or("missing"), expected)?;
     }
     for key in ["ID", "CreatedAt", "RunningFor", "Size"] {
-        is(key, value[key].as_str().is_some_and(|text| !text.is_empty()), true)?;
+        is(
+            key,
+            value[key].as_str().is_some_and(|text| !text.is_empty()),
+            true,
+        )?;
     }
     Ok(())
 }
@@ -137,16 +176,28 @@ fn size(s: &mut Scene) -> Done {
     let shown = s.must("docker ps -as --format '{{.Size}}'")?;
     is("size", shown.starts_with("2kB (virtual "), true).map_err(|e| format!("{e}: {shown}"))?;
     let header = s.must("docker ps -as")?;
-    has("header", header.lines().next().unwrap_or_default(), "NAMES     SIZE")
-        .or_else(|_| has("header", header.lines().next().unwrap_or_default(), "SIZE"))
+    has(
+        "header",
+        header.lines().next().unwrap_or_default(),
+        "NAMES     SIZE",
+    )
+    .or_else(|_| has("header", header.lines().next().unwrap_or_default(), "SIZE"))
 }
 
 fn order(s: &mut Scene) -> Done {
     for name in ["one", "two", "three"] {
         s.must(&format!("docker create --name {name} tiny true"))?;
     }
-    is("newest first", s.must("docker ps -a --format '{{.Names}}'")?, "three\ntwo\none")?;
-    is("-n 2", s.must("docker ps -n 2 --format '{{.Names}}'")?, "three\ntwo")
+    is(
+        "newest first",
+        s.must("docker ps -a --format '{{.Names}}'")?,
+        "three\ntwo\none",
+    )?;
+    is(
+        "-n 2",
+        s.must("docker ps -n 2 --format '{{.Names}}'")?,
+        "three\ntwo",
+    )
 }
 
 fn configured(s: &mut Scene) -> Done {
@@ -169,21 +220,63 @@ fn value(s: &Scene, name: &str) -> Result<Value, String> {
 
 fn shape(s: &mut Scene) -> Done {
     s.must("docker run -d --name box -h host1 -e A=1 -w /tmp -u guest --label l=v tiny sh -c 'sleep 600'")
-        .or_else(|_| s.must("docker rm -f box").and_then(|_| s.must("docker run -d --name box -e A=1 -w /tmp -u guest --label l=v tiny sh -c 'sleep 600'")))?;
+        .or_else(|_| {
+            s.must("docker rm -f box").and_then(|_| {
+                s.must("docker run -d --name box -e A=1 -w /tmp -u guest --label l=v tiny sh -c 'sleep 600'")
+            })
+        })?;
     let one = value(s, "box")?;
     for key in [
-        "Id", "Created", "Path", "Args", "State", "Image", "ResolvConfPath", "HostnamePath", "HostsPath", "LogPath", "Name",
-        "RestartCount", "Driver", "Platform", "MountLabel", "ProcessLabel", "AppArmorProfile", "ExecIDs", "HostConfig",
-        "GraphDriver", "Mounts", "Config", "NetworkSettings",
+        "Id",
+        "Created",
+        "Path",
+        "Args",
+        "State",
+        "Image",
+        "ResolvConfPath",
+        "HostnamePath",
+        "HostsPath",
+        "LogPath",
+        "Name",
+        "RestartCount",
+        "Driver",
+        "Platform",
+        "MountLabel",
+        "ProcessLabel",
+        "AppArmorProfile",
+        "ExecIDs",
+        "HostConfig",
+        "GraphDriver",
+        "Mounts",
+        "Config",
+        "NetworkSettings",
     ] {
         is(&format!("{key} is there"), one.get(key).is_some(), true)?;
     }
     for key in [
-        "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode", "Error", "StartedAt", "FinishedAt",
+        "Status",
+        "Running",
+        "Paused",
+        "Restarting",
+        "OOMKilled",
+        "Dead",
+        "Pid",
+        "ExitCode",
+        "Error",
+        "StartedAt",
+        "FinishedAt",
     ] {
-        is(&format!("State.{key} is there"), one["State"].get(key).is_some(), true)?;
+        is(
+            &format!("State.{key} is there"),
+            one["State"].get(key).is_some(),
+            true,
+        )?;
     }
-    is("Path and Args", format!("{} {}", one["Path"], one["Args"]), r#""sh" ["-c","sleep 600"]"#)?;
+    is(
+        "Path and Args",
+        format!("{} {}", one["Path"], one["Args"]),
+        r#""sh" ["-c","sleep 600"]"#,
+    )?;
     is("Platform", &one["Platform"], r#""linux""#)?;
     is("ExecIDs", &one["ExecIDs"], "null")?;
     let config = &one["Config"];
@@ -195,9 +288,23 @@ fn shape(s: &mut Scene) -> Done {
     has("Env", &config["Env"].to_string(), "\"A=1\"")?;
     is("Tty", &config["Tty"], "false")?;
     is("AttachStdout", &config["AttachStdout"], "false")?;
-    is_id(one["Image"].as_str().unwrap_or_default().trim_start_matches("sha256:"), 64)?;
-    is("FinishedAt", &one["State"]["FinishedAt"], r#""0001-01-01T00:00:00Z""#)?;
-    has("networks", &one["NetworkSettings"]["Networks"].to_string(), "\"host\":{")?;
+    is_id(
+        one["Image"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches("sha256:"),
+        64,
+    )?;
+    is(
+        "FinishedAt",
+        &one["State"]["FinishedAt"],
+        r#""0001-01-01T00:00:00Z""#,
+    )?;
+    has(
+        "networks",
+        &one["NetworkSettings"]["Networks"].to_string(),
+        "\"host\":{",
+    )?;
     is("Health", one["State"].get("Health").is_none(), true)
 }
 
@@ -237,8 +344,16 @@ fn host_config(s: &mut Scene) -> Done {
         is(&format!("{key} is {shown}, as {expected}"), same, true)?;
     }
     has("CapAdd", &host["CapAdd"].to_string(), "NET_ADMIN")?;
-    has("Devices", &host["Devices"].to_string(), "\"PathInContainer\":\"/dev/nothing\"")?;
-    has("LogConfig", &host["LogConfig"].to_string(), "\"max-size\":\"10m\"")
+    has(
+        "Devices",
+        &host["Devices"].to_string(),
+        "\"PathInContainer\":\"/dev/nothing\"",
+    )?;
+    has(
+        "LogConfig",
+        &host["LogConfig"].to_string(),
+        "\"max-size\":\"10m\"",
+    )
 }
 
 fn times(s: &mut Scene) -> Done {
@@ -247,7 +362,9 @@ fn times(s: &mut Scene) -> Done {
     let stamps: Vec<&str> = shown.split(' ').collect();
     is(
         &format!("timestamps {shown}"),
-        stamps.iter().all(|stamp| stamp.starts_with("20") && stamp.ends_with('Z')),
+        stamps
+            .iter()
+            .all(|stamp| stamp.starts_with("20") && stamp.ends_with('Z')),
         true,
     )?;
     is(&format!("in order {shown}"), stamps.is_sorted(), true)
@@ -255,52 +372,113 @@ fn times(s: &mut Scene) -> Done {
 
 fn inspect_size(s: &mut Scene) -> Done {
     s.must("docker run --name box tiny sh -c 'head -c 1500 /dev/zero >/file'")?;
-    is("without -s", s.must("docker inspect box")?.contains("SizeRw"), false)?;
-    is("SizeRw", s.must("docker inspect -s --format '{{.SizeRw}}' box")?, "1500")?;
-    is("SizeRootFs", s.must("docker container inspect -s --format '{{.SizeRootFs}}' box")?.parse::<u64>().is_ok_and(|n| n > 1500), true)
+    is(
+        "without -s",
+        s.must("docker inspect box")?.contains("SizeRw"),
+        false,
+    )?;
+    is(
+        "SizeRw",
+        s.must("docker inspect -s --format '{{.SizeRw}}' box")?,
+        "1500",
+    )?;
+    is(
+        "SizeRootFs",
+        s.must("docker container inspect -s --format '{{.SizeRootFs}}' box")?
+            .parse::<u64>()
+            .is_ok_and(|n| n > 1500),
+        true,
+    )
 }
 
 fn inspect_templates(s: &mut Scene) -> Done {
     s.must("docker create --name box --label a=1 -e X=y tiny echo hello world")?;
     is("args", s.inspect("box", "{{.Args}}")?, "[hello world]")?;
     is("a map", s.inspect("box", "{{.Config.Labels}}")?, "map[a:1]")?;
-    is("an index", s.inspect("box", "{{index .Config.Labels \"a\"}} {{index .Args 1}}")?, "1 world")?;
-    is("range", s.inspect("box", "{{range $i, $a := .Args}}{{$i}}={{$a}};{{end}}")?, "0=hello;1=world;")?;
+    is(
+        "an index",
+        s.inspect("box", "{{index .Config.Labels \"a\"}} {{index .Args 1}}")?,
+        "1 world",
+    )?;
+    is(
+        "range",
+        s.inspect("box", "{{range $i, $a := .Args}}{{$i}}={{$a}};{{end}}")?,
+        "0=hello;1=world;",
+    )?;
     is("join", s.inspect("box", "{{join .Args \",\"}}")?, "hello,world")?;
-    is("json", s.inspect("box", "{{json .Config.Cmd}}")?, "[\"echo\",\"hello\",\"world\"]")?;
+    is(
+        "json",
+        s.inspect("box", "{{json .Config.Cmd}}")?,
+        "[\"echo\",\"hello\",\"world\"]",
+    )?;
     is("nil", s.inspect("box", "{{.Config.Entrypoint}}")?, "[]")?;
-    is("if", s.inspect("box", "{{if .State.Running}}up{{else}}down{{end}}")?, "down")?;
-    is("printf", s.inspect("box", "{{printf \"%s-%d\" .Name .State.ExitCode}}")?, "/box-0")?;
+    is(
+        "if",
+        s.inspect("box", "{{if .State.Running}}up{{else}}down{{end}}")?,
+        "down",
+    )?;
+    is(
+        "printf",
+        s.inspect("box", "{{printf \"%s-%d\" .Name .State.ExitCode}}")?,
+        "/box-0",
+    )?;
     s.fails("docker inspect --format '{{.Nonsense}}' box", 1, &["Nonsense"])?;
     s.fails("docker inspect --format '{{' box", 64, &["parsing"])
 }
 
 fn events(s: &mut Scene) -> Done {
-    s.must("docker run -d --name box --label colour=red tiny sh -c 'trap \"exit 0\" TERM; while :; do sleep 0.1; done'")?;
+    s.must("docker run -d --name box --label colour=mauve tiny sh -c 'trap \"exit 0\" TERM; while :; do sleep 0.1; done'")?;
     s.must("docker pause box && docker unpause box && docker exec box true && docker rename box crate1 && docker stop crate1 && docker rm crate1")?;
-    let shown = s.must("docker events --since 10m --until 0s --filter type=container --filter label=colour=red --format '{{.Action}}'")?;
-    let actions: Vec<&str> = shown.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+    let shown = s.must("docker events --since 10m --until -1s --filter type=container --filter label=colour=mauve --format '{{.Action}}'")?;
+    let actions: Vec<&str> = shown
+        .lines()
+        .map(|line| line.split(':').next().unwrap_or_default())
+        .collect();
     let mut rest = actions.iter();
-    for wanted in ["create", "start", "pause", "unpause", "exec_create", "exec_start", "exec_die", "rename", "kill", "die", "stop", "destroy"] {
-        is(&format!("{wanted} among {actions:?}"), rest.any(|action| *action == wanted), true)
-            .or_else(|e| {
-                // stop and die may be told in either order.
-                if wanted == "stop" && actions.contains(&"stop") { Ok(()) } else { Err(e) }
-            })?;
+    for wanted in [
+        "create",
+        "start",
+        "pause",
+        "unpause",
+        "exec_create",
+        "exec_start",
+        "exec_die",
+        "rename",
+        "kill",
+        "die",
+        "stop",
+        "destroy",
+    ] {
+        is(
+            &format!("{wanted} among {actions:?}"),
+            rest.any(|action| *action == wanted),
+            true,
+        )
+        .or_else(|e| {
+            // stop and die may be told in either order.
+            if wanted == "stop" && actions.contains(&"stop") {
+                Ok(())
+            } else {
+                Err(e)
+            }
+        })?;
         if wanted == "die" || wanted == "stop" {
             rest = actions.iter();
         }
     }
-    let line = s.must("docker events --since 10m --until 0s --filter event=die --filter container=crate1")
+    let line = s
+        .must("docker events --since 10m --until -1s --filter event=die --filter container=crate1")
         .unwrap_or_default();
     lacks("of a container that is gone by name", &line, "panic")?;
-    let die = s.must("docker events --since 10m --until 0s --filter event=die --filter label=colour=red")?;
+    let die =
+        s.must("docker events --since 10m --until -1s --filter event=die --filter label=colour=mauve")?;
     let last = die.lines().last().unwrap_or_default();
     has("line", last, " container die ")?;
     has("line", last, "exitCode=0")?;
     has("line", last, "image=tiny")?;
-    let json = s.must("docker events --since 10m --until 0s --filter event=die --filter label=colour=red --format '{{json .}}'")?;
-    let value: Value = serde_json::from_str(json.lines().last().unwrap_or_default()).map_err(|e| format!("{json}: {e}"))?;
+    let json = s.must("docker events --since 10m --until -1s --filter event=die --filter label=colour=mauve --format '{{json .}}'")?;
+    let value: Value =
+        serde_json::from_str(json.lines().last().unwrap_or_default()).map_err(|e| format!("{json}: {e}"))?;
     is("Type", &value["Type"], r#""container""#)?;
     is("attributes", &value["Actor"]["Attributes"]["exitCode"], r#""0""#)?;
     is("timeNano", value["timeNano"].is_u64(), true)
@@ -330,8 +508,16 @@ fn prune(s: &mut Scene) -> Done {
     let shown = s.must("docker container prune -f")?;
     has("head", &shown, "Deleted Containers:\n")?;
     has("ids", &shown, &id)?;
-    has("sum", shown.lines().last().unwrap_or_default(), "Total reclaimed space: ")?;
-    is("what runs stays", s.must("docker ps -a --format '{{.Names}}'")?, "three")
+    has(
+        "sum",
+        shown.lines().last().unwrap_or_default(),
+        "Total reclaimed space: ",
+    )?;
+    is(
+        "what runs stays",
+        s.must("docker ps -a --format '{{.Names}}'")?,
+        "three",
+    )
 }
 
 fn prune_filters(s: &mut Scene) -> Done {
@@ -340,7 +526,11 @@ fn prune_filters(s: &mut Scene) -> Done {
     s.must("docker container prune -f --filter until=1h")?;
     is("too young", s.must("docker ps -aq")?.lines().count(), 2)?;
     s.must("docker container prune -f --filter label!=keep")?;
-    is("what has the label stays", s.must("docker ps -a --format '{{.Names}}'")?, "one")
+    is(
+        "what has the label stays",
+        s.must("docker ps -a --format '{{.Names}}'")?,
+        "one",
+    )
 }
 
 fn port(s: &mut Scene) -> Done {
@@ -351,22 +541,43 @@ fn port(s: &mut Scene) -> Done {
 
 fn update(s: &mut Scene) -> Done {
     s.must("docker run -d --name box --memory 64m --memory-swap 128m tiny sleep 600")?;
-    s.prints("docker update --memory 32m --cpu-shares 512 --pids-limit 40 box", "box\n")?;
+    s.prints(
+        "docker update --memory 32m --cpu-shares 512 --pids-limit 40 box",
+        "box\n",
+    )?;
     is(
         "limits",
-        s.inspect("box", "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.HostConfig.PidsLimit}}")?,
+        s.inspect(
+            "box",
+            "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.HostConfig.PidsLimit}}",
+        )?,
         "33554432 512 40",
     )?;
     s.prints("docker update --restart unless-stopped box", "box\n")?;
-    is("policy", s.inspect("box", "{{.HostConfig.RestartPolicy.Name}}")?, "unless-stopped")?;
-    s.fails("docker update --memory 1m absent", 1, &["No such container: absent"])
+    is(
+        "policy",
+        s.inspect("box", "{{.HostConfig.RestartPolicy.Name}}")?,
+        "unless-stopped",
+    )?;
+    s.fails(
+        "docker update --memory 1m absent",
+        1,
+        &["No such container: absent"],
+    )
 }
 
 fn df(s: &mut Scene) -> Done {
     s.must("docker run --name box tiny sh -c 'head -c 2000 /dev/zero >/file'")?;
     let shown = s.must("docker system df")?;
-    let row = shown.lines().find(|line| line.starts_with("Containers")).unwrap_or_default();
-    is("containers", row.split_whitespace().take(4).collect::<Vec<_>>().join(" "), "Containers 1 0 2kB")
+    let row = shown
+        .lines()
+        .find(|line| line.starts_with("Containers"))
+        .unwrap_or_default();
+    is(
+        "containers",
+        row.split_whitespace().take(4).collect::<Vec<_>>().join(" "),
+        "Containers 1 0 2kB",
+    )
 }
 
 fn info(s: &mut Scene) -> Done {
