@@ -31,6 +31,7 @@ pub mod patience;
 pub mod payload;
 pub mod played;
 pub mod scheduler;
+pub mod seed;
 pub mod terminal;
 pub mod ttrpc;
 pub mod verdict;

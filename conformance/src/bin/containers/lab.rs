@@ -2,9 +2,9 @@
 //!
 //! May not: use an engine that was not installed from the distribution's packages.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use conformance::command::{self, Outcome};
@@ -40,7 +40,7 @@ pub struct Lab {
     pub verbose: bool,
     pub archive: String,
     /// Started when the first case needs it: most do not compare.
-    docker: OnceCell<Result<Daemon, String>>,
+    docker: OnceLock<Result<Daemon, String>>,
 }
 
 impl Lab {
@@ -56,7 +56,7 @@ impl Lab {
             subject,
             verbose,
             archive,
-            docker: OnceCell::new(),
+            docker: OnceLock::new(),
         };
         std::fs::create_dir_all(lab.home()).map_err(|e| format!("{}: {e}", lab.home().display()))?;
         let names = lab.dir.join("bin");
@@ -146,6 +146,14 @@ impl Lab {
         if who == Subject::Brig {
             command.env_remove("DOCKER_HOST");
         }
+    }
+
+    /// The command line itself, without a shell between, under its own name.
+    pub fn straight(&self, words: &[String]) -> Command {
+        let mut command = Command::new(self.program());
+        self.surround(self.subject, &mut command);
+        command.args(words);
+        command
     }
 
     /// Runs a line to its end.

@@ -13,6 +13,8 @@ mod lab;
 mod mask;
 mod measure;
 mod prepare;
+mod soak;
+mod uptime;
 
 #[path = "../bench/statistics.rs"]
 mod statistics;
@@ -34,7 +36,9 @@ const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --cache DIR     where images are kept (default .cache)
   --verbose       each command line with what it printed
   --measure       instead of the cases: times beside Docker's, memory of 300 containers
-  --rounds N      how many rounds of each (default 5)
+  --soak          instead of the cases: 2,000 short lives, then kill -9 at random moments and reboots
+  --rounds N      how many rounds of each (default 5); how many are killed (default 300)
+  --seed N        of the soak (default: another each time)
 Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
 
 /// What the user asked for.
@@ -49,6 +53,8 @@ struct Arguments {
     cache: Option<PathBuf>,
     verbose: bool,
     measure: bool,
+    soak: bool,
+    seed: Option<u64>,
     rounds: Option<usize>,
     /// Set by the program itself when it starts its second life.
     inside: Option<PathBuf>,
@@ -74,6 +80,8 @@ fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments,
             "--cache" => arguments.cache = Some(value()?.into()),
             "--verbose" => arguments.verbose = true,
             "--measure" => arguments.measure = true,
+            "--soak" => arguments.soak = true,
+            "--seed" => arguments.seed = Some(value()?.parse().map_err(|e| format!("--seed: {e}"))?),
             "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
             "--inside" => arguments.inside = Some(value()?.into()),
             _ => return Err(format!("unknown argument {word}")),
@@ -153,6 +161,14 @@ fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
         words.push("--measure".into());
         return machine.live(&words, measure::PATIENCE);
     }
+    if arguments.soak {
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |time| u64::from(time.subsec_nanos()));
+        let seed = arguments.seed.unwrap_or(now);
+        words.extend(["--soak".into(), "--seed".into(), seed.to_string()]);
+        return machine.live(&words, soak::PATIENCE);
+    }
     machine.live(&words, played::PATIENCE)
 }
 
@@ -175,9 +191,20 @@ fn companions(brig: &Path) -> Vec<PathBuf> {
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig), arguments.verbose)?;
-    if arguments.measure {
+    let ended = if arguments.measure {
+        Some(measure::run(&lab, arguments.rounds.unwrap_or(5)))
+    } else if arguments.soak {
+        Some(soak::run(
+            &lab,
+            arguments.rounds.unwrap_or(300),
+            arguments.seed.unwrap_or(1),
+        ))
+    } else {
+        None
+    };
+    if let Some(ended) = ended {
         // What went wrong comes first; then nothing is left to end but this whole host.
-        let code = measure::run(&lab, arguments.rounds.unwrap_or(5))?;
+        let code = ended?;
         lab.shut_down()?;
         return Ok(code);
     }

@@ -3,6 +3,7 @@
 
 pub mod codes;
 pub mod copies;
+pub mod crashes;
 pub mod first;
 pub mod lives;
 pub mod options;
