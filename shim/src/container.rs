@@ -103,6 +103,8 @@ pub struct Settings {
     pub no_pivot: bool,
     /// No session keyring of its own.
     pub no_new_keyring: bool,
+    /// The root filesystem is mounted by the caller, who also unmounts it: it stays for the next container.
+    pub keep_rootfs: bool,
     /// What it is restored from.
     pub checkpoint: Option<PathBuf>,
     /// Where CRIU works; `None`: in the bundle.
@@ -817,6 +819,9 @@ impl Container {
     }
 
     async fn unmount(&self, limit: Option<Instant>) -> Result<()> {
+        if self.settings.keep_rootfs {
+            return Ok(());
+        }
         let path = self.rootfs();
         let unmount = move || unmount_all(&path).map_err(|e| e.to_string());
         self.on.children.fork(&self.on.reactor, limit, unmount).await

@@ -570,6 +570,8 @@ pub enum Tie {
     DiesWithUs,
     /// It outlives us, in a process group of its own.
     Outlives,
+    /// The same in a session of its own: no terminal, and nobody's hang-up.
+    OwnSession,
 }
 
 /// fork + exec without touching libc's fork handlers: works in a process that was itself made by clone3. Every
@@ -621,6 +623,7 @@ fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
                 }
             }
             Tie::Outlives => set_process_group()?,
+            Tie::OwnSession => setsid()?,
         }
         // Copies above all wanted numbers first: the wanted descriptors may themselves be among them in another order.
         let count = s.fds.len() as RawFd;

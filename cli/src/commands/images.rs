@@ -69,19 +69,6 @@ pub(super) const INSPECT: Command = Command {
     ..Command::new("inspect", "Show all there is to know of images", inspect)
 };
 
-pub(super) const INSPECT_ANY: Command = Command {
-    usage: "[OPTIONS] NAME|ID [NAME|ID...]",
-    ways: &["inspect"],
-    flags: &[
-        FORMAT_OBJECT,
-        Flag::new("size", Takes::Switch(false), "Sizes of containers, too").short('s'),
-        Flag::new("type", Takes::Text, "Only objects of this type").offers(Offers::Choice(&["image"])),
-    ],
-    examples: &["{name} inspect debian:12"],
-    handler: Some(inspect_any),
-    ..INSPECT
-};
-
 pub(super) const HISTORY: Command = Command {
     usage: "[OPTIONS] IMAGE",
     ways: &["image history", "history"],
@@ -269,7 +256,7 @@ fn inspect(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 /// Of whatever type: there are only images yet.
-fn inspect_any(session: &Session, parsed: &Parsed) -> Outcome {
+pub(super) fn inspect_any(session: &Session, parsed: &Parsed) -> Outcome {
     let kind = parsed.text("type").unwrap_or_default();
     if !matches!(kind.as_str(), "" | "image") {
         Inspector::new(parsed.text("format").as_deref())?;

@@ -1,0 +1,8 @@
+//! `ps`.
+
+use crate::flags::Parsed;
+use crate::session::{Failure, Outcome, Session};
+
+pub(super) fn list(_: &Session, _: &Parsed) -> Outcome {
+    Err(Failure::plain("not yet"))
+}

@@ -1,0 +1,8 @@
+//! `update`.
+
+use crate::flags::Parsed;
+use crate::session::{Failure, Outcome, Session};
+
+pub(super) fn update(_: &Session, _: &Parsed) -> Outcome {
+    Err(Failure::plain("not yet"))
+}
