@@ -16,7 +16,6 @@ mod measure;
 mod nasty;
 mod prepare;
 mod registry;
-mod seed;
 mod soak;
 mod tap;
 mod tree;
