@@ -159,6 +159,33 @@ fn end_mount(store: &Store, image: &Digest, place: &Path) -> Result<()> {
     store.end_use(UseKind::Mount, image.hex()).map(drop)
 }
 
+/// What stands on images of these manifests, in words that lead there.
+///
+/// # Errors
+/// The store or a record cannot be read.
+pub fn users(store: &Store, manifests: &[Digest]) -> Result<Vec<String>> {
+    let uses: Vec<_> = store
+        .uses()?
+        .into_iter()
+        .filter(|user| manifests.contains(&user.manifest))
+        .collect();
+    if uses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let records = bundle::list(&bundles(store))?;
+    let words = uses.into_iter().map(|user| {
+        if user.kind == UseKind::Mount.name() {
+            return format!("mount {}", mounts(store).join(&user.key).display());
+        }
+        match records.iter().find(|record| record.id == user.key) {
+            Some(record) => format!("bundle {}", record.dir.display()),
+            // Its directory is known when it is there.
+            None => format!("a {} that is being made", user.kind),
+        }
+    });
+    Ok(words.collect())
+}
+
 /// The images that are mounted, and where.
 ///
 /// # Errors
