@@ -34,10 +34,12 @@ fn mounts(store: &Store) -> PathBuf {
     store.roots().run.join("mounts")
 }
 
-/// Makes a bundle of an image in `dir`, which is empty or not there. Its id.
+/// Makes a bundle of an image in `dir`, which is empty or not there; or mounts the one again that is there and lost its mount at a reboot.
+/// Its id.
 ///
 /// # Errors
-/// As [`bundle::create`] and [`layers`]; nothing is left then.
+/// As [`bundle::create`], [`bundle::mount_again`] and [`layers`]; nothing is left then of a new one. The bundle that is there is of another
+/// image ([`Kind::Conflict`]).
 pub fn make_bundle(
     maker: &Maker<'_>,
     image: &Image,
@@ -48,20 +50,40 @@ pub fn make_bundle(
     let store = maker.store;
     let bundles = bundles(store);
     fs::create_dir_all(&bundles).context(format!("failed to make {}", bundles.display()))?;
+    let old = bundle::find(&bundles, dir)?;
+    let name = image.id.to_string();
+    if let Some(old) = old.as_ref().filter(|old| old.image != name) {
+        return Err(Error::of(
+            Kind::Conflict,
+            format!(
+                "{} is a bundle of another image, {}; brig unbundle removes it",
+                dir.display(),
+                old.image
+            ),
+        ));
+    }
     let lease = store.lease()?;
     let layers = layers(maker, &lease, image)?;
     let (config, _) = store.config(&image.id)?;
-    let id = store.random_id()?;
+    let id = match &old {
+        Some(old) => old.id.clone(),
+        None => store.random_id()?,
+    };
+    // Of one that is there it is known already.
     store.begin_use(UseKind::Bundle, &id, image)?;
     let request = bundle::Request {
         image: &config,
-        image_name: &image.id.to_string(),
+        image_name: &name,
         layers: &layers,
         dir,
         bundles: &bundles,
         id: &id,
         mount,
     };
+    if let Some(old) = &old {
+        let mounted = bundle::mount_again(&request, old)?;
+        return Ok((id, mounted));
+    }
     match bundle::create(&request, options) {
         Ok(mounted) => Ok((id, mounted)),
         Err(e) => Err(e.and_also(store.end_use(UseKind::Bundle, &id).map(drop))),

@@ -15,11 +15,11 @@ use image::progress::{Event, Step};
 use image::provide::{Maker, Means};
 use image::pull::{Freshness, Pulled, Puller};
 use image::reference::Reference;
-use image::registry::{Cancel, Client, Settings};
+use image::registry::{Cancel, Client, Opened, Partial, Settings};
 use image::remove::{self, Force, Gone};
 use image::repair::{Outcome, Repairer};
 use image::store::{Damage, Depth, Finding, Form, Roots, Store, Subject, UseKind};
-use image::{Digest, Kind, Result, verify};
+use image::{Digest, Kind, Result, evict, verify};
 use servers::{Scratch, Server};
 
 /// A tar of these files.
@@ -586,4 +586,39 @@ fn tree_that_a_bundle_stands_on_is_left_alone() {
     place.store.end_use(UseKind::Mount, "x").unwrap();
     assert!(matches!(mend(&maker, &findings).as_slice(), [Outcome::Rebuilt]));
     assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
+}
+
+#[test]
+fn downloads_that_nobody_works_on_go() {
+    let place = Place::new("partial");
+    let partial = place.store.partial();
+    let cancel = Cancel::new();
+    let open = |bytes: &[u8]| {
+        let opened = Partial::open(
+            &partial,
+            &Digest::of(bytes),
+            bytes.len() as u64,
+            &cancel,
+            &(Arc::new(|_| {}) as image::registry::Notify),
+        );
+        match opened.unwrap() {
+            Opened::Ours(partial) => partial,
+            Opened::Changed => panic!("nobody else is here"),
+        }
+    };
+    let busy = open(b"somebody works on it");
+    drop(open(b"nobody does"));
+    std::fs::write(partial.join("lonely.state"), "half of a removal").unwrap();
+    std::fs::write(partial.join(Digest::of(b"nobody does").hex()), vec![1; 9000]).unwrap();
+    assert!(evict::drop_partial(&place.store).unwrap() >= 9000);
+    let mut left: Vec<String> = std::fs::read_dir(&partial)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let own = busy.digest().hex().to_owned();
+    assert_eq!(left, [own.clone(), format!("{own}.state")]);
+    drop(busy);
+    evict::drop_partial(&place.store).unwrap();
+    place.sound();
 }

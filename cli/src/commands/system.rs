@@ -42,7 +42,7 @@ pub(super) const DF: Command = Command {
 };
 
 pub(super) const CHECK: Command = Command {
-    about: "Reads every byte of the store: compressed layers are compared with their digests, unpacked ones with what the\ncompressed ones make of them. With --repair, what is damaged is pulled or unpacked again.",
+    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them.\nWith --repair, what is damaged is pulled or unpacked again.",
     usage: "[OPTIONS]",
     ways: &["system check"],
     flags: &[
@@ -430,7 +430,11 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     if !parsed.switch("force") && !terminal::confirm(session, &question)? {
         return Err(Failure::silent(0));
     }
-    let (text, bytes) = super::images::prune_images(session, parsed)?;
+    let (text, mut bytes) = super::images::prune_images(session, parsed)?;
+    // What a filter asks for, a download does not have.
+    if filters.is_empty() {
+        bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
+    }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!("{text}Total reclaimed space: {bytes}\n"))
 }
@@ -443,7 +447,9 @@ fn prune_question(all: bool, filters: &[(String, String)]) -> String {
         "all dangling images"
     };
     let mut question = format!("WARNING! This will remove:\n  - {what}\n");
-    if !filters.is_empty() {
+    if filters.is_empty() {
+        question.push_str("  - all downloads that were broken off\n");
+    } else {
         question.push_str("\n  Items to be pruned will be filtered with:\n");
         let mut shown: Vec<String> = filters
             .iter()

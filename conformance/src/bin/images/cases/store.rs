@@ -93,6 +93,7 @@ pub fn cases() -> Vec<Case> {
             s.brig_must(&["bundle", &reference, &bundle])?;
             let refusal = s.brig(&["rmi", s.lab.fixtures.many.config.short()])?;
             refused("rmi", &refusal, &["in use", "being used", "is using"])?;
+            has("the message", &refusal.stderr, &bundle)?;
             s.brig_must(&["image", "prune", "-af"])?;
             is("after prune", s.id(&reference)?, s.lab.fixtures.many.id())?;
             is(
