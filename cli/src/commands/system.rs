@@ -9,9 +9,9 @@ use crate::session::{Failure, Outcome, Program, Session};
 use crate::template::{Struct, Template, Value};
 use crate::workshop::{self, Workshop};
 use crate::{tabs, terminal, units};
-use image::progress;
 use image::repair::{Outcome as Mended, Repairer};
 use image::store::{Damage, Depth, Finding, Store, Subject};
+use image::{progress, verify};
 use std::collections::BTreeMap;
 
 pub(super) const VERSION_COMMAND: Command = Command {
@@ -42,7 +42,7 @@ pub(super) const DF: Command = Command {
 };
 
 pub(super) const CHECK: Command = Command {
-    about: "Reads every byte of the store and compares it with its digest. With --repair, what is damaged is pulled again.",
+    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them.\nWith --repair, what is damaged is pulled or unpacked again.",
     usage: "[OPTIONS]",
     ways: &["system check"],
     flags: &[
@@ -341,17 +341,29 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
     } else {
         Depth::Full
     };
-    let findings = store.check(depth, &|_| ())?;
+    let maker = workshop.maker(&progress::silent)?;
+    let mut findings = store.check(depth, &|_| ())?;
     if !parsed.switch("repair") {
+        if depth == Depth::Full {
+            findings.extend(verify::layers(&maker, &findings)?);
+        }
         return verdict(session, &findings);
     }
     let client = workshop.client(session.credentials())?;
-    let maker = workshop.maker(&progress::silent)?;
-    let outcomes = Repairer {
+    let repairer = Repairer {
         maker: &maker,
         client: &client,
+    };
+    let mut outcomes = repairer.repair(&findings)?;
+    if depth == Depth::Full {
+        // Only now: what a layer is compared with is its blob.
+        let left: Vec<Finding> = outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Mended::NotMended(_)))
+            .map(|(finding, _)| finding.clone())
+            .collect();
+        outcomes.extend(repairer.repair(&verify::layers(&maker, &left)?)?);
     }
-    .repair(&findings)?;
     let mut failed = 0;
     for (finding, outcome) in &outcomes {
         let words = match outcome {
@@ -380,7 +392,8 @@ fn verdict(session: &Session, findings: &[Finding]) -> Outcome {
     for finding in findings {
         session.print(&format!("{}\n", in_words(finding)))?;
     }
-    let is_harmless = |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Unknown);
+    let is_harmless =
+        |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Foreign | Damage::Unknown);
     let damaged = findings.len() - findings.iter().filter(is_harmless).count();
     if damaged == 0 {
         return session.print("The store is sound.\n");
@@ -404,6 +417,9 @@ fn in_words(finding: &Finding) -> String {
         Damage::NotSynced => {
             format!("{subject} was not on the disk when the machine stopped; it will be made again")
         }
+        Damage::Foreign => {
+            format!("{subject} was written by another version, and cannot be compared with its blob")
+        }
         Damage::Unknown => format!("{subject} belongs to nothing"),
     }
 }
@@ -414,7 +430,11 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     if !parsed.switch("force") && !terminal::confirm(session, &question)? {
         return Err(Failure::silent(0));
     }
-    let (text, bytes) = super::images::prune_images(session, parsed)?;
+    let (text, mut bytes) = super::images::prune_images(session, parsed)?;
+    // What a filter asks for, a download does not have.
+    if filters.is_empty() {
+        bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
+    }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!("{text}Total reclaimed space: {bytes}\n"))
 }
@@ -427,7 +447,9 @@ fn prune_question(all: bool, filters: &[(String, String)]) -> String {
         "all dangling images"
     };
     let mut question = format!("WARNING! This will remove:\n  - {what}\n");
-    if !filters.is_empty() {
+    if filters.is_empty() {
+        question.push_str("  - all downloads that were broken off\n");
+    } else {
         question.push_str("\n  Items to be pruned will be filtered with:\n");
         let mut shown: Vec<String> = filters
             .iter()
