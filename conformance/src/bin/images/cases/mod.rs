@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod extract;
 pub mod pull;
+pub mod rootless;
 pub mod store;
 pub mod together;
 pub mod trips;
