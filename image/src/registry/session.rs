@@ -36,7 +36,8 @@ pub(super) struct Session {
 #[derive(Default)]
 struct State {
     auth: Mutex<Auth>,
-    login: OnceLock<Option<Login>>,
+    /// By repository: each may have its own.
+    logins: Mutex<HashMap<String, Arc<Option<Login>>>>,
     /// Whether it is spoken to in the clear, where both were allowed.
     is_plain: OnceLock<bool>,
     is_dead: AtomicBool,
@@ -239,24 +240,12 @@ impl Session {
         base: &Url,
         ask: &Ask<'_>,
     ) -> Result<Answer, Failure> {
-        let login = match state.login.get() {
-            Some(login) => login,
-            None => {
-                let found = if endpoint.is_stranger {
-                    None
-                } else {
-                    self.credentials
-                        .find(&endpoint.domain())
-                        .map_err(Failure::fatal)?
-                };
-                state.login.get_or_init(|| found)
-            }
-        };
+        let login = self.login(endpoint, state).map_err(Failure::fatal)?;
         let asker = Asker {
             http: &self.http,
             registry: base,
             tls: &endpoint.tls,
-            login: login.as_ref(),
+            login: (*login).as_ref(),
         };
         let mut url = match ask.target {
             Target::Path(path) => base.at(&format!("{}{path}", base.path)),
@@ -290,6 +279,24 @@ impl Session {
             }
         }
         Err(Failure::fatal(errors::unauthorized(login.is_some())))
+    }
+
+    /// What is shown to the registry for this repository, looked up once.
+    fn login(&self, endpoint: &Endpoint, state: &State) -> Result<Arc<Option<Login>>, Error> {
+        // Held meanwhile: a helper may ask the user for something, and once is enough.
+        let mut logins = state.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = logins.get(&endpoint.repository) {
+            return Ok(known.clone());
+        }
+        let found = if endpoint.is_stranger {
+            None
+        } else {
+            self.credentials
+                .find_for(&endpoint.domain(), &endpoint.repository)?
+        };
+        let found = Arc::new(found);
+        logins.insert(endpoint.repository.clone(), found.clone());
+        Ok(found)
     }
 
     /// The answer behind redirects, and whether it comes from the registry itself.
