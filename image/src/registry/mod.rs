@@ -74,6 +74,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Where registries are configured.
     pub files: Files,
+    /// What the user adds to every request to a registry. They go where its credentials go, and no further.
+    pub headers: Vec<(String, String)>,
     pub transfer: Transfer,
 }
 
@@ -86,6 +88,7 @@ impl Settings {
             patience: Patience::default(),
             proxies: Proxies::default(),
             files: Files::default(),
+            headers: Vec::new(),
             transfer: Transfer::default(),
         }
     }

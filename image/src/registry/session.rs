@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub patience: Patience,
     pub cancel: Cancel,
     pub notify: Notify,
+    /// Of the user, for every registry.
+    pub headers: Vec<(String, String)>,
     states: Mutex<HashMap<Url, Arc<State>>>,
 }
 
@@ -109,6 +111,7 @@ impl Session {
             patience,
             cancel,
             notify,
+            headers: Vec::new(),
             states: Mutex::default(),
         }
     }
@@ -321,7 +324,14 @@ impl Session {
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect();
             if is_home {
-                // Headers of hosts.toml may be secrets as well.
+                // Headers of hosts.toml and of the user may be secrets as well; what the file says of this host counts.
+                let is_said = |name: &str| {
+                    let mut said = endpoint.headers.iter();
+                    said.any(|(other, _)| other.eq_ignore_ascii_case(name))
+                };
+                if !endpoint.is_stranger {
+                    headers.extend(self.headers.iter().filter(|(name, _)| !is_said(name)).cloned());
+                }
                 headers.extend(endpoint.headers.iter().cloned());
                 headers.extend(authorization.map(|a| ("authorization".to_owned(), a.to_owned())));
             }
