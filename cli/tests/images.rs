@@ -348,6 +348,7 @@ fn info_says_the_driver_in_use() {
                 String::from_utf8(output.stderr).unwrap(),
             )
         };
+        run(&["import", "-c", "CMD x", "root.tar", "a:1"]);
         let (driver, _) = run(&[
             "info",
             "-f",
