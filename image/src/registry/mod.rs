@@ -14,6 +14,7 @@ mod challenge;
 mod client;
 mod download;
 mod errors;
+mod forward;
 #[cfg(test)]
 mod fuzz;
 mod hosts;

@@ -223,7 +223,15 @@ impl Session {
                 });
                 let is_plain = match probe {
                     Ok(_) => false,
-                    Err(f) if matches!(f.cause, Cause::NotTls | Cause::Connect | Cause::Broken) => true,
+                    // Proxies allow tunnels to few ports.
+                    Err(f)
+                        if matches!(
+                            f.cause,
+                            Cause::NotTls | Cause::Connect | Cause::Broken | Cause::Proxy
+                        ) =>
+                    {
+                        true
+                    }
                     Err(f) => return Err(f),
                 };
                 Ok(if *state.is_plain.get_or_init(|| is_plain) {

@@ -2,6 +2,7 @@
 
 pub mod archives;
 pub mod extract;
+pub mod proxies;
 pub mod pull;
 pub mod rootless;
 pub mod store;
