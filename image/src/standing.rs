@@ -169,6 +169,23 @@ pub fn mount_image(maker: &Maker<'_>, image: &Image) -> Result<(PathBuf, Mounted
     }
 }
 
+/// Where an image is mounted when somebody mounts it, and where its layers lie, the topmost first. Nothing is made: layers that are not
+/// there are left out.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn places(store: &Store, image: &Image) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let mut paths: Vec<PathBuf> = store
+        .mountable(&store.layers_of(&image.manifest)?)
+        .into_iter()
+        .map(|layer| match layer {
+            mount::Layer::Tree(path) | mount::Layer::Erofs(path) => path,
+        })
+        .collect();
+    paths.reverse();
+    Ok((mounts(store).join(image.id.hex()), paths))
+}
+
 /// Takes the mount of an image away. Whether there was one.
 ///
 /// # Errors

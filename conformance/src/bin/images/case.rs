@@ -48,6 +48,8 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::archives::cases());
     all.extend(cases::extract::cases());
     all.extend(cases::store::cases());
+    all.extend(cases::proxies::cases());
+    all.extend(cases::rootless::cases());
     all.extend(cases::together::cases());
     all
 }

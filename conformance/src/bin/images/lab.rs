@@ -107,6 +107,11 @@ impl Lab {
         }
     }
 
+    /// The judged program itself, for cases that say all of its environment.
+    pub fn brig_program(&self) -> &Path {
+        &self.brig
+    }
+
     pub fn docker_command(&self) -> Command {
         let mut docker = docker::client();
         self.at_home(&mut docker);

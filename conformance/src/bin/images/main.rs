@@ -15,6 +15,7 @@ mod lab;
 mod measure;
 mod nasty;
 mod prepare;
+mod proxy;
 mod registry;
 mod soak;
 mod tap;
