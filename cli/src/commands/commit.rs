@@ -68,6 +68,6 @@ fn make(session: &Session, parsed: &Parsed) -> Outcome {
         pause: parsed.switch("pause") && !parsed.switch("no-pause"),
     };
     let listener = |_: &image::progress::Event<'_>| ();
-    let id = commit::commit(&containers, &workshop.maker(&listener), &container, &wanted)?;
+    let id = commit::commit(&containers, &workshop.maker(&listener)?, &container, &wanted)?;
     session.print(&format!("{id}\n"))
 }

@@ -82,7 +82,7 @@ fn cp(session: &Session, parsed: &Parsed) -> Outcome {
     check(from, to)?;
     let workshop = Workshop::open(session)?;
     let listener = |_: &image::progress::Event<'_>| ();
-    let maker = workshop.maker(&listener);
+    let maker = workshop.maker(&listener)?;
     let containers = Containers::of(workshop.store.roots())?;
     let mut rooms = Rooms::default();
     for side in &sides {

@@ -26,7 +26,7 @@ fn show(session: &Session, parsed: &Parsed) -> Outcome {
     let containers = Containers::of(workshop.store.roots())?;
     let container = containers.find(&name)?;
     let listener = |_: &image::progress::Event<'_>| ();
-    let changes = diff::of(&containers, &workshop.maker(&listener), &container)?;
+    let changes = diff::of(&containers, &workshop.maker(&listener)?, &container)?;
     let mut text = String::new();
     for (path, kind) in changes {
         text.push_str(&format!("{kind} {}\n", String::from_utf8_lossy(&path)));

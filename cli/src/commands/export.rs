@@ -38,7 +38,7 @@ fn write(session: &Session, parsed: &Parsed) -> Outcome {
     let containers = Containers::of(workshop.store.roots())?;
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
     let listener = |_: &image::progress::Event<'_>| ();
-    let maker = workshop.maker(&listener);
+    let maker = workshop.maker(&listener)?;
     let opened = root::open(&containers, &maker, &container, View::Own)?;
     match parsed.path("output") {
         None => {
