@@ -24,12 +24,14 @@ pub mod programs;
 pub mod recovery;
 pub mod remove;
 pub mod root;
-pub mod signal;
 pub mod spec;
 pub mod start;
 pub mod stats;
 pub mod summary;
+pub mod telling;
 pub mod top;
 pub mod tree;
+pub mod update;
 
 pub use image::{Context, Error, Kind, Result};
+pub use spec::signal;

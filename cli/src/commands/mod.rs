@@ -11,6 +11,7 @@ mod copy;
 mod diff;
 mod export;
 mod images;
+mod recovery;
 mod registry;
 mod shell;
 mod stats;
@@ -172,7 +173,14 @@ static IMAGE: &[Command] = &[
     bundles::UNMOUNT,
 ];
 
-static SYSTEM: &[Command] = &[system::CHECK, system::DF, system::INFO, system::PRUNE];
+static SYSTEM: &[Command] = &[
+    system::CHECK,
+    system::DF,
+    system::INFO,
+    system::PRUNE,
+    recovery::START,
+    recovery::STOP,
+];
 
 /// In front of the command.
 static GLOBAL: [Flag; 12] = [

@@ -12,7 +12,7 @@ use image::{Context, Error, Result};
 use super::Host;
 use super::devices::{self, Node};
 use super::machine;
-use crate::model::Definition;
+use crate::model::{Definition, HostConfig};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,15 @@ impl Found {
             peers,
             is_machine: machine::is_one(definition, root)?,
         })
+    }
+
+    /// Only the block devices that have limits: all that a change of limits needs.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn look_up_numbers(&mut self, settings: &HostConfig) -> Result<()> {
+        self.numbers = devices::block_numbers(settings)?;
+        Ok(())
     }
 
     /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.
