@@ -44,6 +44,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
     network::check(&host)?;
+    crate::logs::check(&host.log_config)?;
     let mounts = mountpoints::list(&host)?;
     let id = store.random_id()?;
     fill_in(&mut config, &mut host, &id);

@@ -172,12 +172,7 @@ fn launch(containers: &Containers, definition: &Definition, machine: &spec::Host
         terminal: config.tty,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
-        log: launch::Log {
-            driver: host.log_config.kind.clone(),
-            path: place.dir.join(format!("{}-json.log", definition.id)),
-            options: host.log_config.config.clone(),
-            attributes: BTreeMap::new(),
-        },
+        log: crate::logs::log_of(definition, &place)?,
         restart: host.restart_policy.clone(),
         auto_remove: host.auto_remove,
         stop_signal: stop_signal(definition)?,
