@@ -5,6 +5,7 @@
 pub mod containers;
 pub mod control;
 pub mod create;
+pub mod events;
 pub mod exec;
 pub mod logs;
 pub mod merge;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use image::{Context, Error, Kind, Result};
 use monitor::launch::Log;
 use monitor::log::form::{Form, Record};
-use monitor::log::lines::{Lines, Query};
+use monitor::log::lines::{Lines, Query, TimeOf};
 use monitor::log::watch::Watch;
 use monitor::log::{self, Driver, stamp};
 use monitor::place::Place;
@@ -122,7 +122,9 @@ fn expand(tag: &str, definition: &Definition) -> Result<String> {
             ".ImageFullID" | ".ContainerImageID" => definition.image.clone(),
             ".ImageName" | ".ContainerImageName" => definition.config.image.clone(),
             ".DaemonName" => "brig".to_owned(),
-            ".Command" => [&[definition.path.clone()], &definition.args[..]].concat().join(" "),
+            ".Command" => [std::slice::from_ref(&definition.path), &definition.args]
+                .concat()
+                .join(" "),
             other => return Err(failed(&format!("{other} is not known"))),
         });
     }
@@ -151,7 +153,7 @@ pub fn read<E: From<Error>>(
 ) -> Result<(), E> {
     let place = containers.place(container.id());
     let log = log_of(&container.definition, &place)?;
-    let (form, time): (Form, fn(&[u8]) -> Option<i64>) = match driver(&container.definition.host.log_config)? {
+    let (form, time): (Form, TimeOf) = match driver(&container.definition.host.log_config)? {
         Driver::JsonFile => (Form::Json, |line| Form::Json.time(line)),
         Driver::Local => (Form::Local, |line| Form::Local.time(line)),
         Driver::Journald | Driver::None => {
@@ -201,7 +203,12 @@ struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// None of a container that does not live: what it has written is all there is.
-    fn of(containers: &'a Containers, place: &'a Place, log: &'a Log, until: Option<i64>) -> Option<Follower<'a>> {
+    fn of(
+        containers: &'a Containers,
+        place: &'a Place,
+        log: &'a Log,
+        until: Option<i64>,
+    ) -> Option<Follower<'a>> {
         let mut dirs = vec![place.dir.as_path()];
         if let Some(dir) = log.path.parent()
             && dir != place.dir
@@ -220,14 +227,20 @@ impl<'a> Follower<'a> {
     }
 
     fn is_over(&mut self) -> bool {
-        if self.until.is_some_and(|until| stamp::nanos(SystemTime::now()) > until) {
+        if self
+            .until
+            .is_some_and(|until| stamp::nanos(SystemTime::now()) > until)
+        {
             return true;
         }
         // A state that cannot be read is that of a container that was removed.
         let Ok(state) = self.containers.state(self.place) else {
             return true;
         };
-        let lives = matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
+        let lives = matches!(
+            state.status,
+            Status::Running | Status::Paused | Status::Restarting
+        );
         self.monitor = match state.monitor {
             Some(monitor) if lives => sys::process::pidfd_open(monitor.pid).ok(),
             _ => None,
@@ -269,7 +282,9 @@ mod tests {
             ..Definition::default()
         };
         definition.config.image = "nginx:1.18".into();
-        definition.config.labels = [("com.a", "1"), ("com.b", "2"), ("x", "3")].map(|(k, v)| (k.into(), v.into())).into();
+        definition.config.labels = [("com.a", "1"), ("com.b", "2"), ("x", "3")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into();
         definition.config.env = vec!["LANG=C".into(), "PATH=/bin".into()];
         definition.host.log_config = LogConfig {
             kind: kind.into(),
@@ -290,12 +305,28 @@ mod tests {
     fn labels_variables_and_tags() {
         for (kind, options, expected) in [
             ("json-file", &[][..], ""),
-            ("json-file", &[("labels", "com.a,nope"), ("env", "LANG")], "LANG=C com.a=1 "),
+            (
+                "json-file",
+                &[("labels", "com.a,nope"), ("env", "LANG")],
+                "LANG=C com.a=1 ",
+            ),
             ("json-file", &[("labels-regex", "^com")], "com.a=1 com.b=2 "),
-            ("json-file", &[("env-regex", "^(LANG|HOME)$"), ("tag", "t")], "LANG=C tag=t "),
-            ("json-file", &[("tag", "{{.ImageName}}/{{ .Name }}/{{.ID}}")], "tag=nginx:1.18/web/0123456789ab "),
+            (
+                "json-file",
+                &[("env-regex", "^(LANG|HOME)$"), ("tag", "t")],
+                "LANG=C tag=t ",
+            ),
+            (
+                "json-file",
+                &[("tag", "{{.ImageName}}/{{ .Name }}/{{.ID}}")],
+                "tag=nginx:1.18/web/0123456789ab ",
+            ),
             ("json-file", &[("tag", "{{.Command}}")], "tag=sh -c true "),
-            ("json-file", &[("tag", "{{.Nope}}")], "failed to parse log tag template \"{{.Nope}}\": .Nope is not known"),
+            (
+                "json-file",
+                &[("tag", "{{.Nope}}")],
+                "failed to parse log tag template \"{{.Nope}}\": .Nope is not known",
+            ),
             (
                 "journald",
                 &[("tag", "a")],

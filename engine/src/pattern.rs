@@ -353,7 +353,12 @@ impl Parser<'_> {
     }
 
     fn set(&mut self) -> Result<Set> {
-        let missing = || Error::invalid(format!("error parsing regexp: missing closing ]: `{}`", self.whole));
+        let missing = || {
+            Error::invalid(format!(
+                "error parsing regexp: missing closing ]: `{}`",
+                self.whole
+            ))
+        };
         let is_negated = self.rest.starts_with('^');
         if is_negated {
             self.rest = &self.rest[1..];
@@ -425,7 +430,11 @@ mod tests {
             ("^[^a-c]$", &["d", "-"], &["a"]),
             ("^[]a]$", &["]", "a"], &["b"]),
             ("^[a-]$", &["-", "a"], &["b"]),
-            (r"^\w+\.\d{2,3}$", &["web.12", "web.123"], &["web.1", "web.1234", "webx12"]),
+            (
+                r"^\w+\.\d{2,3}$",
+                &["web.12", "web.123"],
+                &["web.1", "web.1234", "webx12"],
+            ),
             ("^a{3}$", &["aaa"], &["aa", "aaaa"]),
             ("^a{2,}$", &["aa", "aaaaa"], &["a"]),
             ("^a{0,1}b$", &["b", "ab"], &["aab"]),
@@ -450,7 +459,22 @@ mod tests {
 
     #[test]
     fn what_is_malformed() {
-        for pattern in ["(", ")", "a)", "[", "[a", "*", "+a", "a\\", "(?P<n>a)", "a{1001}", "a{3,2}", "[z-a]", "\\p", "[[:alpha:]]"] {
+        for pattern in [
+            "(",
+            ")",
+            "a)",
+            "[",
+            "[a",
+            "*",
+            "+a",
+            "a\\",
+            "(?P<n>a)",
+            "a{1001}",
+            "a{3,2}",
+            "[z-a]",
+            "\\p",
+            "[[:alpha:]]",
+        ] {
             assert!(Pattern::parse(pattern).is_err(), "{pattern}");
         }
         assert_eq!(

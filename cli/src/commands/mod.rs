@@ -6,7 +6,9 @@
 mod archives;
 mod bundles;
 mod containers;
+mod events;
 mod images;
+mod logs;
 mod registry;
 mod shell;
 mod system;
@@ -88,11 +90,13 @@ static COMMANDS: &[Command] = &[
     bundles::BUNDLE,
     bundles::UNBUNDLE,
     containers::CREATE,
+    events::EVENTS,
     images::HISTORY,
     archives::IMPORT,
     containers::INSPECT_ANY,
     containers::KILL,
     archives::LOAD,
+    logs::LOGS,
     containers::PAUSE,
     containers::PORT,
     containers::RENAME,
@@ -123,6 +127,7 @@ static CONTAINER: &[Command] = &[
     containers::EXEC,
     containers::INSPECT,
     containers::KILL,
+    logs::LOGS,
     containers::LS,
     containers::PAUSE,
     containers::PORT,
@@ -154,7 +159,13 @@ static IMAGE: &[Command] = &[
     bundles::UNMOUNT,
 ];
 
-static SYSTEM: &[Command] = &[system::CHECK, system::DF, system::INFO, system::PRUNE];
+static SYSTEM: &[Command] = &[
+    system::CHECK,
+    system::DF,
+    events::EVENTS,
+    system::INFO,
+    system::PRUNE,
+];
 
 /// In front of the command.
 static GLOBAL: [Flag; 12] = [
