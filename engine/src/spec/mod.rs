@@ -240,7 +240,7 @@ fn sysctl(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>> {
     if !config.domainname.is_empty() && modes::uts(&host.uts_mode)? != Mode::Host {
         all.insert("kernel.domainname".to_owned(), config.domainname.clone());
     }
-    if modes::network(&host.network_mode)? == Mode::Private {
+    if let Mode::Private | Mode::None = modes::network(&host.network_mode)? {
         // Groups that are not mapped cannot be named there.
         let mapped = inputs.ids.is_none() && inputs.host.ids.is_none();
         for (name, value, wanted) in [
