@@ -11,6 +11,7 @@
 //! The rules are those of moby 29.7 (daemon/oci_linux.go and what it calls, b985e23), told where they differ.
 
 pub mod capabilities;
+pub mod cdi;
 pub mod devices;
 pub mod found;
 pub mod host;
@@ -138,6 +139,7 @@ pub fn document(inputs: &Inputs<'_>) -> Result<(Value, Vec<Warning>)> {
     }
     let linux = linux(inputs, &security, &capabilities, propagation, &mut warnings)?;
     config.insert("linux".into(), linux);
+    cdi::apply(&inputs.found.cdi, &mut config)?;
     Ok((Value::Object(config), warnings))
 }
 
