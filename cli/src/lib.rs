@@ -14,6 +14,7 @@ pub mod keys;
 pub mod man;
 pub mod pattern;
 pub mod progress;
+pub mod relay;
 pub mod rows;
 pub mod run;
 pub mod session;

@@ -16,7 +16,7 @@ use image::platform::Platform;
 use image::reference::Reference;
 use image::remove::{Force, Gone, Prune};
 use image::store::Store;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 pub(super) const LS: Command = Command {
@@ -290,6 +290,7 @@ pub(super) fn document(
     let names = store.names()?;
     let tags = names.iter().filter(|n| n.image == image.id);
     let last_tag = tags.clone().map(|n| n.updated).max();
+    let driver = driver(store, &image)?;
     Ok(inspect::Image {
         id: image.id.to_string(),
         repo_tags: tags.map(|n| n.reference.familiar()).collect(),
@@ -312,9 +313,22 @@ pub(super) fn document(
             artifact_type: None,
         }),
         last_tag_time: last_tag.map(nanoseconds_as_time),
-        driver: None,
+        driver: Some(driver),
         config,
     })
+}
+
+/// What scripts read of Docker's overlay2: the layers, each a directory or an EROFS image, and the place of a mount.
+fn driver(store: &Store, image: &image::store::Image) -> image::Result<(String, BTreeMap<String, String>)> {
+    let (merged, layers) = image::standing::places(store, image)?;
+    let mut data = BTreeMap::from([("MergedDir".to_owned(), merged.display().to_string())]);
+    let mut paths = layers.iter().map(|path| path.display().to_string());
+    data.extend(paths.next().map(|upper| ("UpperDir".to_owned(), upper)));
+    let lower: Vec<String> = paths.collect();
+    if !lower.is_empty() {
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+    }
+    Ok(("overlay2".to_owned(), data))
 }
 
 fn nanoseconds_as_time(nanoseconds: i64) -> String {

@@ -5,11 +5,17 @@
 
 mod archives;
 mod bundles;
+mod commit;
 mod containers;
+mod copy;
+mod diff;
+mod export;
 mod images;
 mod registry;
 mod shell;
+mod stats;
 mod system;
+mod top;
 mod transfer;
 
 use crate::command::{Command, Listed};
@@ -87,7 +93,11 @@ static COMMANDS: &[Command] = &[
     shell::COMPLETION,
     bundles::BUNDLE,
     bundles::UNBUNDLE,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
+    export::EXPORT,
     images::HISTORY,
     archives::IMPORT,
     containers::INSPECT_ANY,
@@ -108,8 +118,10 @@ static COMMANDS: &[Command] = &[
     },
     archives::SAVE,
     containers::START,
+    stats::STATS,
     containers::STOP,
     images::TAG,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -119,8 +131,12 @@ static COMMANDS: &[Command] = &[
 
 static CONTAINER: &[Command] = &[
     containers::ATTACH,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
     containers::EXEC,
+    export::EXPORT,
     containers::INSPECT,
     containers::KILL,
     containers::LS,
@@ -132,7 +148,9 @@ static CONTAINER: &[Command] = &[
     containers::RM,
     containers::RUN,
     containers::START,
+    stats::STATS,
     containers::STOP,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -275,6 +293,42 @@ fn each(
         return Ok(());
     }
     Err(Failure::plain(failures.join("\n")))
+}
+
+/// How many are worked on at a time.
+const AT_ONCE: usize = 50;
+
+/// The same, several at a time: results and failures are told in the order of the arguments.
+fn each_at_once(
+    session: &Session,
+    names: &[String],
+    work: impl Fn(&str) -> Result<Option<String>, Failure> + Sync,
+) -> Outcome {
+    let mut done: Vec<Result<Option<String>, Failure>> = Vec::with_capacity(names.len());
+    for some in names.chunks(AT_ONCE) {
+        match some {
+            [one] => done.push(work(one)),
+            some => std::thread::scope(|scope| {
+                let workers: Vec<_> = some.iter().map(|name| scope.spawn(|| work(name))).collect();
+                for worker in workers {
+                    let failed = |_| Err(Failure::plain("a thread of ours has failed"));
+                    done.push(worker.join().unwrap_or_else(failed));
+                }
+            }),
+        }
+    }
+    let mut failures = Vec::new();
+    for one in done {
+        match one {
+            Ok(Some(line)) => session.print(&format!("{line}\n"))?,
+            Ok(None) => {}
+            Err(failure) => failures.push(failure.line(session.program)),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::plain(failures.join("\n"))),
+    }
 }
 
 #[cfg(test)]

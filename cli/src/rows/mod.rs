@@ -9,6 +9,7 @@ pub mod images;
 pub mod inspect;
 pub mod inspect_container;
 pub mod search;
+pub mod stats;
 
 /// `2 hours ago`.
 fn ago(now: i64, then: i64) -> String {

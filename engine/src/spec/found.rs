@@ -11,6 +11,7 @@ use image::{Context, Error, Result};
 
 use super::Host;
 use super::devices::{self, Node};
+use super::machine;
 use crate::model::Definition;
 
 /// Facts about one container.
@@ -24,6 +25,8 @@ pub struct Found {
     pub locked: BTreeMap<String, Vec<&'static str>>,
     /// How mounts are propagated to and from each bound path whose propagation matters.
     pub peers: BTreeMap<String, Peers>,
+    /// It runs systemd ([`super::machine`]).
+    pub is_machine: bool,
 }
 
 /// Propagation of a mount.
@@ -42,13 +45,6 @@ impl Found {
     /// There is no such user, group, device or path.
     pub fn look_up(definition: &Definition, root: BorrowedFd<'_>, host: &Host) -> Result<Found> {
         let settings = &definition.host;
-        let mut user = user::find(&definition.config.user, root)?;
-        let added = user::find_groups(settings.group_add.as_deref().unwrap_or_default(), root)?;
-        for gid in added {
-            if !user.additional_gids.contains(&gid) {
-                user.additional_gids.push(gid);
-            }
-        }
         let sources = || definition.mounts.iter().filter(|m| m.kind != "tmpfs");
         let mut locked = BTreeMap::new();
         if host.ids.is_some() {
@@ -65,18 +61,37 @@ impl Found {
             }
         }
         Ok(Found {
-            user,
+            user: Found::user(definition, &definition.config.user, root)?,
             devices: devices::look_up(settings)?,
             numbers: devices::block_numbers(settings)?,
             locked,
             peers,
+            is_machine: machine::is_one(definition, root)?,
         })
+    }
+
+    /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub fn user(definition: &Definition, name: &str, root: BorrowedFd<'_>) -> Result<User> {
+        let mut user = user::find(name, root)?;
+        let added = definition.host.group_add.as_deref().unwrap_or_default();
+        for gid in user::find_groups(added, root)? {
+            if !user.additional_gids.contains(&gid) {
+                user.additional_gids.push(gid);
+            }
+        }
+        Ok(user)
     }
 }
 
 fn matters(propagation: &str) -> bool {
     ["shared", "rshared", "slave", "rslave"].contains(&propagation)
 }
+
+/// ST_RELATIME of statfs(2), which libc does not know for musl.
+const RELATIME: libc::c_ulong = 0x1000;
 
 /// Flags that a mount made from this one in a user namespace must have as well (mount_namespaces(7), "locked").
 fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
@@ -90,7 +105,7 @@ fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
         (libc::ST_NOSUID, "nosuid"),
         (libc::ST_NOATIME, "noatime"),
         (libc::ST_NODIRATIME, "nodiratime"),
-        (libc::ST_RELATIME, "relatime"),
+        (RELATIME, "relatime"),
     ];
     #[allow(clippy::unnecessary_cast)] // the constants' type differs between libcs
     let set = known.into_iter().filter(|(bit, _)| flags & *bit as u64 != 0);

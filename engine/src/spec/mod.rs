@@ -14,6 +14,8 @@ pub mod capabilities;
 pub mod devices;
 pub mod found;
 pub mod host;
+pub mod join;
+pub mod machine;
 pub mod modes;
 mod mounts;
 mod process;
@@ -37,6 +39,7 @@ use crate::model::{Definition, HostConfig};
 pub use found::Found;
 pub use host::Host;
 pub use modes::Mode;
+pub use process::{Exec, exec};
 pub use security::Security;
 pub use settle::{settle, validate};
 
@@ -218,7 +221,12 @@ fn namespaces(inputs: &Inputs<'_>) -> Result<Value> {
     add("uts", modes::uts(&host.uts_mode)?, None, "uts")?;
     add("pid", modes::pid(&host.pid_mode)?, joined.pid, "pid")?;
     add("ipc", modes::ipc(&host.ipc_mode)?, joined.ipc, "ipc")?;
-    add("cgroup", modes::cgroup(host, inputs.host)?, None, "cgroup")?;
+    let cgroup = match inputs.found.is_machine {
+        // It takes what it sees for all that there is.
+        true => Mode::Private,
+        false => modes::cgroup(host, inputs.host)?,
+    };
+    add("cgroup", cgroup, None, "cgroup")?;
     if inputs.ids.is_some() {
         list.push(json!({"type": "user"}));
     }
