@@ -7,6 +7,7 @@ pub mod df;
 pub mod history;
 pub mod images;
 pub mod inspect;
+pub mod inspect_container;
 pub mod search;
 pub mod stats;
 
