@@ -13,6 +13,7 @@ pub mod help;
 pub mod keys;
 pub mod man;
 pub mod progress;
+pub mod relay;
 pub mod rows;
 pub mod run;
 pub mod session;

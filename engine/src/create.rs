@@ -10,6 +10,7 @@ use image::{Error, Result};
 use crate::containers::{Containers, Durable};
 use crate::merge;
 use crate::model::{Config, Definition, HostConfig, VERSION};
+use crate::mountpoints;
 use crate::names;
 use crate::network;
 
@@ -43,6 +44,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
     network::check(&host)?;
+    let mounts = mountpoints::list(&host)?;
     let id = store.random_id()?;
     fill_in(&mut config, &mut host, &id);
     let (place, _lock) = containers.make(&id)?;
@@ -58,6 +60,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         driver: "overlay2".into(),
         config,
         host,
+        mounts,
         ..Definition::default()
     };
     let made = store.stand_container(&place.dir, image).and_then(|()| {

@@ -4,20 +4,26 @@
 
 pub mod commit;
 pub mod containers;
+pub mod control;
 pub mod copy;
 pub mod create;
 pub mod diff;
+pub mod exec;
 pub mod export;
 pub mod merge;
 pub mod model;
+pub mod mountpoints;
 pub mod mounts;
 pub mod names;
 pub mod netfiles;
 pub mod network;
 pub mod programs;
+pub mod recovery;
 pub mod remove;
 pub mod root;
+pub mod signal;
 pub mod spec;
+pub mod start;
 pub mod stats;
 pub mod top;
 pub mod tree;

@@ -62,6 +62,21 @@ pub fn sweep(containers: &Containers, container: &Container) -> Result<()> {
     call(&runtime, &root, &["delete", "--force", id])
 }
 
+/// Bytes that it has written, as far as they can be counted.
+pub fn size(containers: &Containers, id: &str) -> u64 {
+    fn below(path: &Path) -> u64 {
+        let Ok(meta) = std::fs::symlink_metadata(path) else {
+            return 0;
+        };
+        if !meta.is_dir() {
+            return meta.len();
+        }
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| below(&entry.path())).sum()
+    }
+    below(&containers.place(id).upper())
+}
+
 /// Where runtimes keep what they know of our containers.
 pub fn runtime_root(containers: &Containers) -> std::path::PathBuf {
     containers.roots().run.join("runtime")

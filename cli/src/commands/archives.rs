@@ -125,7 +125,7 @@ fn load(session: &Session, parsed: &Parsed) -> Outcome {
     let workshop = Workshop::open(session)?;
     let display = Display::new(std::io::stdout(), parsed.switch("quiet"));
     let loaded = archive::load(
-        &workshop.maker(&|event| workshop::show(&display, event)),
+        &workshop.maker(&|event| workshop::show(&display, event))?,
         &mut source,
         platform.as_ref(),
     );
@@ -179,7 +179,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
     };
     let workshop = Workshop::open(session)?;
     let id = archive::import(
-        &workshop.maker(&progress::silent),
+        &workshop.maker(&progress::silent)?,
         &mut from,
         &Import {
             reference: reference.as_ref(),

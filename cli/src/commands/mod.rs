@@ -295,6 +295,42 @@ fn each(
     Err(Failure::plain(failures.join("\n")))
 }
 
+/// How many are worked on at a time.
+const AT_ONCE: usize = 50;
+
+/// The same, several at a time: results and failures are told in the order of the arguments.
+fn each_at_once(
+    session: &Session,
+    names: &[String],
+    work: impl Fn(&str) -> Result<Option<String>, Failure> + Sync,
+) -> Outcome {
+    let mut done: Vec<Result<Option<String>, Failure>> = Vec::with_capacity(names.len());
+    for some in names.chunks(AT_ONCE) {
+        match some {
+            [one] => done.push(work(one)),
+            some => std::thread::scope(|scope| {
+                let workers: Vec<_> = some.iter().map(|name| scope.spawn(|| work(name))).collect();
+                for worker in workers {
+                    let failed = |_| Err(Failure::plain("a thread of ours has failed"));
+                    done.push(worker.join().unwrap_or_else(failed));
+                }
+            }),
+        }
+    }
+    let mut failures = Vec::new();
+    for one in done {
+        match one {
+            Ok(Some(line)) => session.print(&format!("{line}\n"))?,
+            Ok(None) => {}
+            Err(failure) => failures.push(failure.line(session.program)),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::plain(failures.join("\n"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

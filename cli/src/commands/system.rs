@@ -346,7 +346,7 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
         return verdict(session, &findings);
     }
     let client = workshop.client(session.credentials())?;
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let outcomes = Repairer {
         maker: &maker,
         client: &client,

@@ -78,6 +78,9 @@ fn matters(propagation: &str) -> bool {
     ["shared", "rshared", "slave", "rslave"].contains(&propagation)
 }
 
+/// ST_RELATIME of statfs(2), which libc does not know for musl.
+const RELATIME: libc::c_ulong = 0x1000;
+
 /// Flags that a mount made from this one in a user namespace must have as well (mount_namespaces(7), "locked").
 fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
     let fd =
@@ -90,7 +93,7 @@ fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
         (libc::ST_NOSUID, "nosuid"),
         (libc::ST_NOATIME, "noatime"),
         (libc::ST_NODIRATIME, "nodiratime"),
-        (libc::ST_RELATIME, "relatime"),
+        (RELATIME, "relatime"),
     ];
     #[allow(clippy::unnecessary_cast)] // the constants' type differs between libcs
     let set = known.into_iter().filter(|(bit, _)| flags & *bit as u64 != 0);
