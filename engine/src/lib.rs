@@ -25,6 +25,7 @@ pub mod programs;
 pub mod recovery;
 pub mod remove;
 pub mod root;
+pub mod signal;
 pub mod spec;
 pub mod start;
 pub mod stats;

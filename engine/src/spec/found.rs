@@ -13,7 +13,6 @@ use super::devices::{self, Node};
 use super::machine;
 use crate::model::{Definition, HostConfig};
 use super::{Host, cdi};
-use crate::model::Definition;
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
