@@ -12,6 +12,7 @@ use conformance::played::leaks;
 
 use crate::cases;
 use crate::lab::{self, Lab, Subject, Used};
+use crate::power;
 
 pub type Done = Result<(), String>;
 
@@ -30,6 +31,8 @@ pub enum Need {
     Brig,
     /// Something that Docker 20.10 lacks as a subject.
     NotDocker,
+    /// A file system of the case's own, whose power can be cut.
+    Disk,
 }
 
 pub struct Case {
@@ -264,6 +267,7 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
         Need::Runc => lab.runc.as_ref().err().cloned(),
         Need::Login => lab.locked.as_ref().err().cloned(),
         Need::Brig => (lab.subject != Subject::Brig).then(|| "the words are brig's own".to_owned()),
+        Need::Disk => power::lack(),
         Need::NotDocker => (lab.subject == Subject::Docker).then(|| "Docker 20.10 cannot".to_owned()),
     })
 }
