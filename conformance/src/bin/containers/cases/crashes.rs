@@ -34,8 +34,8 @@ fn kill_monitor() -> Done {
 }
 
 fn mends(s: &Scene) -> Done {
-    s.must("docker system check --repair")?;
-    s.must("docker system check").map(|_| ())
+    s.must("docker system check --quick --repair")?;
+    s.must("docker system check --quick").map(|_| ())
 }
 
 fn monitor_killed(s: &mut Scene) -> Done {

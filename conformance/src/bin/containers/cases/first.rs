@@ -53,7 +53,7 @@ pub fn cases() -> Vec<Case> {
         case("1.3.33-mount-volume", &[Need::Volumes], mount_volume),
         case("1.3.34-mounts", &[Need::Volumes], mounts),
         case("1.3.34-mounts-of-a-bind", &[], mounts_of_a_bind),
-        case("1.3.35-anonymous", &[], anonymous),
+        case("1.3.35-anonymous", &[Need::Volumes], anonymous),
         case("1.3.36-volumes-from", &[Need::Volumes], volumes_from),
     ]
 }

@@ -340,6 +340,7 @@ fn tmux(s: &mut Scene) -> Done {
     let shell = format!("exec env PATH={path} HOME={home} BRIG_ROOT={store} PS1='host> ' sh");
     tmux(&["new-session", "-d", "-x", "100", "-y", "30", &shell])?;
     let played = || -> Done {
+        screen("host>")?;
         if !host.is_empty() {
             tmux(&["send-keys", &format!("export DOCKER_HOST={host}"), "Enter"])?;
         }
@@ -356,8 +357,8 @@ fn tmux(s: &mut Scene) -> Done {
         tmux(&["send-keys", "C-q"])?;
         screen("host>")?;
         tmux(&["send-keys", "clear; docker attach box", "Enter"])?;
-        // The prompt is drawn again, though nothing was typed.
-        screen("root@")?;
+        // The screen was emptied and nothing was typed: the prompt is there because it was drawn again.
+        screen("root@").map_err(|e| format!("the prompt after attach: {e}"))?;
         tmux(&["send-keys", "exit 4", "Enter"])?;
         screen("host>")?;
         tmux(&["send-keys", "echo co'de' $?", "Enter"])?;
