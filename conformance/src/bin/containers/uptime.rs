@@ -73,6 +73,7 @@ pub fn truth(lab: &Lab) -> Done {
 /// All that a reboot takes: processes, mounts, cgroups, what lay in memory. Then the machine has another boot id.
 pub fn reboot(lab: &Lab, before: &Survey) -> Done {
     for _ in 0..100 {
+        thaw(&leaks::left(before, &lab.dir));
         let mut all = Vec::new();
         for line in leaks::left(before, &lab.dir) {
             let pid = line
@@ -114,6 +115,19 @@ pub fn reboot(lab: &Lab, before: &Survey) -> Done {
     let fresh = "rm -rf /run/brig /run/runb /run/user";
     command::run(Command::new("sh").args(["-c", fresh]), "", USUAL)?.ok()?;
     another_boot_id(lab)
+}
+
+/// A frozen process of a version 1 hierarchy dies of nothing before it is thawed.
+fn thaw(left: &[String]) {
+    for cgroup in left.iter().filter_map(|line| line.strip_prefix("cgroup ")) {
+        for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            let path = std::path::Path::new(cgroup).join(file);
+            // It may have gone since; what stays frozen is told by who cannot be killed.
+            if path.exists() && std::fs::write(&path, word).is_err() && path.exists() {
+                eprintln!("containers: {}: cannot be thawed", path.display());
+            }
+        }
+    }
 }
 
 /// What the kernel says which uptime this is.
