@@ -461,8 +461,6 @@ fn a_monitor_that_is_killed_leaves_a_container_that_runs() {
     assert_eq!(state.init.as_ref().unwrap().pid, started.pid);
     assert!(!state.is_monitored(&monitor::state::boot().unwrap()));
     assert!(matches!(world.ask(Request::Pause).unwrap_err(), Error::Gone));
-    // Its output waits: it was not killed for writing it.
-    assert!(state.init.unwrap().is_alive());
     sys::process::kill(started.pid, libc::SIGKILL).unwrap();
     let state = world.until_status(Status::Exited);
     assert_eq!(state.exit_code, monitor::state::UNSEEN);
@@ -495,10 +493,11 @@ fn a_container_is_adopted_with_what_it_has_written() {
     assert_eq!(code(&read_to_end(&mut world.exec("exit 4").unwrap().1)), 4);
     world.ask(Request::Pause).unwrap();
     world.ask(Request::Unpause).unwrap();
-    let mut streams = world.attach();
     std::fs::write(world.file("tmp/end"), "").unwrap();
-    let said = read_to_end(&mut streams);
-    assert!(said.out.ends_with("bye\n"), "{said:?}");
+    let said = read_to_end(&mut adopted.streams.unwrap());
+    let lines: String = (0..20000).map(|n| format!("line {n}\n")).collect();
+    assert!(said.out == lines + "bye\n", "{} bytes came", said.out.len());
+    assert_eq!(said.err, "last\n");
     // A parent who waits for it at once, and a kernel before 6.15: then nobody knows.
     let known = sys::process::kernel_release() >= (6, 15);
     let ended = code(&said);
@@ -620,4 +619,89 @@ fn whoever_waits_is_told_and_nonsense_is_refused() {
     let monitor = world.state().monitor;
     assert!(monitor.is_none());
     drop(silent);
+}
+
+/// Moments of a start: what is there then.
+const MOMENTS: &[&str] = &["socket", "bundle/init.pid", "stdout"];
+
+#[test]
+fn a_monitor_killed_while_it_starts_is_in_nobody_s_way() {
+    let Some(mut world) = world("exit 6") else { return };
+    for moment in MOMENTS {
+        let there = world.place.run.join(moment);
+        let _ = std::fs::remove_file(&there);
+        let id = world.place.id.clone();
+        let killer = std::thread::spawn(move || {
+            let began = std::time::Instant::now();
+            while !there.exists() {
+                assert!(began.elapsed() < world::SOON, "{} does not come", there.display());
+            }
+            world::kill_monitor_of(&id);
+        });
+        let started = world.try_start(None);
+        killer.join().unwrap();
+        if let Ok(started) = started {
+            world.monitor_ends(started.monitor);
+        }
+        world.delete_from_runtime();
+        let state = world.state();
+        assert!(
+            matches!(state.status, Status::Created | Status::Exited),
+            "{state:?}"
+        );
+        let started = world.start();
+        world.monitor_ends(started.monitor);
+        assert_eq!(
+            (world.state().status, world.state().exit_code),
+            (Status::Exited, 6)
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_of_clients_and_execs() {
+    let Some(mut world) = world("sleep 1000") else {
+        return;
+    };
+    let started = world.start();
+    let descriptors = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", started.monitor)).unwrap();
+        fds.count()
+    };
+    let before = descriptors();
+    for _ in 0..20 {
+        read_to_end(&mut world.exec("echo x").unwrap().1);
+        drop(world.exec("sleep 0.01; echo x").unwrap());
+        drop(world.attach());
+        drop(monitor::client::connect(&world.place).unwrap());
+    }
+    world.deadline("all is closed", |world| {
+        descriptors() == before && world.state().execs.is_empty()
+    });
+    let left = std::fs::read_dir(world.place.bundle()).unwrap();
+    let mut left: Vec<_> = left
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["config.json", "init.pid", "log.json", "rootfs"]);
+}
+
+#[test]
+fn a_restart_needs_no_patience() {
+    let Some(mut world) = world("test -e /tmp/well && sleep 1000; exit 1") else {
+        return;
+    };
+    world.launch.restart.name = "always".into();
+    world.start();
+    world.until("a long wait", |s| {
+        s.status == Status::Restarting && s.restart_count >= 4
+    });
+    std::fs::write(world.file("tmp/well"), "").unwrap();
+    let restart = Request::Restart {
+        signal: None,
+        timeout: None,
+    };
+    assert_eq!(world.ask(restart).unwrap(), true);
+    let state = world.state();
+    assert_eq!((state.status, state.restart_count), (Status::Running, 0));
 }

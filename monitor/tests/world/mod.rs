@@ -163,7 +163,11 @@ impl World {
 
     /// Another monitor for it.
     pub fn adopt(&mut self) -> client::Result<Started> {
-        let adopted = client::adopt(&self.place, Path::new(env!("CARGO_BIN_EXE_brig-monitor")));
+        let adopted = client::adopt(
+            &self.place,
+            Path::new(env!("CARGO_BIN_EXE_brig-monitor")),
+            Some(everything()),
+        );
         if let Ok(adopted) = &adopted {
             self.monitors.push(adopted.monitor);
         }
@@ -329,4 +333,22 @@ pub fn read_until(streams: &mut Streams, words: &str) -> String {
 /// How a process ended.
 pub fn code(said: &Said) -> i32 {
     said.ended.as_ref().expect("it has ended").code
+}
+
+/// Kills the monitor of the container with this id, whoever has started it.
+pub fn kill_monitor_of(id: &str) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        let is_monitor = words
+            .next()
+            .is_some_and(|program| program.ends_with(b"brig-monitor"));
+        if is_monitor && words.any(|word| word == id.as_bytes()) {
+            // Nobody waits for it before we are done.
+            sys::process::kill(pid, libc::SIGKILL).unwrap();
+        }
+    }
 }

@@ -288,7 +288,7 @@ fn rename(monitor: &Rc<Monitor>, name: String) -> Result<(), Refusal> {
         std::mem::replace(&mut launch.name, name)
     };
     remember_launch(monitor)?;
-    monitor.tell("rename", &[("oldName", old)]);
+    monitor.tell("rename", &[("oldName", format!("/{old}"))]);
     Ok(())
 }
 

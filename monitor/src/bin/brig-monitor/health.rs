@@ -16,7 +16,8 @@ use crate::monitor::{Monitor, Run};
 
 const STARTING: &str = "starting";
 const HEALTHY: &str = "healthy";
-const UNHEALTHY: &str = "unhealthy";
+/// Also of one that has ended.
+pub const UNHEALTHY: &str = "unhealthy";
 
 /// Results that are kept.
 const RESULTS: usize = 5;

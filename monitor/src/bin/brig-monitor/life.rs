@@ -187,7 +187,6 @@ pub async fn live(monitor: Rc<Monitor>) {
     let mut restarts = Restarts::default();
     loop {
         let run = monitor.run();
-        monitor.then.set(Then::Policy);
         let began = Instant::now();
         let made = match monitor.adopted {
             true => adopt(&monitor, &run),
@@ -213,11 +212,16 @@ pub async fn live(monitor: Rc<Monitor>) {
                 monitor.change(|state| state.status = Status::Restarting);
                 run.ended.set(ended.clone());
                 wait_to_restart(&monitor, delay).await;
-                if monitor.then.get() == Then::End {
-                    return conclude(&monitor, &run, ended).await;
+                match monitor.then.get() {
+                    Then::End => return conclude(&monitor, &run, ended).await,
+                    // As if somebody had started it for the first time.
+                    Then::Again => restarts = Restarts::default(),
+                    Then::Policy => {}
                 }
             }
         }
+        // What is asked for from now on is about the next run.
+        monitor.then.set(Then::Policy);
         run.ended.set(ended);
         monitor.change(|state| {
             state.restart_count = restarts.count();
@@ -383,6 +387,10 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     state.exit_code = code;
     state.finished_at = stamp(exited.map_or_else(|_| SystemTime::now(), |e| e.at));
     state.execs.clear();
+    if let Some(health) = &mut state.health {
+        // As Docker has it: what is not asked any more is not well.
+        health.status = health::UNHEALTHY.into();
+    }
     Ended {
         code,
         error: String::new(),
