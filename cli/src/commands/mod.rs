@@ -5,11 +5,20 @@
 
 mod archives;
 mod bundles;
+mod commit;
 mod containers;
+mod copy;
+mod diff;
+mod events;
+mod export;
 mod images;
+mod logs;
+mod recovery;
 mod registry;
 mod shell;
+mod stats;
 mod system;
+mod top;
 mod transfer;
 
 use crate::command::{Command, Listed};
@@ -87,12 +96,18 @@ static COMMANDS: &[Command] = &[
     shell::COMPLETION,
     bundles::BUNDLE,
     bundles::UNBUNDLE,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
+    export::EXPORT,
+    events::EVENTS,
     images::HISTORY,
     archives::IMPORT,
     containers::INSPECT_ANY,
     containers::KILL,
     archives::LOAD,
+    logs::LOGS,
     containers::PAUSE,
     containers::PORT,
     containers::RENAME,
@@ -108,8 +123,10 @@ static COMMANDS: &[Command] = &[
     },
     archives::SAVE,
     containers::START,
+    stats::STATS,
     containers::STOP,
     images::TAG,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -119,10 +136,15 @@ static COMMANDS: &[Command] = &[
 
 static CONTAINER: &[Command] = &[
     containers::ATTACH,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
     containers::EXEC,
+    export::EXPORT,
     containers::INSPECT,
     containers::KILL,
+    logs::LOGS,
     containers::LS,
     containers::PAUSE,
     containers::PORT,
@@ -132,7 +154,9 @@ static CONTAINER: &[Command] = &[
     containers::RM,
     containers::RUN,
     containers::START,
+    stats::STATS,
     containers::STOP,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -154,7 +178,15 @@ static IMAGE: &[Command] = &[
     bundles::UNMOUNT,
 ];
 
-static SYSTEM: &[Command] = &[system::CHECK, system::DF, system::INFO, system::PRUNE];
+static SYSTEM: &[Command] = &[
+    system::CHECK,
+    system::DF,
+    system::INFO,
+    system::PRUNE,
+    recovery::START,
+    recovery::STOP,
+    events::EVENTS,
+];
 
 /// In front of the command.
 static GLOBAL: [Flag; 12] = [
