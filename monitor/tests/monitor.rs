@@ -8,6 +8,7 @@ use monitor::client::Error;
 use monitor::launch::{self, Launch, RestartPolicy};
 use monitor::protocol::{Attach, Ended, Exec, Frame, Kind, Request, Size};
 use monitor::state::{State, Status};
+use serde_json::{Value, json};
 use sys::process::Exit;
 
 use world::{Said, World, code, process, read_to_end, read_until, world};
@@ -29,6 +30,13 @@ fn the_first_client_misses_nothing() {
     assert_eq!(world.monitor_ends(started.monitor), Exit::Code(0));
     assert!(!world.place.socket().exists());
     assert_eq!(world.notes(), "");
+    let log = std::fs::read_to_string(&world.launch.log.path).unwrap();
+    let mut lines: Vec<Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    lines.sort_by_key(|line| line["stream"].to_string());
+    let [err, out] = &lines[..] else { panic!("{log}") };
+    assert_eq!((&err["log"], &err["stream"]), (&json!("err\n"), &json!("stderr")));
+    assert_eq!((&out["log"], &out["stream"]), (&json!("out\n"), &json!("stdout")));
+    assert_eq!(world.events(), ["start", "attach", "die"]);
 }
 
 #[test]
@@ -149,6 +157,21 @@ fn a_client_that_vanishes_lets_the_container_go_on() {
     world.deadline("it has begun", |world| !far(world).is_empty());
     drop(slow);
     world.deadline("it goes on", |world| far(world) == "done\n");
+}
+
+#[test]
+fn a_container_that_writes_without_end_keeps_nobody_from_being_answered() {
+    let Some(mut world) = world("yes") else { return };
+    world.launch.log.driver = "none".into();
+    world.start();
+    for _ in 0..20 {
+        world.ask(Request::Processes).unwrap();
+    }
+    world
+        .ask(Request::Kill {
+            signal: libc::SIGKILL,
+        })
+        .unwrap();
 }
 
 #[test]
@@ -317,6 +340,11 @@ fn a_stop_asks_first_and_then_kills() {
     assert_eq!(world.state().exit_code, 137);
     world.monitor_ends(started.monitor);
     assert!(matches!(world.ask(stop(0)).unwrap_err(), Error::Gone));
+    let mut events = world.events();
+    // Whether it still has to be let go after SIGKILL is up to the kernel.
+    events.retain(|event| event != "unpause");
+    let expected = ["start", "pause", "kill", "die", "stop"];
+    assert!(events.ends_with(&expected.map(String::from)), "{events:?}");
 }
 
 #[test]
@@ -338,6 +366,18 @@ fn a_restart_is_another_run_of_the_same() {
     assert_ne!(state.init.unwrap().pid, started.pid);
     assert_eq!(state.monitor.unwrap().pid, started.monitor);
     assert_eq!(code(&read_to_end(&mut world.exec("exit 8").unwrap().1)), 8);
+    let expected = [
+        "start",
+        "attach",
+        "kill",
+        "die",
+        "start",
+        "restart",
+        "exec_create: sh -c exit 8",
+        "exec_start: sh -c exit 8",
+        "exec_die",
+    ];
+    assert_eq!(world.events(), expected);
 }
 
 #[test]

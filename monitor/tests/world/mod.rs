@@ -264,6 +264,17 @@ impl World {
         std::fs::read_to_string(self.place.notes()).unwrap_or_default()
     }
 
+    /// What happened to it.
+    pub fn events(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(monitor::events::file(&self.place.events)).unwrap_or_default();
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events
+            .map(|event| event["Action"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// A file of the container.
     pub fn file(&self, path: &str) -> PathBuf {
         self.place.rootfs().join(path)

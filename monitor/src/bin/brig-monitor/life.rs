@@ -371,6 +371,10 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     let code = exited.as_ref().map_or(state::UNSEEN, |e| e.code as i32);
     run.io.finish(&monitor.on).await;
     monitor.log.borrow_mut().finish(SystemTime::now());
+    match monitor.log.borrow().lost() {
+        0 => {}
+        lost => monitor.note(&format!("{lost} lines could not be written to the log")),
+    }
     if let Err(e) = container.delete("", None).await {
         monitor.note(&e.to_string());
     }
