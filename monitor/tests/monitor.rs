@@ -371,6 +371,7 @@ fn a_restart_is_another_run_of_the_same() {
         "attach",
         "kill",
         "die",
+        "stop",
         "start",
         "restart",
         "exec_create: sh -c exit 8",
@@ -483,7 +484,7 @@ fn a_probe_that_takes_too_long_is_killed() {
     });
     let probe = state.health.unwrap().log.pop().unwrap();
     assert_eq!(probe.exit_code, -1);
-    assert_eq!(probe.output, "Health check exceeded timeout (0.3s): here\n");
+    assert_eq!(probe.output, "Health check exceeded timeout (300ms): here\n");
 }
 
 #[test]

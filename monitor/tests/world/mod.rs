@@ -116,7 +116,7 @@ pub fn process(args: &[&str], terminal: bool) -> Value {
 impl World {
     pub fn configure(&self, args: &[&str]) {
         let mut config = json!({
-            "ociVersion": "1.2.0",
+            "ociVersion": "1.0.2",
             "process": process(args, self.launch.terminal),
             "root": {"path": "rootfs"},
             "mounts": [

@@ -210,6 +210,8 @@ async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64
     monitor.then.set(Then::Again);
     monitor.bell.ring();
     bring_down(monitor, signal, timeout).await?;
+    old.ended.wait().await;
+    monitor.tell("stop", &[]);
     let next = || {
         let run = monitor.run();
         (!Rc::ptr_eq(&run, &old)).then_some(run)

@@ -132,6 +132,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         launch: launch.into(),
         state: state.into(),
         log,
+        handed_over: std::cell::Cell::new(false),
         adopted: adopt,
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
@@ -462,8 +463,12 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
-    let volumes = remove?;
-    removal::remove(monitor, volumes).await.err()
+    let failed = match remove {
+        Some(volumes) => removal::remove(monitor, volumes).await.err(),
+        None => None,
+    };
+    monitor.handed_over.set(true);
+    failed
 }
 
 /// What a wait for the start comes to.
