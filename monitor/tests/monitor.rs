@@ -36,7 +36,7 @@ fn the_first_client_misses_nothing() {
     let [err, out] = &lines[..] else { panic!("{log}") };
     assert_eq!((&err["log"], &err["stream"]), (&json!("err\n"), &json!("stderr")));
     assert_eq!((&out["log"], &out["stream"]), (&json!("out\n"), &json!("stdout")));
-    assert_eq!(world.events(), ["start", "attach", "die"]);
+    assert_eq!(world.events(), ["attach", "start", "die"]);
 }
 
 #[test]
@@ -367,8 +367,8 @@ fn a_restart_is_another_run_of_the_same() {
     assert_eq!(state.monitor.unwrap().pid, started.monitor);
     assert_eq!(code(&read_to_end(&mut world.exec("exit 8").unwrap().1)), 8);
     let expected = [
-        "start",
         "attach",
+        "start",
         "kill",
         "die",
         "stop",
@@ -745,4 +745,26 @@ fn a_restart_needs_no_patience() {
     assert_eq!(world.ask(restart).unwrap(), true);
     let state = world.state();
     assert_eq!((state.status, state.restart_count), (Status::Running, 0));
+}
+
+#[test]
+fn a_container_without_memory_is_known_for_it() {
+    let there = |path: &str| std::path::Path::new(path).exists();
+    let v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
+    if !there("/sys/fs/cgroup/memory/memory.limit_in_bytes") && !v2.contains("memory") {
+        println!("skip monitor: there is no memory controller");
+        return;
+    }
+    let Some(mut world) = world("") else { return };
+    world.configure(&["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
+    world.limit(json!({"memory": {"limit": 16 << 20}}));
+    let mut streams = world.start_attached();
+    let ended = read_to_end(&mut streams).ended.unwrap();
+    assert_eq!((ended.code, ended.oom_killed), (137, true));
+    assert!(world.state().oom_killed);
+    assert_eq!(world.events(), ["attach", "start", "oom", "die"]);
+    world.configure(&["true"]);
+    let mut streams = world.start_attached();
+    assert_eq!(code(&read_to_end(&mut streams)), 0);
+    assert!(!world.state().oom_killed);
 }

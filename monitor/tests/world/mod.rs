@@ -138,6 +138,14 @@ impl World {
         std::fs::write(self.place.bundle().join("config.json"), config.to_string()).unwrap();
     }
 
+    /// Its resources.
+    pub fn limit(&self, resources: Value) {
+        let path = self.place.bundle().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["linux"]["resources"] = resources;
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
     /// Starts it.
     pub fn try_start(&mut self, attach: Option<Attach>) -> client::Result<Started> {
         // Whether it has a terminal is in both.
