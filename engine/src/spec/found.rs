@@ -11,9 +11,8 @@ use image::{Context, Error, Result};
 
 use super::devices::{self, Node};
 use super::machine;
-use crate::model::{Definition, HostConfig};
 use super::{Host, cdi};
-use crate::model::Definition;
+use crate::model::{Definition, HostConfig};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
