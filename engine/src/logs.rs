@@ -335,7 +335,11 @@ mod tests {
                     "0123456789abcdef".repeat(4)
                 ),
             ),
-            ("nope", &[], "logger: no log driver named 'nope' is registered"),
+            (
+                "nope",
+                &[],
+                "error looking up logging plugin nope: plugin \"nope\" not found",
+            ),
         ] {
             assert_eq!(attributes(kind, options), expected, "{kind} {options:?}");
         }
