@@ -328,6 +328,15 @@ impl Files {
     }
 }
 
+impl Drop for Files {
+    /// The next writer begins it anew; half of it is of no use to anybody.
+    fn drop(&mut self) {
+        if let Some(squeezing) = self.squeezing.take() {
+            squeezing.give_up();
+        }
+    }
+}
+
 /// Behind the name of the log, while it is being written.
 const SQUEEZING: &str = ".gz.new";
 
