@@ -5,13 +5,20 @@
 
 mod archives;
 mod bundles;
+mod commit;
 mod containers;
+mod copy;
+mod diff;
 mod events;
+mod export;
 mod images;
 mod logs;
+mod recovery;
 mod registry;
 mod shell;
+mod stats;
 mod system;
+mod top;
 mod transfer;
 
 use crate::command::{Command, Listed};
@@ -89,7 +96,11 @@ static COMMANDS: &[Command] = &[
     shell::COMPLETION,
     bundles::BUNDLE,
     bundles::UNBUNDLE,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
+    export::EXPORT,
     events::EVENTS,
     images::HISTORY,
     archives::IMPORT,
@@ -112,8 +123,10 @@ static COMMANDS: &[Command] = &[
     },
     archives::SAVE,
     containers::START,
+    stats::STATS,
     containers::STOP,
     images::TAG,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -123,8 +136,12 @@ static COMMANDS: &[Command] = &[
 
 static CONTAINER: &[Command] = &[
     containers::ATTACH,
+    commit::COMMIT,
+    copy::CP,
     containers::CREATE,
+    diff::DIFF,
     containers::EXEC,
+    export::EXPORT,
     containers::INSPECT,
     containers::KILL,
     logs::LOGS,
@@ -137,7 +154,9 @@ static CONTAINER: &[Command] = &[
     containers::RM,
     containers::RUN,
     containers::START,
+    stats::STATS,
     containers::STOP,
+    top::TOP,
     containers::UNPAUSE,
     containers::UPDATE,
     containers::WAIT,
@@ -162,9 +181,11 @@ static IMAGE: &[Command] = &[
 static SYSTEM: &[Command] = &[
     system::CHECK,
     system::DF,
-    events::EVENTS,
     system::INFO,
     system::PRUNE,
+    recovery::START,
+    recovery::STOP,
+    events::EVENTS,
 ];
 
 /// In front of the command.
