@@ -19,7 +19,8 @@ pub struct Host {
     /// What we have to give.
     pub capabilities: Vec<String>,
     pub apparmor: bool,
-    pub selinux: bool,
+    /// What its policy calls containers, if SELinux is there: the text of `lxc_contexts`.
+    pub selinux: Option<String>,
     pub seccomp: bool,
     /// That this process may run on.
     pub cpus: u32,
@@ -89,7 +90,7 @@ impl Host {
             apparmor: !rootless
                 && first("/sys/module/apparmor/parameters/enabled") == Some('Y')
                 && lsm.exists(),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: selinux_contexts(),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             thermal: defaults::thermal_paths(),
@@ -224,6 +225,21 @@ fn user_slice(own: &str) -> std::path::PathBuf {
         }
     }
     Path::new("/sys/fs/cgroup/user.slice").to_owned()
+}
+
+/// Of the policy that /etc/selinux/config names.
+fn selinux_contexts() -> Option<String> {
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        return None;
+    }
+    let config = std::fs::read_to_string("/etc/selinux/config").ok()?;
+    let policy = config
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("SELINUXTYPE="))?;
+    let file = Path::new("/etc/selinux")
+        .join(policy.trim())
+        .join("contexts/lxc_contexts");
+    std::fs::read_to_string(file).ok()
 }
 
 fn has_user_bus() -> bool {

@@ -10,6 +10,7 @@
 //!
 //! The rules are those of moby 29.7 (daemon/oci_linux.go and what it calls, b985e23), told where they differ.
 
+pub mod apparmor;
 pub mod capabilities;
 pub mod cdi;
 pub mod devices;
@@ -23,6 +24,7 @@ mod process;
 pub mod resources;
 mod seccomp;
 pub mod security;
+pub mod selinux;
 pub mod settle;
 pub mod signal;
 
@@ -183,6 +185,10 @@ fn linux(
         None if host.privileged => Vec::new(),
         None => usual(inputs.host),
     };
+    let labels = selinux::labels(&inputs.definition.id, security, inputs.host)?;
+    if !labels.mount.is_empty() {
+        linux.insert("mountLabel".into(), json!(labels.mount));
+    }
     let masked = list(&host.masked_paths, |host| defaults::masked(&host.thermal));
     let read_only = list(&host.readonly_paths, |_| {
         defaults::READ_ONLY.map(str::to_owned).to_vec()
