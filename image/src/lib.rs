@@ -4,8 +4,10 @@
 
 pub mod archive;
 pub mod bundle;
-mod change;
+pub mod bytes;
+pub mod change;
 pub mod credentials;
+pub mod derive;
 pub mod digest;
 pub mod disk;
 pub mod error;
@@ -27,6 +29,7 @@ pub mod rootless;
 pub mod settings;
 pub mod standing;
 pub mod store;
+pub mod verify;
 
 #[cfg(test)]
 mod test_chance;

@@ -1,9 +1,10 @@
 //! What a monitor is told when it starts: one file, written by brig, read once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use shim::error::{Error, Result};
 
 /// The form of the file.
 pub const VERSION: u32 = 1;
@@ -38,6 +39,35 @@ pub struct Launch {
     /// Directories to remove with it (`--rm`): anonymous volumes.
     #[serde(default)]
     pub volumes: Vec<PathBuf>,
+}
+
+impl Launch {
+    /// From its file.
+    ///
+    /// # Errors
+    /// read(2)'s; when it is no such file, or of another version.
+    pub fn read(path: &Path) -> Result<Launch> {
+        let bytes =
+            std::fs::read(path).map_err(|e| sys::Error::io("read", path.display().to_string(), &e))?;
+        let wrong = |why: String| Error::new(format!("failed to read {}: {why}", path.display()));
+        let launch: Launch = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+        match launch.version {
+            VERSION => Ok(launch),
+            other => Err(wrong(format!("it has version {other}, not {VERSION}"))),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// write(2)'s and rename(2)'s.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| Error::new(e.to_string()))?;
+        let new = path.with_extension("json.new");
+        std::fs::write(&new, text).map_err(|e| sys::Error::io("write", new.display().to_string(), &e))?;
+        std::fs::rename(&new, path).map_err(|e| sys::Error::io("rename", path.display().to_string(), &e))?;
+        Ok(())
+    }
 }
 
 /// Who makes the container.

@@ -3,8 +3,11 @@
 //!
 //! May not: know images, registries or the store's database, or have a second thread. A machine runs a thousand of these.
 
+pub mod client;
+pub mod events;
 pub mod launch;
 pub mod log;
 pub mod place;
 pub mod protocol;
+pub mod remove;
 pub mod state;

@@ -11,8 +11,8 @@ use image::{Context, Error, Result};
 
 use super::devices::{self, Node};
 use super::machine;
+use crate::model::{Definition, HostConfig};
 use super::{Host, cdi};
-use crate::model::Definition;
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +73,15 @@ impl Found {
         })
     }
 
+    /// Only the block devices that have limits: all that a change of limits needs.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn look_up_numbers(&mut self, settings: &HostConfig) -> Result<()> {
+        self.numbers = devices::block_numbers(settings)?;
+        Ok(())
+    }
+
     /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.
     ///
     /// # Errors
@@ -93,6 +102,9 @@ fn matters(propagation: &str) -> bool {
     ["shared", "rshared", "slave", "rslave"].contains(&propagation)
 }
 
+/// ST_RELATIME of statfs(2), which libc does not know for musl.
+const RELATIME: libc::c_ulong = 0x1000;
+
 /// Flags that a mount made from this one in a user namespace must have as well (mount_namespaces(7), "locked").
 fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
     let fd =
@@ -105,7 +117,7 @@ fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
         (libc::ST_NOSUID, "nosuid"),
         (libc::ST_NOATIME, "noatime"),
         (libc::ST_NODIRATIME, "nodiratime"),
-        (libc::ST_RELATIME, "relatime"),
+        (RELATIME, "relatime"),
     ];
     #[allow(clippy::unnecessary_cast)] // the constants' type differs between libcs
     let set = known.into_iter().filter(|(bit, _)| flags & *bit as u64 != 0);

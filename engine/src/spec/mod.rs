@@ -20,7 +20,7 @@ pub mod join;
 pub mod machine;
 pub mod modes;
 mod mounts;
-mod process;
+pub mod process;
 pub mod resources;
 mod seccomp;
 pub mod security;
