@@ -25,7 +25,6 @@ pub mod programs;
 pub mod recovery;
 pub mod remove;
 pub mod root;
-pub mod signal;
 pub mod spec;
 pub mod start;
 pub mod stats;
