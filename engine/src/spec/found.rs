@@ -11,8 +11,8 @@ use image::{Context, Error, Result};
 
 use super::devices::{self, Node};
 use super::machine;
-use crate::model::{Definition, HostConfig};
 use super::{Host, cdi};
+use crate::model::{Definition, HostConfig};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +80,19 @@ impl Found {
     pub fn look_up_numbers(&mut self, settings: &HostConfig) -> Result<()> {
         self.numbers = devices::block_numbers(settings)?;
         Ok(())
+    }
+
+    /// As much of it as another process in the container needs. Devices that are gone since it started are none of its business,
+    /// and to look at all of /dev takes time.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub fn for_exec(definition: &Definition, root: BorrowedFd<'_>) -> Result<Found> {
+        Ok(Found {
+            user: Found::user(definition, &definition.config.user, root)?,
+            is_machine: machine::is_one(definition, root)?,
+            ..Found::default()
+        })
     }
 
     /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.

@@ -145,6 +145,38 @@ pub fn document(inputs: &Inputs<'_>) -> Result<(Value, Vec<Warning>)> {
     Ok((Value::Object(config), warnings))
 }
 
+/// What the kernel has to know before the runtime is called with this configuration: profiles that it has lost, labels of what is
+/// bound.
+///
+/// # Errors
+/// AppArmor or SELinux refuse, or something that the host needs was to be relabelled.
+pub fn prepare(inputs: &Inputs<'_>, config: &Value) -> Result<()> {
+    apparmor::load_if_missing(config["process"]["apparmorProfile"].as_str())?;
+    let Some(label) = config["linux"]["mountLabel"].as_str() else {
+        return Ok(());
+    };
+    for mount in &inputs.definition.mounts {
+        let source = inputs.sources.get(&mount.destination);
+        let source = source.map_or(Path::new(&mount.source), PathBuf::as_path);
+        for word in mount.mode.split(',') {
+            if let "z" | "Z" = word {
+                selinux::relabel(source, label, word == "z")?;
+            }
+        }
+    }
+    let shared = modes::network(&inputs.definition.host.network_mode)?
+        .container()
+        .is_some();
+    let files = &inputs.files;
+    for path in [&files.resolv_conf, &files.hostname, &files.hosts]
+        .into_iter()
+        .flatten()
+    {
+        selinux::relabel(path, label, shared)?;
+    }
+    Ok(())
+}
+
 fn linux(
     inputs: &Inputs<'_>,
     security: &Security,
