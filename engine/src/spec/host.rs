@@ -32,6 +32,8 @@ pub struct Host {
     pub ids: Option<IdMaps>,
     /// Ours: without privileges nobody gets a lower one.
     pub oom_score_adj: i64,
+    /// The host has mounted its message queues.
+    pub mqueue: bool,
     /// net.ipv4.ip_forward is 0.
     pub forwards_nothing: bool,
 }
@@ -101,6 +103,7 @@ impl Host {
                 .collect(),
             ids,
             oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
+            mqueue: Path::new("/dev/mqueue").exists(),
             forwards_nothing: first("/proc/sys/net/ipv4/ip_forward") == Some('0'),
         }
     }

@@ -22,6 +22,7 @@ pub(super) fn machine() -> Host {
         },
         capabilities: capabilities::ours(),
         seccomp: true,
+        mqueue: true,
         cpus: 4,
         sysctls: list("net.ipv4.ping_group_range net.ipv4.ip_unprivileged_port_start"),
         ..Host::default()
