@@ -22,7 +22,7 @@ pub struct Host {
     /// What its policy calls containers, if SELinux is there: the text of `lxc_contexts`.
     pub selinux: Option<String>,
     pub seccomp: bool,
-    /// That this process may run on.
+    /// How many there are.
     pub cpus: u32,
     /// [`defaults::thermal_paths`].
     pub thermal: Vec<String>,
@@ -34,8 +34,6 @@ pub struct Host {
     pub oom_score_adj: i64,
     /// The host has mounted its message queues.
     pub mqueue: bool,
-    /// net.ipv4.ip_forward is 0.
-    pub forwards_nothing: bool,
 }
 
 /// How cgroups are mounted, and what for.
@@ -83,10 +81,12 @@ impl Host {
         let ids = our_ids();
         let (lsm, rootless) = (Path::new("/sys/kernel/security/apparmor"), ids.is_some());
         let first = |path: &str| read(path).chars().next();
+        let cgroups = Cgroups::ask(rootless);
         Host {
             architecture: image::platform::Platform::host().architecture,
             kernel: sys::process::kernel_release(),
-            cgroups: Cgroups::ask(rootless),
+            cpus: count(&cgroups.online_cpus),
+            cgroups,
             capabilities: capabilities::ours(),
             // Profiles are loaded by root.
             apparmor: !rootless
@@ -94,7 +94,6 @@ impl Host {
                 && lsm.exists(),
             selinux: selinux_contexts(),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             thermal: defaults::thermal_paths(),
             sysctls: DEFAULT_SYSCTLS
                 .iter()
@@ -104,7 +103,6 @@ impl Host {
             ids,
             oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
             mqueue: Path::new("/dev/mqueue").exists(),
-            forwards_nothing: first("/proc/sys/net/ipv4/ip_forward") == Some('0'),
         }
     }
 }
@@ -260,6 +258,15 @@ fn our_ids() -> Option<IdMaps> {
     (maps.uids != [(0, 0, u32::MAX)]).then_some(maps)
 }
 
+/// Of a list like `0-3,8`; one, where nothing is told.
+fn count(list: &str) -> u32 {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.split(',').filter_map(part).sum::<u32>().max(1)
+}
+
 fn parse_map(text: &str) -> Vec<Range> {
     let line = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map(str::parse);
@@ -274,4 +281,17 @@ fn parse_map(text: &str) -> Vec<Range> {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_counted() {
+        for (list, want) in [("0-3", 4), ("0", 1), ("0-1,4,6-7", 5), ("", 1), ("3-1", 1)] {
+            assert_eq!(count(list), want, "{list}");
+        }
+        assert_eq!(parse_map("         0       1000          1\n"), [(0, 1000, 1)]);
+    }
 }
