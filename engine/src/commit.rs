@@ -16,13 +16,11 @@ use image::oci::RunConfig;
 use image::provide::Maker;
 use image::reference::Reference;
 use image::registry::Cancel;
-use image::{Context, Digest, Error, Result, change};
-use monitor::client;
-use monitor::place::Place;
-use monitor::protocol::Request;
+use image::{Context, Digest, Error, Kind, Result, change};
 use monitor::state::Status;
 
 use crate::containers::{Container, Containers};
+use crate::control;
 use crate::diff::{Seen, is_opaque, is_runtimes};
 use crate::model::Config;
 use crate::root;
@@ -54,11 +52,7 @@ pub fn commit(
 ) -> Result<Digest> {
     let config = &container.definition.config;
     let run = run_config(config, wanted.changes)?;
-    let id: Digest = container.definition.image.parse()?;
-    let parent = maker
-        .store
-        .image(&id)?
-        .ok_or_else(|| Error::not_found(format!("No such image: {id}")))?;
+    let parent = root::image(maker.store, container)?;
     let place = containers.place(container.id());
     let lease = maker.store.lease()?;
     let below = root::below(maker, &lease, container)?;
@@ -74,34 +68,29 @@ pub fn commit(
     // One that is paused stays so.
     let pause = wanted.pause && container.state.status == Status::Running;
     derive::derive(maker, &derived, |to| {
-        if pause {
-            ask(&place, &Request::Pause).context("failed to pause the container")?;
-        }
+        // One that has ended meanwhile stands still by itself.
+        let ended = |e: &Error| matches!(e.kind(), Kind::Conflict | Kind::NotFound);
+        let is_paused = pause
+            && match control::pause(containers, container.id()) {
+                Err(e) if ended(&e) => false,
+                paused => paused.map(|()| true).context("failed to pause the container")?,
+            };
         let packed = match open_upper(&place.upper())? {
             Some(upper) => layer(upper.as_fd(), below.fd(), to, maker.cancel),
             None => Packer::new(to).finish().map(drop),
         };
-        if !pause {
+        if !is_paused {
             return packed;
         }
-        let unpaused = ask(&place, &Request::Unpause).context("failed to unpause the container");
+        let unpaused = match control::unpause(containers, container.id()) {
+            Err(e) if ended(&e) => Ok(()),
+            unpaused => unpaused.context("failed to unpause the container"),
+        };
         match packed {
             Ok(()) => unpaused,
             Err(e) => Err(e.and_also(unpaused)),
         }
     })
-}
-
-/// One that has ended meanwhile stands still by itself.
-fn ask(place: &Place, request: &Request) -> Result<()> {
-    match client::request(place, request) {
-        Ok(_) | Err(client::Error::Gone) => Ok(()),
-        Err(client::Error::Refused {
-            kind: monitor::protocol::Kind::NotRunning,
-            ..
-        }) => Ok(()),
-        Err(e) => Err(Error::new(e.to_string())),
-    }
 }
 
 /// Writes the layer: what is in `upper`, over `lower`, the layers below, mounted. The archive of a container that has changed

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use image::{Context, Error, Kind, Result};
 use monitor::launch::Log;
 use monitor::log::form::{Form, Record};
-use monitor::log::lines::{Lines, Query};
+use monitor::log::lines::{Lines, Query, TimeOf};
 use monitor::log::watch::Watch;
 use monitor::log::{self, Driver, stamp};
 use monitor::place::Place;
@@ -122,7 +122,7 @@ fn expand(tag: &str, definition: &Definition) -> Result<String> {
             ".ImageFullID" | ".ContainerImageID" => definition.image.clone(),
             ".ImageName" | ".ContainerImageName" => definition.config.image.clone(),
             ".DaemonName" => "brig".to_owned(),
-            ".Command" => [&[definition.path.clone()], &definition.args[..]]
+            ".Command" => [std::slice::from_ref(&definition.path), &definition.args]
                 .concat()
                 .join(" "),
             other => return Err(failed(&format!("{other} is not known"))),
@@ -153,8 +153,7 @@ pub fn read<E: From<Error>>(
 ) -> Result<(), E> {
     let place = containers.place(container.id());
     let log = log_of(&container.definition, &place)?;
-    let (form, time): (Form, fn(&[u8]) -> Option<i64>) = match driver(&container.definition.host.log_config)?
-    {
+    let (form, time): (Form, TimeOf) = match driver(&container.definition.host.log_config)? {
         Driver::JsonFile => (Form::Json, |line| Form::Json.time(line)),
         Driver::Local => (Form::Local, |line| Form::Local.time(line)),
         Driver::Journald | Driver::None => {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use image::mount::{self, Layer, Spec, Upper};
 use image::provide::Maker;
-use image::store::Lease;
+use image::store::{Image, Lease, Store};
 use image::{Context, Digest, Error, Kind, Result, standing};
 use monitor::state::Process;
 use sys::fs::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS};
@@ -283,16 +283,31 @@ fn of_running(containers: &Containers, container: &Container, view: View) -> Res
 /// # Errors
 /// A layer has to be made again, and cannot.
 pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, container: &Container) -> Result<Vec<Layer>> {
-    let manifest: Digest = container.definition.manifest.parse()?;
-    if let Some(layers) = standing::ready_layers(maker.store, &manifest)? {
+    let image = image(maker.store, container)?;
+    if let Some(layers) = standing::ready_layers(maker.store, &image.manifest)? {
         return Ok(layers);
     }
-    let id: Digest = container.definition.image.parse()?;
-    let image = maker
-        .store
-        .image(&id)?
-        .ok_or_else(|| Error::not_found(format!("No such image: {id}")))?;
     standing::layers(maker, lease, &image)
+}
+
+/// The image that a container stands on.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn image(store: &Store, container: &Container) -> Result<Image> {
+    let id: Digest = container.definition.image.parse()?;
+    if let Some(image) = store.image(&id)? {
+        return Ok(image);
+    }
+    // Removed by force while the container stood on it: what it is made of is still there.
+    Ok(Image {
+        id,
+        manifest: container.definition.manifest.parse()?,
+        size: 0,
+        added: 0,
+        used: 0,
+        parent: None,
+    })
 }
 
 /// The layers below what a container has changed, mounted: its image.

@@ -475,6 +475,46 @@ fn a_monitor_that_is_killed_leaves_a_container_that_runs() {
 }
 
 #[test]
+fn a_container_is_adopted_with_what_it_has_written() {
+    let script = "i=0; while [ ! -e /tmp/go ]; do sleep 0.01; done
+        while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo last >&2
+        while [ ! -e /tmp/end ]; do sleep 0.01; done; echo bye; exit 5";
+    let Some(mut world) = world(script) else { return };
+    let started = world.start();
+    sys::process::kill(started.monitor, libc::SIGKILL).unwrap();
+    world.monitor_ends(started.monitor);
+    // It writes until the pipe is full, and lives.
+    std::fs::write(world.file("tmp/go"), "").unwrap();
+    let adopted = world.adopt().unwrap();
+    assert_eq!(adopted.pid, started.pid);
+    let state = world.state();
+    assert_eq!(
+        (state.status, state.monitor.unwrap().pid),
+        (Status::Running, adopted.monitor)
+    );
+    assert_eq!(code(&read_to_end(&mut world.exec("exit 4").unwrap().1)), 4);
+    world.ask(Request::Pause).unwrap();
+    world.ask(Request::Unpause).unwrap();
+    let mut streams = world.attach();
+    std::fs::write(world.file("tmp/end"), "").unwrap();
+    let said = read_to_end(&mut streams);
+    assert!(said.out.ends_with("bye\n"), "{said:?}");
+    // A parent who waits for it at once, and a kernel before 6.15: then nobody knows.
+    let known = sys::process::kernel_release() >= (6, 15);
+    let ended = code(&said);
+    assert!(ended == 5 || (!known && ended == 255), "{ended}");
+    assert_eq!(world.state().status, Status::Exited);
+    world.monitor_ends(adopted.monitor);
+    assert_eq!(world.notes(), "");
+    let before = std::fs::read(world.place.state()).unwrap();
+    let Error::Refused { kind, .. } = world.adopt().unwrap_err() else {
+        panic!("there is nothing to adopt");
+    };
+    assert_eq!(kind, Kind::NotRunning);
+    assert_eq!(std::fs::read(world.place.state()).unwrap(), before);
+}
+
+#[test]
 fn what_is_removed_leaves_nothing() {
     let Some(mut world) = world("read a; exit 2") else {
         return;

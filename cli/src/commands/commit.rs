@@ -5,7 +5,6 @@ use crate::flags::{Flag, Offers, Order, Parsed, Takes};
 use crate::session::{Failure, Outcome, Session};
 use crate::workshop::Workshop;
 use engine::commit::{self, Wanted};
-use engine::containers::Containers;
 use image::reference::Reference;
 
 pub(super) const COMMIT: Command = Command {
@@ -56,7 +55,7 @@ fn make(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::plain("cannot commit to digest reference"));
     }
     let workshop = Workshop::open(session)?;
-    let containers = Containers::of(workshop.store.roots())?;
+    let containers = workshop.containers()?;
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
     let (author, message) = (parsed.text("author"), parsed.text("message"));
     let changes = parsed.list("change");
@@ -67,7 +66,11 @@ fn make(session: &Session, parsed: &Parsed) -> Outcome {
         changes: &changes,
         pause: parsed.switch("pause") && !parsed.switch("no-pause"),
     };
-    let listener = |_: &image::progress::Event<'_>| ();
-    let id = commit::commit(&containers, &workshop.maker(&listener)?, &container, &wanted)?;
+    let id = commit::commit(
+        &containers,
+        &workshop.maker(&image::progress::silent)?,
+        &container,
+        &wanted,
+    )?;
     session.print(&format!("{id}\n"))
 }

@@ -81,9 +81,8 @@ fn cp(session: &Session, parsed: &Parsed) -> Outcome {
     };
     check(from, to)?;
     let workshop = Workshop::open(session)?;
-    let listener = |_: &image::progress::Event<'_>| ();
-    let maker = workshop.maker(&listener)?;
-    let containers = Containers::of(workshop.store.roots())?;
+    let maker = workshop.maker(&image::progress::silent)?;
+    let containers = workshop.containers()?;
     let mut rooms = Rooms::default();
     for side in &sides {
         rooms.open(&containers, &maker, side)?;

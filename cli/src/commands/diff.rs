@@ -4,7 +4,6 @@ use crate::command::{Command, Count};
 use crate::flags::{Offers, Parsed};
 use crate::session::{Failure, Outcome, Session};
 use crate::workshop::Workshop;
-use engine::containers::Containers;
 use engine::diff;
 
 pub(super) const DIFF: Command = Command {
@@ -23,10 +22,13 @@ fn show(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::plain("Container name cannot be empty"));
     }
     let workshop = Workshop::open(session)?;
-    let containers = Containers::of(workshop.store.roots())?;
+    let containers = workshop.containers()?;
     let container = containers.find(&name)?;
-    let listener = |_: &image::progress::Event<'_>| ();
-    let changes = diff::of(&containers, &workshop.maker(&listener)?, &container)?;
+    let changes = diff::of(
+        &containers,
+        &workshop.maker(&image::progress::silent)?,
+        &container,
+    )?;
     let mut text = String::new();
     for (path, kind) in changes {
         text.push_str(&format!("{kind} {}\n", String::from_utf8_lossy(&path)));

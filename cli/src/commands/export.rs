@@ -6,7 +6,6 @@ use crate::flags::{Flag, Offers, Parsed, Takes};
 use crate::session::{Outcome, Session};
 use crate::terminal;
 use crate::workshop::Workshop;
-use engine::containers::Containers;
 use engine::export;
 use engine::root::{self, View};
 use std::io::BufWriter;
@@ -35,10 +34,9 @@ fn write(session: &Session, parsed: &Parsed) -> Outcome {
         terminal::refuse_terminal(session)?;
     }
     let workshop = Workshop::open(session)?;
-    let containers = Containers::of(workshop.store.roots())?;
+    let containers = workshop.containers()?;
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
-    let listener = |_: &image::progress::Event<'_>| ();
-    let maker = workshop.maker(&listener)?;
+    let maker = workshop.maker(&image::progress::silent)?;
     let opened = root::open(&containers, &maker, &container, View::Own)?;
     match parsed.path("output") {
         None => {

@@ -38,8 +38,7 @@ pub(super) const STATS: Command = Command {
 const PACE: Duration = Duration::from_millis(500);
 
 fn show(session: &Session, parsed: &Parsed) -> Outcome {
-    let roots = workshop::roots(session)?;
-    let containers = Containers::of(&roots)?;
+    let containers = workshop::containers(session)?;
     let mut watched = Watched::new(&containers, &parsed.names(), parsed.switch("all"))?;
     let config = session.config();
     let own = Some(config.stats_format.as_str()).filter(|f| !f.is_empty());

@@ -1,5 +1,6 @@
 //! `version`, `info`, `system df`, `system check`, `system prune`.
 
+use super::recovery;
 use super::{API, COMMIT, DOCKER, FORMAT, FORMAT_OBJECT, VERSION};
 use crate::choose::Choice;
 use crate::command::{Command, Listed};
@@ -44,7 +45,7 @@ pub(super) const DF: Command = Command {
 };
 
 pub(super) const CHECK: Command = Command {
-    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them.\nWith --repair, what is damaged is pulled or unpacked again.",
+    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them; records of\ncontainers with what runs. With --repair, what is damaged is pulled or unpacked again, and what is left of killed commands is removed.",
     usage: "[OPTIONS]",
     ways: &["system check"],
     flags: &[
@@ -466,7 +467,8 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
         if depth == Depth::Full {
             findings.extend(verify::layers(&maker, &findings)?);
         }
-        return verdict(session, &findings);
+        let left = recovery::tell(session, &workshop.containers()?)?;
+        return verdict(session, &findings, left);
     }
     let client = workshop.client(session.credentials())?;
     let repairer = Repairer {
@@ -496,24 +498,27 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
         };
         session.print(&format!("{}: {words}\n", in_words(finding)))?;
     }
+    let (found, not_mended) = recovery::mend(session, &workshop.containers()?)?;
+    failed += not_mended;
     match failed {
-        0 if outcomes.is_empty() => session.print("The store is sound.\n"),
+        0 if outcomes.is_empty() && found == 0 => session.print("The store is sound.\n"),
         0 => session.print("The store is sound again.\n"),
         n => Err(Failure::plain(format!(
             "{n} of {} could not be mended",
-            outcomes.len()
+            outcomes.len() + found
         ))),
     }
 }
 
 /// Damage is a failure. What only takes space, or will be made again by itself, is told and is none.
-fn verdict(session: &Session, findings: &[Finding]) -> Outcome {
+/// `left`: what is left of containers.
+fn verdict(session: &Session, findings: &[Finding], left: usize) -> Outcome {
     for finding in findings {
         session.print(&format!("{}\n", in_words(finding)))?;
     }
     let is_harmless =
         |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Foreign | Damage::Unknown);
-    let damaged = findings.len() - findings.iter().filter(is_harmless).count();
+    let damaged = findings.len() - findings.iter().filter(is_harmless).count() + left;
     if damaged == 0 {
         return session.print("The store is sound.\n");
     }

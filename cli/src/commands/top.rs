@@ -5,7 +5,7 @@ use crate::flags::{Offers, Order, Parsed};
 use crate::session::{Outcome, Session};
 use crate::tabs::{self, Layout};
 use crate::workshop;
-use engine::containers::{Container, Containers};
+use engine::containers::Container;
 use engine::top;
 use image::{Error, Kind};
 use monitor::state::Status;
@@ -28,8 +28,7 @@ const TABLE: Layout = Layout {
 };
 
 fn show(session: &Session, parsed: &Parsed) -> Outcome {
-    let roots = workshop::roots(session)?;
-    let containers = Containers::of(&roots)?;
+    let containers = workshop::containers(session)?;
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
     let words: Vec<String> = parsed.names().into_iter().skip(1).collect();
     let pids = top::pids(init(&container)?)?;

@@ -9,16 +9,18 @@ use std::path::Path;
 use image::bundle::user::{self, User};
 use image::{Context, Error, Result};
 
-use super::Host;
 use super::devices::{self, Node};
 use super::machine;
-use crate::model::Definition;
+use super::{Host, cdi};
+use crate::model::{Definition, HostConfig};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub user: User,
     pub devices: Vec<Node>,
+    /// Of devices that were asked for by name.
+    pub cdi: cdi::Edits,
     /// Numbers of the block devices that have limits, by path.
     pub numbers: BTreeMap<String, (u32, u32)>,
     /// Of the mount that each bound path is on, in a user namespace: they cannot be taken away there.
@@ -63,11 +65,21 @@ impl Found {
         Ok(Found {
             user: Found::user(definition, &definition.config.user, root)?,
             devices: devices::look_up(settings)?,
+            cdi: cdi::look_up(settings)?,
             numbers: devices::block_numbers(settings)?,
             locked,
             peers,
             is_machine: machine::is_one(definition, root)?,
         })
+    }
+
+    /// Only the block devices that have limits: all that a change of limits needs.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn look_up_numbers(&mut self, settings: &HostConfig) -> Result<()> {
+        self.numbers = devices::block_numbers(settings)?;
+        Ok(())
     }
 
     /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.

@@ -11,6 +11,7 @@
 //! The rules are those of moby 29.7 (daemon/oci_linux.go and what it calls, b985e23), told where they differ.
 
 pub mod capabilities;
+pub mod cdi;
 pub mod devices;
 pub mod found;
 pub mod host;
@@ -18,7 +19,7 @@ pub mod join;
 pub mod machine;
 pub mod modes;
 mod mounts;
-mod process;
+pub mod process;
 pub mod resources;
 mod seccomp;
 pub mod security;
@@ -138,6 +139,7 @@ pub fn document(inputs: &Inputs<'_>) -> Result<(Value, Vec<Warning>)> {
     }
     let linux = linux(inputs, &security, &capabilities, propagation, &mut warnings)?;
     config.insert("linux".into(), linux);
+    cdi::apply(&inputs.found.cdi, &mut config)?;
     Ok((Value::Object(config), warnings))
 }
 
@@ -240,7 +242,7 @@ fn sysctl(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>> {
     if !config.domainname.is_empty() && modes::uts(&host.uts_mode)? != Mode::Host {
         all.insert("kernel.domainname".to_owned(), config.domainname.clone());
     }
-    if modes::network(&host.network_mode)? == Mode::Private {
+    if let Mode::Private | Mode::None = modes::network(&host.network_mode)? {
         // Groups that are not mapped cannot be named there.
         let mapped = inputs.ids.is_none() && inputs.host.ids.is_none();
         for (name, value, wanted) in [

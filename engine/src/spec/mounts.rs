@@ -358,10 +358,18 @@ fn tmpfs_options(options: Option<&TmpfsOptions>, read_only: bool) -> String {
             words.push(format!("mode={mode:o}"));
         }
         if options.size_bytes != 0 {
-            words.push(format!("size={}", options.size_bytes));
+            words.push(format!("size={}", with_suffix(options.size_bytes)));
         }
     }
     words.join(",")
+}
+
+fn with_suffix(bytes: i64) -> String {
+    let units = [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)];
+    match units.iter().find(|(_, unit)| bytes % unit == 0) {
+        Some((suffix, unit)) => format!("{}{suffix}", bytes / unit),
+        None => bytes.to_string(),
+    }
 }
 
 /// Options that exclude each other: of each group the last one counts.

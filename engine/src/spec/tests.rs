@@ -281,6 +281,7 @@ fn namespaces_of_the_host_and_of_others() {
     assert_eq!(mount_at(&config, "/dev/shm"), None);
     let config = made(|d| d.host.network_mode = "none".into());
     assert_eq!(namespaces_of(&config)[1], "network");
+    assert_eq!(config["linux"]["sysctl"].as_object().unwrap().len(), 2);
     for (field, want) in [
         ("ipc", "invalid IPC mode: x"),
         ("pid", "invalid PID mode: x"),

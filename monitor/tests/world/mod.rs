@@ -161,6 +161,15 @@ impl World {
         started
     }
 
+    /// Another monitor for it.
+    pub fn adopt(&mut self) -> client::Result<Started> {
+        let adopted = client::adopt(&self.place, Path::new(env!("CARGO_BIN_EXE_brig-monitor")));
+        if let Ok(adopted) = &adopted {
+            self.monitors.push(adopted.monitor);
+        }
+        adopted
+    }
+
     /// Starts it without anybody attached.
     pub fn start(&mut self) -> Started {
         self.try_start(None).unwrap()

@@ -60,8 +60,7 @@ fn lives(lab: &Lab) -> Done {
             .collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().unwrap_or(Err("a worker died".into())))
-            .collect::<Done>()
+            .try_for_each(|worker| worker.join().unwrap_or(Err("a worker died".into())))
     })?;
     leaks::check(&before, &lab.dir)?;
     same_files(&files, lab)?;

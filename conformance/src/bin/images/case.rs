@@ -13,6 +13,7 @@ pub use conformance::verdict::{Choice, Done, Sums, has, is, lacks, names};
 
 use crate::cases;
 use crate::lab::{self, Lab, Subject, Used};
+use crate::power;
 
 /// What a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Need {
     Brig,
     /// Something that Docker 20.10 lacks as a subject.
     NotDocker,
+    /// A file system of the case's own, whose power can be cut.
+    Disk,
 }
 
 pub struct Case {
@@ -223,6 +226,7 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
         Need::Runc => lab.runc.as_ref().err().cloned(),
         Need::Login => lab.locked.as_ref().err().cloned(),
         Need::Brig => (lab.subject != Subject::Brig).then(|| "the words are brig's own".to_owned()),
+        Need::Disk => power::lack(),
         Need::NotDocker => (lab.subject == Subject::Docker).then(|| "Docker 20.10 cannot".to_owned()),
     })
 }

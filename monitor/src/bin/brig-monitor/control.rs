@@ -31,7 +31,7 @@ pub async fn serve(monitor: &Rc<Monitor>, request: Request) -> Answer {
         Request::Kill { signal } => kill_and_see(monitor, signal).await.map(done),
         Request::Pause => pause(monitor).await.map(done),
         Request::Unpause => unpause(monitor).await.map(done),
-        Request::Restart { signal, timeout } => restart(monitor, signal, timeout).await.map(done),
+        Request::Restart { signal, timeout } => restart(monitor, signal, timeout).await.map(Value::from),
         Request::Wait { removed } => wait(monitor, removed).await,
         Request::Update { resources, restart } => update(monitor, resources, restart).await.map(done),
         Request::Processes => processes(monitor).await,
@@ -199,8 +199,13 @@ async fn unpause(monitor: &Rc<Monitor>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Stops it, and starts it again with what its monitor knows.
-async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64>) -> Result<(), Refusal> {
+/// Stops it, and starts it again with what its monitor knows. False: it was adopted, so it is only stopped, and whoever asks has to
+/// start it.
+async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64>) -> Result<bool, Refusal> {
+    if monitor.adopted {
+        stop(monitor, signal, timeout, false).await?;
+        return Ok(false);
+    }
     let old = monitor.run();
     monitor.then.set(Then::Again);
     monitor.bell.ring();
@@ -215,7 +220,7 @@ async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64
     };
     life::started(&run).await?;
     monitor.tell("restart", &[]);
-    Ok(())
+    Ok(true)
 }
 
 /// The end of the run that is on, or of the next one while it is being restarted.

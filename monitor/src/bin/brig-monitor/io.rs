@@ -93,6 +93,18 @@ pub fn make_named(place: &Place, shape: Shape) -> Result<(Given, Ends)> {
     make_with(shape, || fifo(&place.stdout()), || fifo(&place.stderr()))
 }
 
+/// Our ends of the streams of an init whose monitor was killed. Its input has ended with that monitor, and its terminal, too.
+pub fn reopen(place: &Place) -> Result<Ends> {
+    let open = |path: &Path| sys::fs::open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0);
+    Ok(Ends {
+        stdin: None,
+        outputs: vec![
+            (open(&place.stdout())?, Stream::Stdout),
+            (open(&place.stderr())?, Stream::Stderr),
+        ],
+    })
+}
+
 type Pair = Result<(OwnedFd, OwnedFd)>;
 
 fn make_with(shape: Shape, out: impl Fn() -> Pair, err: impl Fn() -> Pair) -> Result<(Given, Ends)> {

@@ -558,7 +558,11 @@ fn attach(s: &mut Scene) -> Done {
     let script = "while read line; do echo got $line; [ $line = end ] && exit 6; done";
     s.must(&format!("docker run -d -i --name box tiny sh -c '{script}'"))?;
     // The end of stdin would be the end of the attachment.
-    let o = s.sh("{ printf 'one\\nend\\n'; docker wait box >/dev/null; } | docker attach box")?;
+    let said = |text: &str| format!("until docker logs box | grep -q \"got {text}\"; do :; done");
+    let o = s.sh(&format!(
+        "{{ echo one; {}; echo end; docker wait box >/dev/null; }} | docker attach box",
+        said("one")
+    ))?;
     is(
         "its output",
         format!("{} {}", o.code, o.stdout),

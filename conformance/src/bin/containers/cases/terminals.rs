@@ -359,6 +359,7 @@ fn tmux(s: &mut Scene) -> Done {
         // The prompt is drawn again, though nothing was typed.
         screen("root@")?;
         tmux(&["send-keys", "exit 4", "Enter"])?;
+        screen("host>")?;
         tmux(&["send-keys", "echo co'de' $?", "Enter"])?;
         screen("code 4")
     };
