@@ -40,12 +40,12 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
     }
     let machine = spec::Host::ask();
     let mut warnings = Vec::new();
-    let mut wanted = None;
+    let (mut wanted, mut told) = (None, false);
     if let Some(limits) = change.limits {
         limits(&mut definition.host)?;
-        let (host, told) = settle::settle(&definition.config, definition.host, &machine)?;
+        let (host, complaints) = settle::settle(&definition.config, definition.host, &machine)?;
         definition.host = host;
-        warnings = told.iter().map(ToString::to_string).collect();
+        warnings = complaints.iter().map(ToString::to_string).collect();
         let mut found = Found::default();
         found.look_up_numbers(&definition.host)?;
         wanted = Some(Value::Object(resources::limits(&Inputs::of(
@@ -60,7 +60,8 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
             restart: change.restart.clone(),
         };
         match client::request(&containers.place(id), &request) {
-            Ok(_) => {}
+            // The monitor has told of it.
+            Ok(_) => told = true,
             // It runs with the limits it has; the record is for the next start.
             Err(client::Error::Gone) => {
                 warnings.push(format!(
@@ -73,6 +74,8 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
     containers
         .save(&definition, Durable::Yes)
         .context("failed to keep the change")?;
-    telling::tell(containers, &definition, "update", &[]);
+    if !told {
+        telling::tell(containers, &definition, "update", &[]);
+    }
     Ok(warnings)
 }
