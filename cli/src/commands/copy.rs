@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const CP: Command = Command {
     about: "CONTAINER:PATH is a file of a container, which need not run; all other paths are the host's, and `-` is a tar archive on\nstdin or stdout. A path of a container begins at its root. SOURCE/. stands for what is in SOURCE.\n\nBeyond Docker: several sources may go to one directory, both sides may be containers, and the path of a container may be a\npattern of a shell (quoted, so that the shell leaves it alone).",
-    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        {name} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    usage: "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
     ways: &["container cp", "cp"],
     count: Count::AtLeast(2),
     flags: &[
@@ -141,7 +141,7 @@ fn check(from: &[Side<'_>], to: &Side<'_>) -> Outcome {
     {
         return Err(Failure::plain("source can not be empty"));
     }
-    if to.path.as_os_str().is_empty() && to.container.is_none() {
+    if to.path.as_os_str().is_empty() {
         return Err(Failure::plain("destination can not be empty"));
     }
     if to.container.is_none() && from.iter().any(|side| side.container.is_none()) {
