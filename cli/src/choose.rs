@@ -142,7 +142,7 @@ fn created(store: &Store, name: &str) -> Result<i64, Failure> {
 }
 
 /// A point in time: RFC 3339, a date, seconds since 1970, or how long ago as a Go duration.
-fn time(text: &str, now: i64) -> Result<i64, Failure> {
+pub(crate) fn time(text: &str, now: i64) -> Result<i64, Failure> {
     let seconds = text.split('.').next().and_then(|t| t.parse().ok());
     let date = || parse_time(&format!("{text}T00:00:00Z")).or_else(|| parse_time(&format!("{text}Z")));
     duration(text)

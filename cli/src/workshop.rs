@@ -61,12 +61,14 @@ pub struct Workshop {
     pub single_owner: Option<String>,
     pub is_rootless: bool,
     pub settings: image::settings::Settings,
+    headers: Vec<(String, String)>,
     _watch: Watch,
 }
 
 /// What a command needs that speaks with a registry and leaves the store alone.
 pub struct Line {
     cancel: Cancel,
+    headers: Vec<(String, String)>,
     _watch: Watch,
 }
 
@@ -76,7 +78,7 @@ impl Line {
     /// # Errors
     /// A file of configuration is malformed.
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
-        client(credentials, &self.cancel)
+        client(credentials, &self.headers, &self.cancel)
     }
 }
 
@@ -114,7 +116,17 @@ impl Drop for Watch {
     }
 }
 
-fn client(credentials: Credentials, cancel: &Cancel) -> Result<Client, Failure> {
+/// What the user's config.json adds to requests.
+fn headers(session: &Session) -> Vec<(String, String)> {
+    let config = session.config();
+    config.http_headers.clone().into_iter().collect()
+}
+
+fn client(
+    credentials: Credentials,
+    headers: &[(String, String)],
+    cancel: &Cancel,
+) -> Result<Client, Failure> {
     let notify = Arc::new(|notice| {
         if let Some(line) = words_of(&notice) {
             use std::io::Write as _;
@@ -123,7 +135,10 @@ fn client(credentials: Credentials, cancel: &Cancel) -> Result<Client, Failure> 
         }
     });
     Ok(Client::new(
-        Settings::of_host(),
+        Settings {
+            headers: headers.to_vec(),
+            ..Settings::of_host()
+        },
         credentials,
         cancel.clone(),
         notify,
@@ -135,10 +150,11 @@ impl Workshop {
     ///
     /// # Errors
     /// Signals cannot be caught.
-    pub fn for_registry(_session: &Session) -> Result<Line, Failure> {
+    pub fn for_registry(session: &Session) -> Result<Line, Failure> {
         let cancel = Cancel::new();
         let watch = Watch::start(&cancel)?;
         Ok(Line {
+            headers: headers(session),
             cancel,
             _watch: watch,
         })
@@ -165,6 +181,7 @@ impl Workshop {
             single_owner,
             is_rootless,
             settings,
+            headers: headers(session),
             _watch: watch,
         })
     }
@@ -211,12 +228,15 @@ impl Workshop {
     /// # Errors
     /// A file of configuration is malformed.
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
-        client(credentials, &self.cancel)
+        client(credentials, &self.headers, &self.cancel)
     }
 }
 
 /// `$BRIG_LAYERS`: `tree` or `erofs`.
-fn wished_form() -> Result<Option<Form>, Failure> {
+///
+/// # Errors
+/// It says something else.
+pub fn wished_form() -> Result<Option<Form>, Failure> {
     match std::env::var("BRIG_LAYERS").ok().as_deref() {
         None | Some("" | "auto") => Ok(None),
         Some("tree") => Ok(Some(Form::Tree)),

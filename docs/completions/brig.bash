@@ -41,7 +41,7 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle create history import inspect kill load pause port rename restart rm rmi save start stop tag unpause update wait'
+        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle create events history import inspect kill load logs pause port rename restart rm rmi save start stop tag unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
@@ -216,7 +216,7 @@ _brig() {
         ;;
     'container')
         flags='--help'
-        operands='attach create exec inspect kill ls pause port prune rename restart rm run start stop unpause update wait'
+        operands='attach create exec inspect kill logs ls pause port prune rename restart rm run start stop unpause update wait'
         ;;
     'container attach')
         flags='--detach-keys --no-stdin --sig-proxy --help'
@@ -336,6 +336,15 @@ _brig() {
         operands='@containers'
         case $prev in
         --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        esac
+        ;;
+    'container logs')
+        flags='--details --follow -f --since --tail -n --timestamps -t --until --help'
+        operands='@containers'
+        case $prev in
+        --since) value='@any' ;;
+        --tail | -n) value='@any' ;;
+        --until) value='@any' ;;
         esac
         ;;
     'container ls')
@@ -608,7 +617,7 @@ _brig() {
         ;;
     'system')
         flags='--help'
-        operands='check df info prune'
+        operands='check df events info prune'
         ;;
     'system check')
         flags='--quick --repair --help'
@@ -619,6 +628,16 @@ _brig() {
         operands=''
         case $prev in
         --format) value='@any' ;;
+        esac
+        ;;
+    'system events')
+        flags='--filter -f --format --since --until --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --since) value='@any' ;;
+        --until) value='@any' ;;
         esac
         ;;
     'system info')
@@ -757,6 +776,16 @@ _brig() {
         --pids-limit) value='@any' ;;
         esac
         ;;
+    'events')
+        flags='--filter -f --format --since --until --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --since) value='@any' ;;
+        --until) value='@any' ;;
+        esac
+        ;;
     'history')
         flags='--format --human -H --no-trunc --platform --quiet -q --help'
         operands='@images'
@@ -795,6 +824,15 @@ _brig() {
         case $prev in
         --input | -i) value='@files' ;;
         --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        esac
+        ;;
+    'logs')
+        flags='--details --follow -f --since --tail -n --timestamps -t --until --help'
+        operands='@containers'
+        case $prev in
+        --since) value='@any' ;;
+        --tail | -n) value='@any' ;;
+        --until) value='@any' ;;
         esac
         ;;
     'pause')

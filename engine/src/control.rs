@@ -16,7 +16,8 @@ use serde_json::Value;
 use sys::wait::Deadline;
 
 use crate::containers::{Container, Containers, Durable};
-use crate::{names, programs, remove};
+use crate::spec::machine;
+use crate::{names, programs, remove, telling};
 
 /// How long a killed process may take to be gone: it may have much memory to give back.
 const GRACE: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub fn stop(containers: &Containers, id: &str, signal: Option<i32>, timeout: Opt
         Answer::NoMonitor => {
             let signal = match signal {
                 Some(signal) => signal,
-                None => crate::start::stop_signal(&container.definition)?,
+                None => machine::stop_signal(&container.definition, false)?,
             };
             let timeout = timeout
                 .or(container.definition.config.stop_timeout)
@@ -77,6 +78,22 @@ pub fn stop(containers: &Containers, id: &str, signal: Option<i32>, timeout: Opt
             stop_alone(containers, id, signal, timeout)
         }
     }
+}
+
+/// Ends it as [`stop`] does, but so that it counts as running: when the machine starts again, its restart policy says what becomes of it.
+///
+/// # Errors
+/// It does not end.
+pub fn suspend(containers: &Containers, id: &str, timeout: Option<i64>) -> Result<()> {
+    let before = here(containers, id)?.state.stopped_by_user;
+    stop(containers, id, None, timeout)?;
+    let _lock = containers.lock(id)?;
+    let place = containers.place(id);
+    let mut state = containers.state(&place)?;
+    state.stopped_by_user = before;
+    state
+        .save(&place)
+        .context("failed to write the state of the container")
 }
 
 fn here(containers: &Containers, id: &str) -> Result<Container> {
@@ -276,6 +293,13 @@ pub fn rename(containers: &Containers, id: &str, name: &str) -> Result<()> {
         return Err(e.and_also(containers.release_name(name, id)));
     }
     containers.release_name(&old, id)?;
+    let before = format!("/{old}");
+    telling::tell(
+        containers,
+        &container.definition,
+        "rename",
+        &[("oldName", &before)],
+    );
     if container.is_supervised() {
         // Without a monitor there is nobody who would speak of it by its old name.
         ask(

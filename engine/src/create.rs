@@ -8,11 +8,14 @@ use image::store::{Image, Store};
 use image::{Error, Result};
 
 use crate::containers::{Containers, Durable};
+use crate::logs;
 use crate::merge;
 use crate::model::{Config, Definition, HostConfig, VERSION};
 use crate::mountpoints;
 use crate::names;
 use crate::network;
+use crate::spec::{self, settle};
+use crate::telling;
 
 /// What somebody wants.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +46,13 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
     } = wanted;
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
+    if host.log_config.kind.is_empty() {
+        host.log_config.kind = "json-file".into();
+    }
+    logs::check(&host.log_config)?;
+    let (mut host, warnings) = settle::settle(&config, host, &spec::Host::ask())?;
     network::check(&host)?;
+    crate::programs::runtime(&host.runtime)?;
     let mounts = mountpoints::list(&host)?;
     let id = store.random_id()?;
     fill_in(&mut config, &mut host, &id);
@@ -72,10 +81,13 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         containers.save(&definition, durable)
     });
     match made {
-        Ok(()) => Ok(Created {
-            id,
-            warnings: Vec::new(),
-        }),
+        Ok(()) => {
+            telling::tell(containers, &definition, "create", &[]);
+            Ok(Created {
+                id,
+                warnings: warnings.iter().map(ToString::to_string).collect(),
+            })
+        }
         Err(e) => Err(e.and_also(monitor::remove::remove(&place, &definition.name).map_err(Error::from))),
     }
 }
@@ -88,9 +100,6 @@ fn fill_in(config: &mut Config, host: &mut HostConfig, id: &str) {
             true => host_name(),
             false => id.chars().take(12).collect(),
         };
-    }
-    if host.log_config.kind.is_empty() {
-        host.log_config.kind = "json-file".into();
     }
     if host.runtime.is_empty() {
         host.runtime = crate::programs::RUNTIME.into();

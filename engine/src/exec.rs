@@ -1,23 +1,21 @@
 //! `exec`: another process in a container that runs.
 //!
-//! It is the container's process in all that is not said otherwise: its environment, its user, its limits, its profile. What was given to
-//! the runtime at the start says what that is.
+//! It is the container's process in all that is not said otherwise: its environment, its user, its limits, its profile.
 //!
 //! May not: read the container's files but through its root (CVE-2019-14271: nothing of them is executed or trusted).
 
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use image::bundle::user;
-use image::{Context, Error, Kind, Result};
+use image::{Error, Kind, Result};
 use monitor::client::{self, Streams};
 use monitor::protocol::{Exec, Size};
 use monitor::state::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::containers::{Container, Containers};
 use crate::control::refusal;
-use crate::spec;
+use crate::spec::{self, Found, Inputs};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +56,7 @@ pub fn exec(containers: &Containers, id: &str, wanted: &Wanted) -> std::result::
     check(&container)?;
     let request = Exec {
         id: String::new(),
-        process: process(containers, &container, wanted)?,
+        process: process(&container, wanted)?,
         stdin: wanted.stdin,
         stdout: !wanted.detach,
         stderr: !wanted.detach,
@@ -111,49 +109,11 @@ fn check(container: &Container) -> Result<()> {
     }
 }
 
-fn process(containers: &Containers, container: &Container, wanted: &Wanted) -> Result<Value> {
-    let path = containers.place(container.id()).bundle().join("config.json");
-    let bytes = std::fs::read(&path).context(format!("failed to read {}", path.display()))?;
-    let mut config: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::corrupt(format!("malformed {}: {e}", path.display())))?;
-    let mut process = config["process"].take();
-    process["terminal"] = json!(wanted.tty);
-    process["args"] = json!(wanted.command);
-    process["env"] = json!(environment(container, &process, wanted));
-    if let Some(object) = process.as_object_mut() {
-        object.remove("consoleSize");
-    }
-    if let Some(directory) = wanted.working_dir.as_deref().filter(|d| !d.is_empty()) {
-        if !directory.starts_with('/') {
-            return Err(Error::invalid(format!(
-                "OCI runtime exec failed: exec failed: Cwd must be an absolute path: {directory}"
-            )));
-        }
-        process["cwd"] = json!(directory);
-    }
-    if let Some(text) = wanted.user.as_deref().filter(|u| !u.is_empty()) {
-        process["user"] = find_user(container, text)?;
-    }
-    if wanted.privileged {
-        let all = json!(spec::Host::ask().capabilities);
-        for set in ["bounding", "effective", "permitted"] {
-            process["capabilities"][set] = all.clone();
-        }
-        if let Some(object) = process.as_object_mut() {
-            object.remove("apparmorProfile");
-            object.remove("noNewPrivileges");
-        }
-    }
-    Ok(process)
-}
-
-fn find_user(container: &Container, text: &str) -> Result<Value> {
+fn process(container: &Container, wanted: &Wanted) -> Result<Value> {
+    let definition = &container.definition;
     let pid = container.state.init.as_ref().map_or(0, |init| init.pid);
-    let root = sys::fs::open(
-        &PathBuf::from(format!("/proc/{pid}/root")),
-        libc::O_PATH | libc::O_DIRECTORY,
-        0,
-    )?;
+    let path = PathBuf::from(format!("/proc/{pid}/root"));
+    let root = sys::fs::open(&path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
     // Opened before it is compared: a pid that has been given to another process would show here.
     if !container
         .state
@@ -166,44 +126,28 @@ fn find_user(container: &Container, text: &str) -> Result<Value> {
             format!("container {} is not running", container.id()),
         ));
     }
-    let user = user::find(text, root.as_fd())?;
-    Ok(json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids}))
-}
-
-/// The container's, with a terminal's kind where there is a terminal, and what was asked for.
-fn environment(container: &Container, process: &Value, wanted: &Wanted) -> Vec<String> {
-    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    let of_image = container
-        .definition
-        .config
-        .env
-        .iter()
-        .any(|entry| name(entry) == "TERM");
-    let base = process["env"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    // HOME is that of the container's own user; the runtime looks up the new one's.
-    let says_home = container
-        .definition
-        .config
-        .env
-        .iter()
-        .any(|entry| name(entry) == "HOME");
-    let mut env: Vec<String> = base
-        .filter(|entry| of_image || name(entry) != "TERM")
-        .filter(|entry| says_home || name(entry) != "HOME")
-        .map(str::to_owned)
-        .collect();
-    if wanted.tty && !of_image {
-        env.push("TERM=xterm".into());
+    if let Some(directory) = wanted
+        .working_dir
+        .as_deref()
+        .filter(|d| !d.is_empty() && !d.starts_with('/'))
+    {
+        return Err(Error::invalid(format!(
+            "OCI runtime exec failed: exec failed: Cwd must be an absolute path: {directory}"
+        )));
     }
-    for entry in &wanted.env {
-        match env.iter().position(|known| name(known) == name(entry)) {
-            Some(n) => env[n] = entry.clone(),
-            None => env.push(entry.clone()),
-        }
-    }
-    env
+    let machine = spec::Host::ask();
+    let found = Found::look_up(definition, root.as_fd(), &machine)?;
+    let user = wanted.user.as_deref().filter(|user| !user.is_empty());
+    let exec = spec::process::Exec {
+        args: wanted.command.clone(),
+        env: wanted.env.clone(),
+        user: user
+            .map(|name| Found::user(definition, name, root.as_fd()))
+            .transpose()?,
+        working_dir: wanted.working_dir.clone().filter(|d| !d.is_empty()),
+        tty: wanted.tty,
+        console_size: wanted.size.map_or([0, 0], |size| [size.rows, size.columns]),
+        privileged: wanted.privileged,
+    };
+    spec::process::exec(&Inputs::of(definition, &machine, &found), &exec)
 }

@@ -10,6 +10,7 @@ use image::{Context, Error, Kind, Result};
 use crate::containers::{Container, Containers};
 use crate::model::Definition;
 use crate::programs;
+use crate::telling;
 
 /// Removes a container that does not run.
 ///
@@ -26,7 +27,9 @@ pub fn remove(containers: &Containers, id: &str) -> Result<()> {
     sweep(containers, &container)?;
     let place = containers.place(id);
     monitor::remove::remove(&place, &container.definition.name)
-        .context(format!("failed to remove container {id}"))
+        .context(format!("failed to remove container {id}"))?;
+    telling::tell(containers, &container.definition, "destroy", &[]);
+    Ok(())
 }
 
 fn running(container: &Container) -> Error {

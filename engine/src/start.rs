@@ -11,7 +11,7 @@ use image::mount::{self, Upper};
 use image::store::{Image, Store};
 use image::{Context, Digest, Error, Kind, Result, standing};
 use monitor::client::{self, Started};
-use monitor::launch::{self, Launch};
+use monitor::launch::{self, Health, Launch};
 use monitor::place::Place;
 use monitor::protocol::Attach;
 use monitor::state::Status;
@@ -22,8 +22,8 @@ use crate::model::Definition;
 use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
 use crate::spec::host::Driver;
-use crate::spec::{self, Files, Found, Inputs, Joined};
-use crate::{mounts, programs, remove};
+use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
+use crate::{logs, mounts, programs, remove};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -75,14 +75,27 @@ pub fn start(
         }
         Status::Created | Status::Exited => {}
     }
-    let begun = begin(containers, store, make, &container, attach);
-    begun
-        .map(Outcome::Started)
-        .map_err(|failure| note(containers, &container, failure))
+    match begin(containers, store, make, &container, attach) {
+        Ok(Ok(started)) => Ok(Outcome::Started(started)),
+        Ok(Err(refused)) => Err(refused_by_monitor(refused)),
+        Err(e) => Err(note(containers, &container, e.into())),
+    }
 }
 
 fn conflict(message: &str) -> Error {
     Error::of(Kind::Conflict, message)
+}
+
+/// The monitor has written it down already, and with `--rm` there is nothing left that it could be written to.
+fn refused_by_monitor(e: client::Error) -> NotStarted {
+    let code = match &e {
+        client::Error::Refused { message, .. } => monitor::protocol::Kind::of_start(message).1,
+        client::Error::Gone | client::Error::Failed(_) => 128,
+    };
+    NotStarted {
+        code,
+        error: refusal(e),
+    }
 }
 
 /// Writes the failure down, as `inspect` shows it.
@@ -110,14 +123,19 @@ fn begin(
     make: Layers<'_>,
     container: &Container,
     attach: Option<Attach>,
-) -> std::result::Result<Started, NotStarted> {
+) -> Result<client::Result<Started>> {
     let definition = &container.definition;
     let place = containers.place(container.id());
     // What a life before has left, if nobody has seen its end.
     remove::sweep(containers, container)?;
     let mode = network::check(&definition.host)?;
     let machine = spec::Host::ask();
-    let launch = launch(containers, definition, &machine)?;
+    let runtime = launch::Runtime {
+        program: programs::runtime(&definition.host.runtime)?,
+        root: remove::runtime_root(containers),
+        systemd_cgroup: machine.cgroups.driver == Driver::Systemd,
+    };
+    let machine = spec::Host::ask();
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
     netfiles::write(&place, definition, &mode)?;
@@ -135,28 +153,17 @@ fn begin(
             ..mount::Options::default()
         },
     };
-    write_launch(&place, &launch)?;
-    let started = mounts::apart(&place.run, || {
+    mounts::apart(&place.run, || {
         mount::mount(&spec, &place.rootfs())?;
-        write_config(&place, definition, &machine, joined)?;
+        write_files(&place, definition, &machine, joined, runtime)?;
         Ok(client::spawn(&place, &monitor, attach))
-    })?;
-    started.map_err(|e| match e {
-        client::Error::Refused { kind, message } => {
-            let code = monitor::protocol::Kind::of_start(&message).1;
-            NotStarted {
-                code,
-                error: refusal(client::Error::Refused { kind, message }),
-            }
-        }
-        other => Error::new(other.to_string()).into(),
     })
 }
 
 /// What the monitor has to know.
-fn launch(containers: &Containers, definition: &Definition, machine: &spec::Host) -> Result<Launch> {
+fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
+    let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
-    let place = containers.place(&definition.id);
     let mut attributes: BTreeMap<String, String> = config.labels.clone();
     attributes.insert("image".into(), config.image.clone());
     attributes.insert("name".into(), definition.name.clone());
@@ -164,45 +171,63 @@ fn launch(containers: &Containers, definition: &Definition, machine: &spec::Host
         version: launch::VERSION,
         id: definition.id.clone(),
         name: definition.name.clone(),
-        runtime: launch::Runtime {
-            program: programs::runtime(&host.runtime)?,
-            root: remove::runtime_root(containers),
-            systemd_cgroup: machine.cgroups.driver == Driver::Systemd,
-        },
+        runtime,
         terminal: config.tty,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
-        log: launch::Log {
-            driver: host.log_config.kind.clone(),
-            path: place.dir.join(format!("{}-json.log", definition.id)),
-            options: host.log_config.config.clone(),
-            attributes: BTreeMap::new(),
-        },
+        log: logs::log_of(definition, place)?,
         restart: host.restart_policy.clone(),
         auto_remove: host.auto_remove,
-        stop_signal: stop_signal(definition)?,
+        stop_signal: machine::stop_signal(definition, inputs.found.is_machine)?,
         stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
-        health: None,
+        health: health(inputs)?,
         attributes,
         volumes: Vec::new(),
     })
+}
+
+/// What is not said about a health check.
+const HEALTH_TIME: i64 = 30_000_000_000;
+const HEALTH_START_INTERVAL: i64 = 5_000_000_000;
+const HEALTH_RETRIES: i64 = 3;
+
+fn health(inputs: &Inputs<'_>) -> Result<Option<Health>> {
+    let config = &inputs.definition.config;
+    let Some(check) = &config.healthcheck else {
+        return Ok(None);
+    };
+    let command: Vec<String> = match check.test.split_first() {
+        Some((kind, rest)) if kind == "CMD" && !rest.is_empty() => rest.to_vec(),
+        Some((kind, rest)) if kind == "CMD-SHELL" && !rest.is_empty() => {
+            let usual = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+            let shell = config.shell.clone().filter(|shell| !shell.is_empty());
+            [shell.unwrap_or_else(usual), vec![rest.join(" ")]].concat()
+        }
+        _ => return Ok(None),
+    };
+    let or = |own: i64, usual: i64| u64::try_from(if own > 0 { own } else { usual }).unwrap_or_default();
+    let process = process::exec(
+        inputs,
+        &process::Exec {
+            args: command.clone(),
+            ..process::Exec::default()
+        },
+    )?;
+    Ok(Some(Health {
+        command,
+        interval: or(check.interval, HEALTH_TIME),
+        timeout: or(check.timeout, HEALTH_TIME),
+        start_period: or(check.start_period, 0),
+        start_interval: or(check.start_interval, HEALTH_START_INTERVAL),
+        retries: u32::try_from(or(check.retries, HEALTH_RETRIES)).unwrap_or(u32::MAX),
+        process,
+    }))
 }
 
 fn write_launch(place: &Place, launch: &Launch) -> Result<()> {
     launch
         .write(&place.launch())
         .map_err(|e| Error::new(e.to_string()).context("failed to tell the monitor what to do"))
-}
-
-/// The signal that asks it to end.
-///
-/// # Errors
-/// There is no such signal.
-pub fn stop_signal(definition: &Definition) -> Result<i32> {
-    match definition.config.stop_signal.as_deref() {
-        None | Some("") => Ok(libc::SIGTERM),
-        Some(text) => crate::signal::parse(text),
-    }
 }
 
 /// The layers of its image, each of them there.
@@ -258,6 +283,10 @@ fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Resu
         }
     };
     let named = |mode: &str| mode.strip_prefix("container:").map(&init).transpose();
+    if let Some(name) = host.ipc_mode.strip_prefix("container:") {
+        let other = containers.find(name)?;
+        join::shares_ipc(other.id(), &other.definition.host)?;
+    }
     Ok(Joined {
         network: match mode {
             Mode::Container(name) => Some(init(name)?),
@@ -269,12 +298,25 @@ fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Resu
     })
 }
 
-fn write_config(place: &Place, definition: &Definition, machine: &spec::Host, joined: Joined) -> Result<()> {
+/// config.json, and what the monitor is told. The root is mounted.
+fn write_files(
+    place: &Place,
+    definition: &Definition,
+    machine: &spec::Host,
+    joined: Joined,
+    runtime: launch::Runtime,
+) -> Result<()> {
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
     let of = |file: File| Some(place.dir.join(file.name()));
     let mut inputs = Inputs::of(definition, machine, &found);
     inputs.joined = joined;
+    if let Some(pid) = inputs.joined.ipc {
+        let directory = place.run.join("shm");
+        make_private(&directory)?;
+        join::attach(&join::shared_memory(pid)?, &directory)?;
+        inputs.joined.shm = Some(directory);
+    }
     inputs.files = Files {
         resolv_conf: of(File::Resolver),
         hostname: of(File::Hostname),
@@ -286,5 +328,6 @@ fn write_config(place: &Place, definition: &Definition, machine: &spec::Host, jo
     let (config, _) = spec::document(&inputs)?;
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
-    write(&path, &bytes, Durable::No)
+    write(&path, &bytes, Durable::No)?;
+    write_launch(place, &launch(place, &inputs, runtime)?)
 }

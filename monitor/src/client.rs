@@ -64,6 +64,20 @@ pub struct Started {
 /// # Errors
 /// [`Error::Refused`] says why the container could not be started.
 pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<Started> {
+    launch(place, program, &[], attach)
+}
+
+/// Starts a monitor for a container that runs and whose monitor was killed. It gets what the container writes from then on, and what
+/// it has written since; it knows the exit code if it can be known (Linux 6.15, or a parent that is slow to wait), else it is 255. It has no mount of the root, so it starts
+/// nothing again: the container ends, whatever its restart policy. Whoever calls has the container's lock.
+///
+/// # Errors
+/// [`Error::Refused`] when it does not run.
+pub fn adopt(place: &Place, program: &Path) -> Result<Started> {
+    launch(place, program, &["--adopt"], None)
+}
+
+fn launch(place: &Place, program: &Path, flags: &[&str], attach: Option<Attach>) -> Result<Started> {
     let failed = |e: String| Error::Failed(format!("failed to start {}: {e}", program.display()));
     let (ours, theirs) = UnixStream::pair().map_err(|e| failed(e.to_string()))?;
     let mut connection = Connection::over(ours);
@@ -71,7 +85,7 @@ pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<St
     connection.ask(&Request::Start {
         attach: attach.clone(),
     })?;
-    let monitor = start_program(place, program, theirs).map_err(|e| failed(e.to_string()))?;
+    let monitor = start_program(place, program, flags, theirs).map_err(|e| failed(e.to_string()))?;
     let answer = connection.answer().map_err(|e| match e {
         Error::Gone => failed("it ended before it had answered".into()),
         other => other,
@@ -87,11 +101,11 @@ pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<St
     })
 }
 
-fn start_program(place: &Place, program: &Path, report: UnixStream) -> sys::Result<i32> {
+fn start_program(place: &Place, program: &Path, flags: &[&str], report: UnixStream) -> sys::Result<i32> {
     let path = sys::fs::c_path(program)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let [root, run] = &place.roots;
-    let words = [
+    let mut words = vec![
         text(program),
         "--root".into(),
         text(root),
@@ -101,6 +115,7 @@ fn start_program(place: &Place, program: &Path, report: UnixStream) -> sys::Resu
         REPORT.to_string(),
         place.id.clone(),
     ];
+    words.extend(flags.iter().map(|flag| flag.to_string()));
     let env = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");
         name.push(value);

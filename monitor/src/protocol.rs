@@ -130,7 +130,7 @@ pub enum Request {
     },
     Pause,
     Unpause,
-    /// Stop and start again.
+    /// Stop and start again. Answered with false when its monitor has adopted it: then it is stopped only.
     Restart {
         signal: Option<i32>,
         timeout: Option<i64>,

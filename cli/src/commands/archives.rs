@@ -168,16 +168,21 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::plain("cannot import digest reference"));
     }
     let platform = workshop::platform(parsed.text("platform"))?;
-    let mut from: Box<dyn Read + Send> = if source == "-" {
-        Box::new(std::io::stdin())
-    } else if source.starts_with("http://") || source.starts_with("https://") {
-        return Err(Failure::plain(
-            "an archive on the web has to be fetched first, and imported from its file",
-        ));
-    } else {
-        Box::new(open(Path::new(&source))?)
+    // Before the store: a name that is wrong changes nothing.
+    let local: Option<Box<dyn Read + Send>> = match source.as_str() {
+        "-" => Some(Box::new(std::io::stdin())),
+        address if address.starts_with("http://") || address.starts_with("https://") => None,
+        path => Some(Box::new(open(Path::new(path))?)),
     };
     let workshop = Workshop::open(session)?;
+    let (mut from, source): (Box<dyn Read + Send>, String) = match local {
+        Some(from) => (from, source),
+        None => {
+            let file = workshop.client(session.credentials())?.web_file(&source)?;
+            let address = file.address();
+            (Box::new(file), address)
+        }
+    };
     let id = archive::import(
         &workshop.maker(&progress::silent)?,
         &mut from,

@@ -20,7 +20,7 @@ const PLATFORM: Flag = Flag::new(
 .offers(PLATFORMS);
 
 pub(super) const BUNDLE: Command = Command {
-    about: "The directory gets a config.json and a mounted rootfs that runb, runc or any other runtime runs as it is.\n{name} unbundle takes it away again.",
+    about: "The directory gets a config.json and a mounted rootfs that runb, runc or any other runtime runs as it is.\n{name} unbundle takes it away again.\nAfter a reboot the same command mounts it once more, with all that was written in it.",
     usage: "[OPTIONS] IMAGE DIRECTORY",
     ways: &["bundle"],
     count: Count::Exactly(2),

@@ -1,6 +1,7 @@
 //! The tables of all commands on containers. What they do is in the files beside this one.
 
 mod exec;
+mod filter;
 mod inspect;
 mod list;
 mod port;

@@ -9,8 +9,11 @@ mod commit;
 mod containers;
 mod copy;
 mod diff;
+mod events;
 mod export;
 mod images;
+mod logs;
+mod recovery;
 mod registry;
 mod shell;
 mod stats;
@@ -98,11 +101,13 @@ static COMMANDS: &[Command] = &[
     containers::CREATE,
     diff::DIFF,
     export::EXPORT,
+    events::EVENTS,
     images::HISTORY,
     archives::IMPORT,
     containers::INSPECT_ANY,
     containers::KILL,
     archives::LOAD,
+    logs::LOGS,
     containers::PAUSE,
     containers::PORT,
     containers::RENAME,
@@ -139,6 +144,7 @@ static CONTAINER: &[Command] = &[
     export::EXPORT,
     containers::INSPECT,
     containers::KILL,
+    logs::LOGS,
     containers::LS,
     containers::PAUSE,
     containers::PORT,
@@ -172,7 +178,15 @@ static IMAGE: &[Command] = &[
     bundles::UNMOUNT,
 ];
 
-static SYSTEM: &[Command] = &[system::CHECK, system::DF, system::INFO, system::PRUNE];
+static SYSTEM: &[Command] = &[
+    system::CHECK,
+    system::DF,
+    system::INFO,
+    system::PRUNE,
+    recovery::START,
+    recovery::STOP,
+    events::EVENTS,
+];
 
 /// In front of the command.
 static GLOBAL: [Flag; 12] = [

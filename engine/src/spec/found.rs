@@ -9,21 +9,26 @@ use std::path::Path;
 use image::bundle::user::{self, User};
 use image::{Context, Error, Result};
 
-use super::Host;
 use super::devices::{self, Node};
-use crate::model::Definition;
+use super::machine;
+use super::{Host, cdi};
+use crate::model::{Definition, HostConfig};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub user: User,
     pub devices: Vec<Node>,
+    /// Of devices that were asked for by name.
+    pub cdi: cdi::Edits,
     /// Numbers of the block devices that have limits, by path.
     pub numbers: BTreeMap<String, (u32, u32)>,
     /// Of the mount that each bound path is on, in a user namespace: they cannot be taken away there.
     pub locked: BTreeMap<String, Vec<&'static str>>,
     /// How mounts are propagated to and from each bound path whose propagation matters.
     pub peers: BTreeMap<String, Peers>,
+    /// It runs systemd ([`super::machine`]).
+    pub is_machine: bool,
 }
 
 /// Propagation of a mount.
@@ -42,13 +47,6 @@ impl Found {
     /// There is no such user, group, device or path.
     pub fn look_up(definition: &Definition, root: BorrowedFd<'_>, host: &Host) -> Result<Found> {
         let settings = &definition.host;
-        let mut user = user::find(&definition.config.user, root)?;
-        let added = user::find_groups(settings.group_add.as_deref().unwrap_or_default(), root)?;
-        for gid in added {
-            if !user.additional_gids.contains(&gid) {
-                user.additional_gids.push(gid);
-            }
-        }
         let sources = || definition.mounts.iter().filter(|m| m.kind != "tmpfs");
         let mut locked = BTreeMap::new();
         if host.ids.is_some() {
@@ -65,12 +63,38 @@ impl Found {
             }
         }
         Ok(Found {
-            user,
+            user: Found::user(definition, &definition.config.user, root)?,
             devices: devices::look_up(settings)?,
+            cdi: cdi::look_up(settings)?,
             numbers: devices::block_numbers(settings)?,
             locked,
             peers,
+            is_machine: machine::is_one(definition, root)?,
         })
+    }
+
+    /// Only the block devices that have limits: all that a change of limits needs.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn look_up_numbers(&mut self, settings: &HostConfig) -> Result<()> {
+        self.numbers = devices::block_numbers(settings)?;
+        Ok(())
+    }
+
+    /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub fn user(definition: &Definition, name: &str, root: BorrowedFd<'_>) -> Result<User> {
+        let mut user = user::find(name, root)?;
+        let added = definition.host.group_add.as_deref().unwrap_or_default();
+        for gid in user::find_groups(added, root)? {
+            if !user.additional_gids.contains(&gid) {
+                user.additional_gids.push(gid);
+            }
+        }
+        Ok(user)
     }
 }
 

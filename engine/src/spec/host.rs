@@ -178,7 +178,7 @@ impl Cgroups {
     fn legacy(self, rootless: bool) -> Cgroups {
         let root = Path::new("/sys/fs/cgroup");
         let mounted = [
-            "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids",
+            "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd",
         ];
         let there = |controller: &&str| root.join(controller).join("cgroup.procs").exists();
         let files = LEGACY_FILES.iter().flat_map(|(controller, files)| {

@@ -11,12 +11,15 @@
 //! The rules are those of moby 29.7 (daemon/oci_linux.go and what it calls, b985e23), told where they differ.
 
 pub mod capabilities;
+pub mod cdi;
 pub mod devices;
 pub mod found;
 pub mod host;
+pub mod join;
+pub mod machine;
 pub mod modes;
 mod mounts;
-mod process;
+pub mod process;
 pub mod resources;
 mod seccomp;
 pub mod security;
@@ -37,6 +40,7 @@ use crate::model::{Definition, HostConfig};
 pub use found::Found;
 pub use host::Host;
 pub use modes::Mode;
+pub use process::{Exec, exec};
 pub use security::Security;
 pub use settle::{settle, validate};
 
@@ -135,6 +139,7 @@ pub fn document(inputs: &Inputs<'_>) -> Result<(Value, Vec<Warning>)> {
     }
     let linux = linux(inputs, &security, &capabilities, propagation, &mut warnings)?;
     config.insert("linux".into(), linux);
+    cdi::apply(&inputs.found.cdi, &mut config)?;
     Ok((Value::Object(config), warnings))
 }
 
@@ -218,7 +223,12 @@ fn namespaces(inputs: &Inputs<'_>) -> Result<Value> {
     add("uts", modes::uts(&host.uts_mode)?, None, "uts")?;
     add("pid", modes::pid(&host.pid_mode)?, joined.pid, "pid")?;
     add("ipc", modes::ipc(&host.ipc_mode)?, joined.ipc, "ipc")?;
-    add("cgroup", modes::cgroup(host, inputs.host)?, None, "cgroup")?;
+    let cgroup = match inputs.found.is_machine {
+        // It takes what it sees for all that there is.
+        true => Mode::Private,
+        false => modes::cgroup(host, inputs.host)?,
+    };
+    add("cgroup", cgroup, None, "cgroup")?;
     if inputs.ids.is_some() {
         list.push(json!({"type": "user"}));
     }
@@ -232,7 +242,7 @@ fn sysctl(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>> {
     if !config.domainname.is_empty() && modes::uts(&host.uts_mode)? != Mode::Host {
         all.insert("kernel.domainname".to_owned(), config.domainname.clone());
     }
-    if modes::network(&host.network_mode)? == Mode::Private {
+    if let Mode::Private | Mode::None = modes::network(&host.network_mode)? {
         // Groups that are not mapped cannot be named there.
         let mapped = inputs.ids.is_none() && inputs.host.ids.is_none();
         for (name, value, wanted) in [

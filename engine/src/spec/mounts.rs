@@ -9,6 +9,8 @@ use image::bundle::defaults::cleaned;
 use image::{Error, Result};
 use serde_json::{Value, json};
 
+use super::host::Hierarchy;
+use super::machine;
 use super::modes::{self, Mode};
 use super::process::{INIT, has_init};
 use super::{Inputs, Security};
@@ -121,6 +123,19 @@ fn usual(inputs: &Inputs<'_>, security: &Security) -> Result<Vec<Entry>> {
         ));
     }
     entries.extend(shared_memory(inputs, ipc)?);
+    if inputs.found.is_machine {
+        let tmpfs = |(at, options): (&str, &[&str])| Entry::new(at, "tmpfs", "tmpfs", options);
+        entries.extend(machine::MOUNTS.map(tmpfs));
+        let own = machine::own_hierarchy(inputs);
+        let bound = |source: String| {
+            Entry::bind(
+                "/sys/fs/cgroup/systemd",
+                &source,
+                &["bind", "nosuid", "noexec", "nodev"],
+            )
+        };
+        entries.extend(own.map(bound));
+    }
     if has_init(inputs)?
         && let Some(init) = &inputs.init
     {
@@ -138,9 +153,9 @@ fn cgroup(inputs: &Inputs<'_>, security: &Security) -> Result<Entry> {
         ));
     }
     // In a user namespace the kernel lets nobody make a read-only mount of it writable or the reverse.
-    let writable = security
-        .writable_cgroups
-        .unwrap_or(host.privileged || inputs.ids.is_some());
+    let machine = inputs.found.is_machine && inputs.host.cgroups.hierarchy == Hierarchy::Unified;
+    let usual = host.privileged || machine || inputs.ids.is_some();
+    let writable = security.writable_cgroups.unwrap_or(usual);
     let options: &[&str] = match writable {
         true => &["nosuid", "noexec", "nodev"],
         false => &["ro", "nosuid", "noexec", "nodev"],
@@ -343,10 +358,18 @@ fn tmpfs_options(options: Option<&TmpfsOptions>, read_only: bool) -> String {
             words.push(format!("mode={mode:o}"));
         }
         if options.size_bytes != 0 {
-            words.push(format!("size={}", options.size_bytes));
+            words.push(format!("size={}", with_suffix(options.size_bytes)));
         }
     }
     words.join(",")
+}
+
+fn with_suffix(bytes: i64) -> String {
+    let units = [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)];
+    match units.iter().find(|(_, unit)| bytes % unit == 0) {
+        Some((suffix, unit)) => format!("{}{suffix}", bytes / unit),
+        None => bytes.to_string(),
+    }
 }
 
 /// Options that exclude each other: of each group the last one counts.

@@ -6,12 +6,25 @@ use image::bundle::defaults;
 use image::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Inputs, Mode, Security, modes};
+use image::bundle::user::User;
+
+use super::{Inputs, Mode, Security, capabilities, machine, modes};
 
 /// Where brig-init is in a container: Docker's name, for who looks for it.
 pub(super) const INIT: &str = "/sbin/docker-init";
 
+/// Of the container's own program.
 pub(super) fn value(inputs: &Inputs<'_>, security: &Security, capabilities: &[String]) -> Result<Value> {
+    let args = arguments(inputs)?;
+    Ok(Value::Object(with_args(inputs, args, security, capabilities)))
+}
+
+fn with_args(
+    inputs: &Inputs<'_>,
+    args: Vec<String>,
+    security: &Security,
+    capabilities: &[String],
+) -> Map<String, Value> {
     let (config, host) = (&inputs.definition.config, &inputs.definition.host);
     let cwd = match config.working_dir.as_str() {
         "" => "/".to_owned(),
@@ -23,9 +36,9 @@ pub(super) fn value(inputs: &Inputs<'_>, security: &Security, capabilities: &[St
         let [height, width] = host.console_size;
         process.insert("consoleSize".into(), json!({"height": height, "width": width}));
     }
-    process.insert("user".into(), user(inputs));
-    process.insert("args".into(), json!(arguments(inputs)?));
-    process.insert("env".into(), json!(environment(inputs)));
+    process.insert("user".into(), user_value(inputs, &inputs.found.user));
+    process.insert("args".into(), json!(args));
+    process.insert("env".into(), json!(environment(inputs, config.tty)));
     process.insert("cwd".into(), json!(cwd));
     process.insert(
         "capabilities".into(),
@@ -43,12 +56,11 @@ pub(super) fn value(inputs: &Inputs<'_>, security: &Security, capabilities: &[St
         None => host.oom_score_adj,
     };
     process.insert("oomScoreAdj".into(), json!(score));
-    Ok(Value::Object(process))
+    process
 }
 
 /// With one id the kernel lets nobody set groups.
-fn user(inputs: &Inputs<'_>) -> Value {
-    let user = &inputs.found.user;
+fn user_value(inputs: &Inputs<'_>, user: &User) -> Value {
     let maps = inputs.ids.as_ref().or(inputs.host.ids.as_ref());
     let mut value = json!({"uid": user.uid, "gid": user.gid});
     if maps.is_none_or(|maps| !maps.is_one_id()) {
@@ -74,7 +86,8 @@ fn arguments(inputs: &Inputs<'_>) -> Result<Vec<String>> {
 /// Where process 1 is somebody else's there is nothing for an init to do.
 pub(super) fn has_init(inputs: &Inputs<'_>) -> Result<bool> {
     let host = &inputs.definition.host;
-    let wanted = host.init == Some(true) && modes::pid(&host.pid_mode)? == Mode::Private;
+    let own = modes::pid(&host.pid_mode)? == Mode::Private && !inputs.found.is_machine;
+    let wanted = host.init == Some(true) && own;
     match (wanted, &inputs.init) {
         (true, None) => Err(Error::not_found(
             "exec: \"brig-init\": executable file not found in $PATH",
@@ -84,11 +97,14 @@ pub(super) fn has_init(inputs: &Inputs<'_>) -> Result<bool> {
 }
 
 /// HOME is the runtime's to add.
-fn environment(inputs: &Inputs<'_>) -> Vec<String> {
+fn environment(inputs: &Inputs<'_>, tty: bool) -> Vec<String> {
     let config = &inputs.definition.config;
     let mut env = vec![defaults::PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
-    if config.tty {
+    if tty {
         env.push("TERM=xterm".to_owned());
+    }
+    if inputs.found.is_machine {
+        env.extend(machine::environment(&inputs.definition.id));
     }
     defaults::merge_environment(&mut env, &config.env);
     env
@@ -104,4 +120,49 @@ fn rlimits(inputs: &Inputs<'_>) -> Value {
         })
     };
     inputs.definition.host.ulimits.iter().map(of).collect()
+}
+
+/// Another process in a container.
+#[derive(Clone, Debug, Default)]
+pub struct Exec {
+    pub args: Vec<String>,
+    /// More of it, or otherwise.
+    pub env: Vec<String>,
+    /// `None`: the container's own ([`super::Found::user`] finds others).
+    pub user: Option<User>,
+    pub working_dir: Option<String>,
+    pub tty: bool,
+    /// Height, width.
+    pub console_size: [u16; 2],
+    pub privileged: bool,
+}
+
+/// `process` of an exec: as the container's own, but for what was said. Health checks are execs of which nothing was said.
+///
+/// # Errors
+/// Something makes no sense, in Docker's words.
+pub fn exec(inputs: &Inputs<'_>, exec: &Exec) -> Result<Value> {
+    let (config, host) = (&inputs.definition.config, &inputs.definition.host);
+    if exec.args.is_empty() {
+        return Err(Error::invalid("no exec command specified"));
+    }
+    let mut of = host.clone();
+    of.privileged |= exec.privileged;
+    let capabilities = capabilities::of_container(&of, &inputs.host.capabilities)?;
+    let mut process = with_args(inputs, exec.args.clone(), &Security::of(host)?, &capabilities);
+    let mut env = environment(inputs, exec.tty);
+    defaults::merge_environment(&mut env, &exec.env);
+    process.insert("env".into(), json!(env));
+    process.insert("terminal".into(), json!(exec.tty));
+    process.remove("consoleSize");
+    if exec.tty && exec.console_size != [0, 0] {
+        let [height, width] = exec.console_size;
+        process.insert("consoleSize".into(), json!({"height": height, "width": width}));
+    }
+    let cwd = exec.working_dir.as_deref().unwrap_or(&config.working_dir);
+    process.insert("cwd".into(), json!(defaults::cleaned(cwd)));
+    if let Some(user) = &exec.user {
+        process.insert("user".into(), user_value(inputs, user));
+    }
+    Ok(Value::Object(process))
 }

@@ -281,6 +281,7 @@ fn namespaces_of_the_host_and_of_others() {
     assert_eq!(mount_at(&config, "/dev/shm"), None);
     let config = made(|d| d.host.network_mode = "none".into());
     assert_eq!(namespaces_of(&config)[1], "network");
+    assert_eq!(config["linux"]["sysctl"].as_object().unwrap().len(), 2);
     for (field, want) in [
         ("ipc", "invalid IPC mode: x"),
         ("pid", "invalid PID mode: x"),
@@ -745,4 +746,99 @@ fn seccomp_profiles() {
     case.machine.seccomp = false;
     let (config, warnings) = case.make(|_| {}, |_| {}).unwrap();
     assert!(config["linux"].get("seccomp").is_none() && warnings.len() == 1);
+}
+
+#[test]
+fn systemd_gets_what_it_needs() {
+    let mut case = Case::on(machine());
+    case.found.is_machine = true;
+    let own_run = |d: &mut Definition| {
+        d.host.init = Some(true);
+        d.host.cgroupns_mode = "host".into();
+        d.host.tmpfs.insert("/run".into(), String::new());
+        d.config.env = vec!["container=mine".into()];
+    };
+    let (config, _) = case.make(own_run, |_| {}).unwrap();
+    assert_eq!(config["process"]["args"][0], "sh");
+    let env = config["process"]["env"].to_string();
+    assert!(
+        env.contains("container=mine") && env.contains(&format!("container_uuid={}", &ID[..32])),
+        "{env}"
+    );
+    assert!(namespaces_of(&config).contains(&"cgroup".to_owned()));
+    assert_eq!(
+        mount_at(&config, "/sys/fs/cgroup").unwrap(),
+        "cgroup cgroup nosuid,noexec,nodev"
+    );
+    assert_eq!(
+        mount_at(&config, "/run").unwrap(),
+        "tmpfs tmpfs noexec,nosuid,nodev,rprivate"
+    );
+    assert_eq!(
+        mount_at(&config, "/tmp").unwrap(),
+        "tmpfs tmpfs nosuid,nodev,mode=1777"
+    );
+
+    let mut case = Case::on(legacy());
+    case.machine.cgroups.controllers.push("systemd".into());
+    case.found.is_machine = true;
+    let (config, _) = case.make(|_| {}, |_| {}).unwrap();
+    assert!(mount_at(&config, "/sys/fs/cgroup").unwrap().contains("ro,"));
+    assert_eq!(
+        mount_at(&config, "/sys/fs/cgroup/systemd").unwrap(),
+        format!("bind /sys/fs/cgroup/systemd/docker/{ID} bind,nosuid,noexec,nodev")
+    );
+    assert!(mount_at(&config, "/run").unwrap().contains("tmpcopyup"));
+}
+
+#[test]
+fn an_exec_is_as_the_container_but_for_what_was_said() {
+    let definition = definition(|d| {
+        d.config.env = vec!["A=1".into()];
+        d.config.working_dir = "/w".into();
+        d.host.security_opt = Some(vec!["no-new-privileges".into()]);
+        // Not needed again.
+        d.host.init = Some(true);
+    });
+    let (machine, found) = (machine(), Found::default());
+    let inputs = Inputs::of(&definition, &machine, &found);
+    let plain = Exec {
+        args: vec!["ls".into()],
+        ..Exec::default()
+    };
+    let process = exec(&inputs, &plain).unwrap();
+    assert_eq!(process["args"], json!(["ls"]));
+    assert_eq!(process["cwd"], "/w");
+    assert_eq!(process["noNewPrivileges"], true);
+    assert_eq!(process["capabilities"]["bounding"], json!(defaults::CAPABILITIES));
+    let all = Exec {
+        env: vec!["A=2".into(), "TERM=x".into()],
+        user: Some(image::bundle::user::User {
+            uid: 5,
+            gid: 6,
+            additional_gids: vec![6],
+        }),
+        working_dir: Some("/x/".into()),
+        tty: true,
+        console_size: [1, 2],
+        privileged: true,
+        ..plain.clone()
+    };
+    let process = exec(&inputs, &all).unwrap();
+    assert_eq!(
+        process["user"],
+        json!({"uid": 5, "gid": 6, "additionalGids": [6]})
+    );
+    assert_eq!(
+        process["env"],
+        json!([defaults::PATH, "HOSTNAME=0123456789ab", "TERM=x", "A=2"])
+    );
+    assert_eq!(
+        (process["cwd"].as_str(), process["terminal"].as_bool()),
+        (Some("/x"), Some(true))
+    );
+    assert_eq!(process["consoleSize"], json!({"height": 1, "width": 2}));
+    assert_eq!(process["capabilities"]["bounding"], json!(capabilities::ours()));
+    let error = exec(&inputs, &Exec::default()).unwrap_err().to_string();
+    assert_eq!(error, "no exec command specified");
 }

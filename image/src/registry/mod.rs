@@ -1,7 +1,7 @@
 //! The registry client (OCI distribution specification 1.1, Docker registry HTTP API V2).
 //!
 //! ```text
-//! Client (documents)   download, partial (blobs in)   upload (blobs out)
+//! Client (documents)   download, partial (blobs in)   upload (blobs out)   web (any file)
 //!    hosts: which endpoints      session: authorization, redirects, attempts      auth, challenge: tokens
 //!       http: one request        url, proxy, retry, errors: pure
 //! ```
@@ -14,6 +14,7 @@ mod challenge;
 mod client;
 mod download;
 mod errors;
+mod forward;
 #[cfg(test)]
 mod fuzz;
 mod hosts;
@@ -28,6 +29,7 @@ mod search;
 mod session;
 mod upload;
 mod url;
+mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +40,13 @@ pub use download::Transfer;
 pub use hosts::Files;
 pub use http::{Limits, Tls};
 pub use list::Referrers;
+pub(crate) use partial::forget as forget_partial;
 pub use partial::{Opened, Partial, PartialReader};
 pub use proxy::Proxies;
 pub use retry::Patience;
 pub use search::Found;
 pub use upload::{Bytes, Push, Pushed};
+pub use web::WebFile;
 
 /// What a user may want to hear while something goes on.
 #[derive(Clone, Debug)]
@@ -74,6 +78,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Where registries are configured.
     pub files: Files,
+    /// What the user adds to every request to a registry. They go where its credentials go, and no further.
+    pub headers: Vec<(String, String)>,
     pub transfer: Transfer,
 }
 
@@ -86,6 +92,7 @@ impl Settings {
             patience: Patience::default(),
             proxies: Proxies::default(),
             files: Files::default(),
+            headers: Vec::new(),
             transfer: Transfer::default(),
         }
     }

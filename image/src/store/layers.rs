@@ -193,6 +193,16 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
+    /// The layers of a manifest, the lowest first, as far as they are there and good.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layers_of(&self, manifest: &Digest) -> Result<Vec<Layer>> {
+        let keys = self.layer_keys(manifest)?.into_iter();
+        let found: Result<Vec<Option<Layer>>> = keys.map(|key| self.layer(&LayerKey(key.into()))).collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+
     /// Gives an unpacked layer its place and its name. `directory` has what [`Form::file_name`] says, and nothing else. A layer of that
     /// name that is there already, and was not trusted, is replaced.
     ///

@@ -2,7 +2,6 @@
 //!
 //! The runtime is `runb` of the same build, or `RUNB`. Where there is none, or we are not root, the cases are skipped.
 
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use std::collections::BTreeMap;
@@ -65,7 +64,7 @@ pub fn world(script: &str) -> Option<World> {
     for applet in APPLETS {
         symlink("busybox", bin.join(applet)).unwrap();
     }
-    symlink(format!("../containers/{id}"), place.names.join("tested")).unwrap_or_default();
+    symlink(&id, place.names.join("tested")).unwrap();
     let launch = Launch {
         version: launch::VERSION,
         id,
@@ -162,6 +161,15 @@ impl World {
         started
     }
 
+    /// Another monitor for it.
+    pub fn adopt(&mut self) -> client::Result<Started> {
+        let adopted = client::adopt(&self.place, Path::new(env!("CARGO_BIN_EXE_brig-monitor")));
+        if let Ok(adopted) = &adopted {
+            self.monitors.push(adopted.monitor);
+        }
+        adopted
+    }
+
     /// Starts it without anybody attached.
     pub fn start(&mut self) -> Started {
         self.try_start(None).unwrap()
@@ -196,11 +204,6 @@ impl World {
         client::request(&self.place, &request)
     }
 
-    pub fn wait(&self) -> Ended {
-        let ended = self.ask(Request::Wait { removed: false }).unwrap();
-        serde_json::from_value(ended).unwrap()
-    }
-
     /// What its file says, and what is true of it.
     pub fn state(&self) -> State {
         State::load(&self.place)
@@ -210,15 +213,31 @@ impl World {
 
     /// Waits until its state is so.
     pub fn until(&self, what: &str, test: impl Fn(&State) -> bool) -> State {
+        self.deadline(what, |world| test(&world.state()));
+        let state = self.state();
+        assert!(test(&state), "{what} came and went: {state:?}");
+        state
+    }
+
+    /// Looks until it is so.
+    pub fn deadline(&self, what: &str, mut test: impl FnMut(&World) -> bool) {
         let began = Instant::now();
-        loop {
-            let state = self.state();
-            if test(&state) {
-                return state;
-            }
-            assert!(began.elapsed() < SOON, "{what} did not come: {state:?}");
+        while !test(self) {
+            assert!(began.elapsed() < SOON, "not in time: {what}; {:?}", self.state());
             std::thread::yield_now();
         }
+    }
+
+    /// What brig does with a container that was left by its monitor.
+    pub fn delete_from_runtime(&self) {
+        let deleted = Command::new(&self.runb)
+            .arg("--root")
+            .arg(self.root.join("runtime"))
+            .args(["delete", "--force", &self.launch.id])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(deleted.is_ok());
     }
 
     pub fn until_status(&self, status: Status) -> State {
@@ -254,14 +273,7 @@ impl Drop for World {
             let _ = sys::process::kill(*monitor, libc::SIGKILL);
             let _ = sys::process::wait_pid(*monitor, sys::process::Block::Yes);
         }
-        let deleted = Command::new(&self.runb)
-            .arg("--root")
-            .arg(self.root.join("runtime"))
-            .args(["delete", "--force", &self.launch.id])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        assert!(deleted.is_ok());
+        self.delete_from_runtime();
         if std::thread::panicking() {
             println!("notes: {}", self.notes());
         }

@@ -11,17 +11,21 @@ pub struct Args {
     pub place: Place,
     /// The socket of who has started us.
     pub report: Option<i32>,
+    /// The container runs, and its monitor was killed.
+    pub adopt: bool,
 }
 
 /// Reads it.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
     let mut words = words;
+    let mut adopt = false;
     let (mut root, mut run, mut report, mut id) = (None, None, None, None);
     while let Some(word) = words.next() {
         let flag = word.to_string_lossy().into_owned();
         let mut value = || words.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
+            "--adopt" => adopt = true,
             "--run" => run = Some(PathBuf::from(value()?)),
             "--report" => {
                 let number = value()?.to_string_lossy().parse();
@@ -35,7 +39,8 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
         (Some(root), Some(run), Some(id)) => Ok(Args {
             place: Place::of(&root, &run, &id),
             report,
+            adopt,
         }),
-        _ => Err("it is started by brig: --root ROOT --run RUN [--report FD] ID".into()),
+        _ => Err("it is started by brig: --root ROOT --run RUN [--report FD] [--adopt] ID".into()),
     }
 }

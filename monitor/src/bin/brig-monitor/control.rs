@@ -31,7 +31,7 @@ pub async fn serve(monitor: &Rc<Monitor>, request: Request) -> Answer {
         Request::Kill { signal } => kill_and_see(monitor, signal).await.map(done),
         Request::Pause => pause(monitor).await.map(done),
         Request::Unpause => unpause(monitor).await.map(done),
-        Request::Restart { signal, timeout } => restart(monitor, signal, timeout).await.map(done),
+        Request::Restart { signal, timeout } => restart(monitor, signal, timeout).await.map(Value::from),
         Request::Wait { removed } => wait(monitor, removed).await,
         Request::Update { resources, restart } => update(monitor, resources, restart).await.map(done),
         Request::Processes => processes(monitor).await,
@@ -93,8 +93,9 @@ async fn bring_down(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<
         if patience == Some(Duration::ZERO) {
             continue;
         }
-        if let Err(e) = send(monitor, &run, signal, all).await {
-            monitor.note(&e.message);
+        match send(monitor, &run, signal, all).await {
+            Err(e) if e.kind != Kind::NotRunning => monitor.note(&e.message),
+            _ => {}
         }
         let until = patience.map(|patience| Instant::now() + patience);
         if monitor
@@ -125,12 +126,16 @@ async fn send(monitor: &Rc<Monitor>, run: &Run, signal: i32, all: bool) -> Resul
         _ => e.into(),
     })?;
     monitor.tell("kill", &[("signal", signal.to_string())]);
-    let ends = [libc::SIGKILL, monitor.launch.borrow().stop_signal];
-    if monitor.status() == Status::Paused && ends.contains(&signal) {
+    if monitor.status() == Status::Paused && ends(monitor, signal) {
         // It may have been killed already.
         let _ = unpause(monitor).await;
     }
     Ok(())
+}
+
+/// Whoever sends this wants it to end.
+fn ends(monitor: &Monitor, signal: i32) -> bool {
+    [libc::SIGKILL, monitor.launch.borrow().stop_signal].contains(&signal)
 }
 
 fn not_running(monitor: &Monitor) -> Refusal {
@@ -141,8 +146,7 @@ fn not_running(monitor: &Monitor) -> Refusal {
 /// A signal as a user sends it: what ends the container for good is a stop.
 pub async fn kill(monitor: &Rc<Monitor>, signal: i32) -> Result<Rc<Run>, Refusal> {
     let (run, _) = monitor.running().map_err(|_| not_running(monitor))?;
-    let ends = [libc::SIGKILL, monitor.launch.borrow().stop_signal];
-    if ends.contains(&signal) {
+    if ends(monitor, signal) {
         monitor.change(|state| state.stopped_by_user = true);
         monitor.then.set(Then::End);
     }
@@ -150,8 +154,11 @@ pub async fn kill(monitor: &Rc<Monitor>, signal: i32) -> Result<Rc<Run>, Refusal
     Ok(run)
 }
 
-/// The same; after SIGKILL it is seen to its end.
+/// The same; after SIGKILL it is seen to its end. One that waits for its next start is killed by having none.
 async fn kill_and_see(monitor: &Rc<Monitor>, signal: i32) -> Result<(), Refusal> {
+    if monitor.status() == Status::Restarting && ends(monitor, signal) {
+        return stop(monitor, None, None, true).await;
+    }
     let run = kill(monitor, signal).await?;
     if signal == libc::SIGKILL {
         let until = Some(Instant::now() + PATIENCE);
@@ -192,8 +199,13 @@ async fn unpause(monitor: &Rc<Monitor>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Stops it, and starts it again with what its monitor knows.
-async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64>) -> Result<(), Refusal> {
+/// Stops it, and starts it again with what its monitor knows. False: it was adopted, so it is only stopped, and whoever asks has to
+/// start it.
+async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64>) -> Result<bool, Refusal> {
+    if monitor.adopted {
+        stop(monitor, signal, timeout, false).await?;
+        return Ok(false);
+    }
     let old = monitor.run();
     monitor.then.set(Then::Again);
     monitor.bell.ring();
@@ -208,7 +220,7 @@ async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64
     };
     life::started(&run).await?;
     monitor.tell("restart", &[]);
-    Ok(())
+    Ok(true)
 }
 
 /// The end of the run that is on, or of the next one while it is being restarted.
@@ -292,6 +304,8 @@ async fn remove(monitor: &Rc<Monitor>, volumes: bool) -> Result<(), Refusal> {
     bring_down(monitor, Some(libc::SIGKILL), Some(2)).await?;
     match monitor.over.wait().await {
         Some(why) => Err(Refusal::of(Kind::Other, why)),
+        // It was at its end already when we asked: who asks has it for himself now.
+        None if monitor.place.dir.exists() => Err(not_running(monitor)),
         None => Ok(()),
     }
 }

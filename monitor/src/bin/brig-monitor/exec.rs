@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use monitor::protocol::{Ended, Exec, Kind};
+use monitor::protocol::{Ended, Exec, Kind, Size};
 use monitor::state::Status;
 use serde_json::{Value, json};
 use shim::container::Container;
@@ -29,10 +29,6 @@ pub async fn serve(monitor: &Rc<Monitor>, client: &Rc<Client>, wish: Exec) {
         // What is written before the answer comes after it.
         client.out.hold();
         io.show(&client.out, wish.stdout, wish.stderr);
-        if let Some(size) = wish.size {
-            // It has no terminal yet.
-            let _ = io.resize(size);
-        }
     }
     let (stdin, detach) = (wish.stdin, wish.detach);
     let running = match start(monitor, &io, wish).await {
@@ -98,7 +94,7 @@ pub async fn start(monitor: &Rc<Monitor>, io: &Rc<Io>, wish: Exec) -> Result<Run
         given: Some(Rc::clone(&given)),
         ..Wanted::default()
     };
-    let process = scored(wish.process);
+    let process = completed(wish.process, wish.size);
     container.add_exec(&id, wanted, process.to_string().into_bytes())?;
     told("exec_create");
     let pid = match container.start(&id, None).await {
@@ -133,10 +129,13 @@ pub async fn see_to_end(monitor: &Rc<Monitor>, running: &Running, io: &Io) -> i3
     code
 }
 
-/// It must not inherit the monitor's own score.
-fn scored(mut process: Value) -> Value {
+/// It must not inherit the monitor's own score, and its terminal has to have its size before it looks.
+fn completed(mut process: Value, size: Option<Size>) -> Value {
     if let Some(fields) = process.as_object_mut() {
         fields.entry("oomScoreAdj").or_insert(json!(0));
+        if let Some(Size { rows, columns }) = size {
+            fields.insert("consoleSize".into(), json!({ "height": rows, "width": columns }));
+        }
     }
     process
 }

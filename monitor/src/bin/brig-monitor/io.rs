@@ -16,15 +16,18 @@ use monitor::log::{Stream, Writer};
 use monitor::place::Place;
 use monitor::protocol::{Frame, Size};
 use shim::error::{Context, Result};
-use shim::reactor::{Source, either};
+use shim::reactor::{Either, Source, either};
 use shim::runtime::Host;
 use shim::stdio::{Given, let_others_run};
 use shim::sync::{Count, Once};
 
 use crate::backlog::Backlog;
 
-/// How long output may still come when its process has ended: others may hold its streams for ever.
-const LAST_OUTPUT: Duration = Duration::from_secs(10);
+/// How long output may still come when its process has ended: others may hold its streams for ever. What is there then is still read.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
+/// The most that a pipe may hold.
+const LAST_PIECES: usize = (1 << 20) / PIECE;
 
 /// One read.
 const PIECE: usize = 16 << 10;
@@ -88,6 +91,18 @@ pub fn make(shape: Shape) -> Result<(Given, Ends)> {
 /// Makes those of the init.
 pub fn make_named(place: &Place, shape: Shape) -> Result<(Given, Ends)> {
     make_with(shape, || fifo(&place.stdout()), || fifo(&place.stderr()))
+}
+
+/// Our ends of the streams of an init whose monitor was killed. Its input has ended with that monitor, and its terminal, too.
+pub fn reopen(place: &Place) -> Result<Ends> {
+    let open = |path: &Path| sys::fs::open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0);
+    Ok(Ends {
+        stdin: None,
+        outputs: vec![
+            (open(&place.stdout())?, Stream::Stdout),
+            (open(&place.stderr())?, Stream::Stderr),
+        ],
+    })
 }
 
 type Pair = Result<(OwnedFd, OwnedFd)>;
@@ -192,7 +207,9 @@ impl Io {
         on.reactor.spawn(async move {
             {
                 let (copy, stopped) = (pin!(io.copy(&from, stream)), pin!(io.stop.wait()));
-                either(copy, stopped).await;
+                if let Either::Right(()) = either(copy, stopped).await {
+                    io.take_rest(from.fd(), stream);
+                }
             }
             drop((from, held));
         });
@@ -206,6 +223,16 @@ impl Io {
                 Ok(_) => self.room().await,
             }
             let_others_run().await;
+        }
+    }
+
+    /// What is there now.
+    fn take_rest(&self, from: BorrowedFd<'_>, stream: Stream) {
+        for _ in 0..LAST_PIECES {
+            match self.take(from, stream) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
         }
     }
 
@@ -303,6 +330,8 @@ impl Io {
         // Too late is no error: whoever still writes has been given its time.
         let _ = on.reactor.within(until, self.copies.zero()).await;
         self.stop.set(());
+        // They have been told to stop: they are done when they have had their turn.
+        self.copies.zero().await;
         self.terminal.replace(None);
         self.viewers.borrow_mut().clear();
     }

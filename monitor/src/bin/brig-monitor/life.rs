@@ -50,8 +50,8 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(reactor) => reactor,
         Err(e) => return connection::refuse(&report, &e.into()),
     };
-    let (loop_of_task, args) = (reactor.clone(), (args.place.clone(), report));
-    reactor.run(async move { serve(loop_of_task, args.0, args.1).await })?
+    let (loop_of_task, place, adopt) = (reactor.clone(), args.place.clone(), args.adopt);
+    reactor.run(async move { serve(loop_of_task, place, report, adopt).await })?
 }
 
 /// What is not inherited from who has started us, whatever it was.
@@ -84,11 +84,11 @@ fn spare_from_oom(bundle: &Path) {
     }
 }
 
-async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd) -> Result<()> {
+async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd, adopt: bool) -> Result<()> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     let on = Host::new(reactor.clone(), children);
-    let made = bring_up(&on, place).await;
+    let made = bring_up(&on, place, adopt).await;
     let (monitor, listener) = match made {
         Ok(made) => made,
         Err(e) => return connection::refuse(&report, &e.into()),
@@ -102,21 +102,25 @@ async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd) -> Result
     Ok(())
 }
 
-async fn bring_up(on: &Host, place: place::Place) -> Result<(Rc<Monitor>, OwnedFd)> {
+async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Monitor>, OwnedFd)> {
     let launch = Launch::read(&place.launch())?;
     let old =
         State::load(&place).map_err(|e| sys::Error::io("read", place.state().display().to_string(), &e))?;
     let log = Writer::open(&launch.log).context("failed to open the container's log")?;
     let log = Rc::new(std::cell::RefCell::new(log));
     let listener = listen(&place)?;
+    let (init, health) = match adopt {
+        true => (old.init.clone(), old.health.clone()),
+        false => (None, None),
+    };
     let state = State {
         version: state::VERSION,
+        init,
+        health,
+        restart_count: old.restart_count * u32::from(adopt),
+        stopped_by_user: old.stopped_by_user && adopt,
         boot: state::boot().map_err(|e| sys::Error::io("read", "boot_id", &e))?,
         monitor: Process::of(sys::process::pid()),
-        init: None,
-        restart_count: 0,
-        stopped_by_user: false,
-        health: None,
         execs: Vec::new(),
         ..old
     };
@@ -128,6 +132,7 @@ async fn bring_up(on: &Host, place: place::Place) -> Result<(Rc<Monitor>, OwnedF
         launch: launch.into(),
         state: state.into(),
         log,
+        adopted: adopt,
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
@@ -184,14 +189,21 @@ pub async fn live(monitor: Rc<Monitor>) {
         let run = monitor.run();
         monitor.then.set(Then::Policy);
         let began = Instant::now();
-        let container = match start(&monitor, &run).await {
+        let made = match monitor.adopted {
+            true => adopt(&monitor, &run),
+            false => start(&monitor, &run).await,
+        };
+        let container = match made {
             Ok(container) => container,
+            Err(refusal) if monitor.adopted => return leave(&monitor, &run, refusal),
             Err(refusal) => return conclude_failed(&monitor, &run, refusal).await,
         };
         let ended = attend(&monitor, &run, &container, began).await;
         let by_user = monitor.state.borrow().stopped_by_user;
         let policy = monitor.launch.borrow().restart.clone();
         match monitor.then.get() {
+            // The container's root was mounted where its first monitor was, and is gone: whoever starts it next mounts it.
+            _ if monitor.adopted => return conclude(&monitor, &run, ended).await,
             Then::End => return conclude(&monitor, &run, ended).await,
             Then::Again => restarts = Restarts::default(),
             Then::Policy => {
@@ -255,6 +267,37 @@ async fn start(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<C
     Ok(container)
 }
 
+/// Takes over what a monitor that was killed has left: a container that runs, and what it has written since.
+fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
+    let ended = || {
+        Refusal::of(
+            Kind::NotRunning,
+            format!("container {} is not running", monitor.place.id),
+        )
+    };
+    let (init, paused) = {
+        let state = monitor.state.borrow();
+        let paused = state.status == Status::Paused;
+        (state.init.clone().ok_or_else(ended)?, paused)
+    };
+    let pidfd = sys::process::pidfd_open(init.pid).map_err(|_| ended())?;
+    // Looked at after the descriptor was opened: so it is this process's.
+    if !init.is_alive() {
+        return Err(ended());
+    }
+    let settings = settings(monitor);
+    let container = Container::adopt(&monitor.on, settings, (init.pid, pidfd), paused, sink(monitor))?;
+    run.container.replace(Some(Rc::clone(&container)));
+    let terminal = monitor.launch.borrow().terminal;
+    if !terminal {
+        let ends = io::reopen(&monitor.place)?;
+        run.io.begin(&monitor.on, &Default::default(), ends)?;
+    }
+    monitor.change(|_| {});
+    run.started.set(Ok(init.pid));
+    Ok(container)
+}
+
 async fn make(monitor: &Rc<Monitor>, run: &Rc<Run>) -> Result<Rc<Container>> {
     let launch = monitor.launch.borrow().clone();
     let place = &monitor.place;
@@ -270,7 +313,15 @@ async fn make(monitor: &Rc<Monitor>, run: &Rc<Run>) -> Result<Rc<Container>> {
         given: Some(Rc::clone(&given)),
         ..Wanted::default()
     };
-    let settings = Settings {
+    let settings = settings(monitor);
+    let container = Container::create(&monitor.on, settings, wanted, Vec::new(), sink(monitor), None).await?;
+    run.io.begin(&monitor.on, &given, ends)?;
+    Ok(container)
+}
+
+fn settings(monitor: &Monitor) -> Settings {
+    let (launch, place) = (monitor.launch.borrow(), &monitor.place);
+    Settings {
         id: launch.id.clone(),
         namespace: String::new(),
         bundle: place.bundle(),
@@ -288,10 +339,7 @@ async fn make(monitor: &Rc<Monitor>, run: &Rc<Run>) -> Result<Rc<Container>> {
         keep_rootfs: true,
         checkpoint: None,
         criu_work: None,
-    };
-    let container = Container::create(&monitor.on, settings, wanted, Vec::new(), sink(monitor), None).await?;
-    run.io.begin(&monitor.on, &given, ends)?;
-    Ok(container)
+    }
 }
 
 /// All else that happens is known from what was asked for.
@@ -358,6 +406,15 @@ async fn conclude_failed(monitor: &Rc<Monitor>, run: &Rc<Run>, refusal: Refusal)
     put_away(monitor).await;
     run.started.set(Err(refusal));
     run.ended.set(ended);
+    monitor.over.set(None);
+}
+
+/// There is nothing to adopt. What is known of its end is for others to tell.
+fn leave(monitor: &Monitor, run: &Run, refusal: Refusal) {
+    // As when it is put away.
+    let _ = std::fs::remove_file(monitor.place.socket());
+    run.ended.set(Ended::default());
+    run.started.set(Err(refusal));
     monitor.over.set(None);
 }
 

@@ -93,6 +93,8 @@ pub struct Monitor {
     pub log: Rc<RefCell<Writer>>,
     pub run: RefCell<Rc<Run>>,
     pub then: Cell<Then>,
+    /// Another monitor has started it.
+    pub adopted: bool,
     /// Remove it when it has ended; with its anonymous volumes.
     pub remove: Cell<Option<bool>>,
     /// The run, `then` or the state has changed.
