@@ -149,8 +149,7 @@ impl Archive<'_> {
         let items = self.scattered.read("manifest.json", DOCUMENT_LIMIT)?;
         let items: Vec<Item> = serde_json::from_slice(&items)
             .map_err(|e| Error::corrupt(format!("malformed manifest.json: {e}")))?;
-        // All of them are read before the first is added: a layer that becomes a blob leaves the archive, and others may have it, too.
-        let mut images = Vec::new();
+        let mut chosen = Vec::new();
         for item in &items {
             let config = self.scattered.read(&item.config, DOCUMENT_LIMIT)?;
             let own = ImageConfig::parse(&config)?.platform();
@@ -168,10 +167,11 @@ impl Archive<'_> {
                         .or_latest(),
                 );
             }
-            images.push((manifest, bytes, config, names));
+            chosen.push((manifest, bytes, config, names));
         }
+        // Only when all manifests are known: adding an image moves its layers away, and the next image may have them, too.
         let mut loaded = Vec::new();
-        for (manifest, bytes, config, names) in images {
+        for (manifest, bytes, config, names) in chosen {
             // Nobody has this manifest but us: it is no digest of any repository.
             let image = self.add(&manifest, &bytes, &config, &names, &Digest::of(&bytes))?;
             loaded.push(Loaded { image, names });
