@@ -230,6 +230,167 @@ fn the_users_own_format() {
 }
 
 #[test]
+fn inspect_says_where_the_layers_lie() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("driver");
+    let output = Command::new(env!("CARGO_BIN_EXE_brig"))
+        .args(["import", "root.tar", "a:1"])
+        .current_dir(&world.directory)
+        .env("BRIG_ROOT", world.directory.join("store"))
+        .env("BRIG_LAYERS", "tree")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let format = "{{.GraphDriver.Name}}\n{{.GraphDriver.Data.UpperDir}}\n{{.GraphDriver.Data.MergedDir}}\n{{.GraphDriver.Data.LowerDir}}";
+    let said = world.says(&["inspect", "-f", format, "a:1"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "overlay2");
+    let motd = Path::new(lines[1]).join("etc/motd");
+    assert_eq!(std::fs::read_to_string(motd).unwrap(), "hello\n");
+    // Of one layer Docker says no LowerDir, either.
+    assert_eq!(lines[3], "<no value>");
+    let merged = world.says(&["image", "mount", "a:1"]);
+    assert_eq!(merged.trim(), lines[2]);
+    world.says(&["image", "unmount", "a:1"]);
+    assert!(
+        world
+            .says(&["inspect", "a:1"])
+            .contains("\"GraphDriver\": {\n            \"Data\": {\n")
+    );
+}
+
+#[test]
+fn info_says_what_is_so() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("info");
+    world.says(&["import", "root.tar", "a:1"]);
+    let json = world.says(&["info", "--format", "{{json .}}"]);
+    let info: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for (field, expected) in [
+        ("Images", serde_json::json!(1)),
+        ("Containers", 0.into()),
+        ("ServerVersion", "29.7.2".into()),
+        ("KernelVersion", kernel.trim().into()),
+        ("Name", host.trim().into()),
+        ("OSType", "linux".into()),
+        ("Architecture", std::env::consts::ARCH.into()),
+        (
+            "DockerRootDir",
+            world.directory.join("store").display().to_string().into(),
+        ),
+    ] {
+        assert_eq!(info[field], expected, "{field}");
+    }
+    assert!(info["MemTotal"].as_i64().unwrap() > 1 << 20);
+    assert!(info["NCPU"].as_i64().unwrap() > 0);
+    assert!(["1", "2"].contains(&info["CgroupVersion"].as_str().unwrap()));
+    assert!(["cgroupfs", "systemd"].contains(&info["CgroupDriver"].as_str().unwrap()));
+    assert_eq!(
+        info["ID"]
+            .as_str()
+            .unwrap()
+            .split('-')
+            .map(str::len)
+            .collect::<Vec<_>>(),
+        [8, 4, 4, 4, 12]
+    );
+    assert_eq!(
+        info["ID"],
+        serde_json::from_str::<serde_json::Value>(&world.says(&["info", "-f", "{{json .ID}}"])).unwrap()
+    );
+    let options = info["SecurityOptions"].as_array().unwrap();
+    assert!(
+        options.contains(&"name=seccomp,profile=builtin".into()),
+        "{options:?}"
+    );
+    assert_eq!(
+        world.says(&["info", "-f", "{{.Swarm.LocalNodeState}}"]),
+        "inactive\n"
+    );
+    let text = world.says(&["info"]);
+    for line in [
+        "\n Images: 1\n",
+        "\n Security Options:\n",
+        "\n  seccomp\n   Profile: builtin\n",
+        "\n Kernel Version: ",
+        "\n Debug Mode: false\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+}
+
+/// The driver is the one that a bundle gets: with the right to mount, and without it.
+#[test]
+fn info_says_the_driver_in_use() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("in-use");
+    for bounds in ["+all", "-sys_admin"] {
+        let run = |args: &[&str]| {
+            let output = Command::new("setpriv")
+                .args(["--bounding-set", bounds, env!("CARGO_BIN_EXE_brig")])
+                .args(args)
+                .current_dir(&world.directory)
+                .env("BRIG_ROOT", world.directory.join("store"))
+                .env("BRIG_LAYERS", "tree")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            (
+                String::from_utf8(output.stdout).unwrap(),
+                String::from_utf8(output.stderr).unwrap(),
+            )
+        };
+        run(&["import", "-c", "CMD x", "root.tar", "a:1"]);
+        let (driver, _) = run(&[
+            "info",
+            "-f",
+            "{{.Driver}}{{range .DriverStatus}} {{index . 0}}{{end}}",
+        ]);
+        let (_, told) = run(&["bundle", "a:1", "bundle"]);
+        run(&["unbundle", "bundle"]);
+        if bounds == "-sys_admin" {
+            assert_eq!(driver, "vfs Layers Copied because Store\n");
+        }
+        assert_eq!(
+            driver.starts_with("vfs"),
+            told.contains("layers were copied"),
+            "{driver} {told}"
+        );
+    }
+}
+
+#[test]
+fn global_flags_come_before_the_command() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new("global");
+    for args in [
+        &["-D", "images", "-q"][..],
+        &["--debug", "-l", "debug", "images", "-q"],
+        &["--log-level=warn", "images", "-q"],
+        &["-lerror", "image", "ls", "-q"],
+    ] {
+        assert_eq!(world.says(args), "", "{args:?}");
+    }
+    assert_eq!(
+        world.says(&["-D", "info", "-f", "{{.ClientInfo.Debug}}"]),
+        "true\n"
+    );
+    let wrong = world.fails(&["--log-level", "loud", "images"]);
+    assert_eq!(wrong, (1, "Unable to parse logging level: loud\n".to_owned()));
+    assert_eq!(world.fails(&["images", "-D"]).0, 125);
+}
+
+#[test]
 fn logout_forgets() {
     let world = World::new("logout");
     let config = world.directory.join("config/config.json");

@@ -144,10 +144,22 @@ impl Credentials {
     /// # Errors
     /// A file or a helper is broken. To go on without would tell the user that an image does not exist.
     pub fn find(&self, domain: &str) -> Result<Option<Login>> {
+        self.find_for(domain, "")
+    }
+
+    /// The same for one repository of it: an entry for a part of the registry (`host/team`), as podman has them, counts before one for
+    /// the whole, and of several the longest.
+    ///
+    /// # Errors
+    /// As [`Credentials::find`].
+    pub fn find_for(&self, domain: &str, repository: &str) -> Result<Option<Login>> {
         if let Some(fixed) = &self.fixed {
             return Ok(Some(fixed.clone()));
         }
-        let keys = keys_of(domain);
+        let keys = Keys {
+            parts: parts_of(domain, repository),
+            whole: keys_of(domain),
+        };
         if let Some(given) = &self.given {
             let document: Document = serde_json::from_str(given)
                 .map_err(|e| Error::invalid(format!("DOCKER_AUTH_CONFIG is malformed: {e}")))?;
@@ -282,32 +294,39 @@ impl Credentials {
         })
     }
 
-    fn in_document(&self, document: &Document, keys: &[String]) -> Result<Option<Login>> {
+    fn in_document(&self, document: &Document, keys: &Keys) -> Result<Option<Login>> {
+        let auths = document.auths.as_ref();
+        let in_auths = |keys: &[String]| -> Result<Option<Login>> {
+            for key in keys {
+                if let Some(auth) = auths.and_then(|a| a.get(key))
+                    && let Some(login) = auth
+                        .login()
+                        .context(format!("failed to read the credentials for {key}"))?
+                {
+                    return Ok(Some(login));
+                }
+            }
+            Ok(None)
+        };
+        // Helpers know whole registries only, so whoever wrote a part down means it.
+        if let Some(login) = in_auths(&keys.parts)? {
+            return Ok(Some(login));
+        }
         let helpers = document.helpers.as_ref();
-        for key in keys {
+        for key in &keys.whole {
             let own = helpers.and_then(|h| h.get(key)).and_then(Value::as_str);
             if let Some(helper) = own.filter(|h| !h.is_empty()) {
                 return self.get_from_helper(helper, key);
             }
         }
         if let Some(store) = document.store.as_deref().filter(|s| !s.is_empty()) {
-            for key in keys {
+            for key in &keys.whole {
                 if let Some(login) = self.get_from_helper(store, key)? {
                     return Ok(Some(login));
                 }
             }
         }
-        let auths = document.auths.as_ref();
-        for key in keys {
-            if let Some(auth) = auths.and_then(|a| a.get(key))
-                && let Some(login) = auth
-                    .login()
-                    .context(format!("failed to read the credentials for {key}"))?
-            {
-                return Ok(Some(login));
-            }
-        }
-        Ok(None)
+        in_auths(&keys.whole)
     }
 
     fn get_from_helper(&self, helper: &str, key: &str) -> Result<Option<Login>> {
@@ -442,6 +461,29 @@ struct Entry {
     secret: String,
 }
 
+/// What a repository's credentials may be kept under.
+struct Keys {
+    /// Of parts of the registry, the longest first.
+    parts: Vec<String>,
+    whole: Vec<String>,
+}
+
+/// `host/team/app`, `host/team`.
+fn parts_of(domain: &str, repository: &str) -> Vec<String> {
+    let host = if is_hub(domain) { "docker.io" } else { domain };
+    let mut parts = Vec::new();
+    let mut rest = repository;
+    while !rest.is_empty() {
+        parts.push(format!("{host}/{rest}"));
+        rest = rest.rsplit_once('/').map_or("", |(shorter, _)| shorter);
+    }
+    parts
+}
+
+fn is_hub(domain: &str) -> bool {
+    matches!(domain, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+}
+
 /// The key that login writes.
 fn first_key(domain: &str) -> String {
     keys_of(domain).swap_remove(0)
@@ -449,7 +491,7 @@ fn first_key(domain: &str) -> String {
 
 /// The names under which files know a registry, the usual one first.
 fn keys_of(domain: &str) -> Vec<String> {
-    if matches!(domain, "docker.io" | "index.docker.io" | "registry-1.docker.io") {
+    if is_hub(domain) {
         return [
             HUB_KEY,
             "index.docker.io",
@@ -627,6 +669,44 @@ mod tests {
         }
         let e = credentials.find("bad.io").unwrap_err().to_string();
         assert!(e.contains("bad.io") && e.contains("base64"), "{e}");
+    }
+
+    #[test]
+    fn a_part_of_a_registry_counts_before_the_whole() {
+        let auth = |user: &str| BASE64_STANDARD.encode(format!("{user}:s"));
+        let (home, credentials) = Home::new("parts").with(&format!(
+            r#"{{"credHelpers":{{"b.io":"b"}},"auths":{{
+                "a.io":{{"auth":"{}"}},"a.io/team":{{"auth":"{}"}},"a.io/team/app":{{"auth":"{}"}},
+                "b.io/team":{{"auth":"{}"}},"docker.io/me":{{"auth":"{}"}},"c.io:5000/x":{{"auth":"{}"}}
+            }}}}"#,
+            auth("whole"),
+            auth("team"),
+            auth("app"),
+            auth("part"),
+            auth("hub"),
+            auth("port"),
+        ));
+        home.helper(
+            "b",
+            r#"echo '{"ServerURL":"b.io","Username":"helper","Secret":"s"}'"#,
+        );
+        for (domain, repository, user) in [
+            ("a.io", "team/app", Some("app")),
+            ("a.io", "team/app/deep", Some("app")),
+            ("a.io", "team/apple", Some("team")),
+            ("a.io", "teams/app", Some("whole")),
+            ("a.io", "", Some("whole")),
+            ("b.io", "team/x", Some("part")),
+            ("b.io", "other/x", Some("helper")),
+            ("registry-1.docker.io", "me/x", Some("hub")),
+            ("registry-1.docker.io", "library/x", None),
+            ("c.io:5000", "x/y", Some("port")),
+            ("c.io", "x/y", None),
+        ] {
+            let found = credentials.find_for(domain, repository).unwrap();
+            let user = user.map(|user| password(user, "s"));
+            assert!(found == user, "{domain}/{repository}");
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 
 pub mod archive;
 pub mod bundle;
-mod change;
+pub mod bytes;
+pub mod change;
 pub mod credentials;
+pub mod derive;
 pub mod digest;
 pub mod disk;
 pub mod error;

@@ -357,6 +357,13 @@ impl Maker<'_> {
                 wanted.diff_id
             )));
         }
+        if found.devices_dropped > 0 {
+            (self.listener)(&Event::Warning(format!(
+                "layer {}: devices were left out, which only root may make: {}",
+                wanted.blob.short(),
+                found.devices_dropped
+            )));
+        }
         let mut layer = Layer::new(
             LayerKey::of(wanted.diff_id),
             wanted.diff_id.clone(),

@@ -26,6 +26,21 @@ pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, image: &Image) -> Result<Vec
     Ok(store.mountable(&layers))
 }
 
+/// The same, if every one of them is there already: nothing is written, and nobody is waited for. For who stands on the image.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn ready_layers(store: &Store, manifest: &Digest) -> Result<Option<Vec<mount::Layer>>> {
+    let mut layers = Vec::new();
+    for key in store.layer_keys(manifest)? {
+        match store.layer_by_name(&key)? {
+            Some(layer) => layers.push(layer),
+            None => return Ok(None),
+        }
+    }
+    Ok((!layers.is_empty()).then(|| store.mountable(&layers)))
+}
+
 fn bundles(store: &Store) -> PathBuf {
     store.roots().root.join("bundles")
 }
@@ -152,6 +167,23 @@ pub fn mount_image(maker: &Maker<'_>, image: &Image) -> Result<(PathBuf, Mounted
         Ok(mounted) => Ok((place, mounted)),
         Err(e) => Err(e.and_also(end_mount(store, &image.id, &place))),
     }
+}
+
+/// Where an image is mounted when somebody mounts it, and where its layers lie, the topmost first. Nothing is made: layers that are not
+/// there are left out.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn places(store: &Store, image: &Image) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let mut paths: Vec<PathBuf> = store
+        .mountable(&store.layers_of(&image.manifest)?)
+        .into_iter()
+        .map(|layer| match layer {
+            mount::Layer::Tree(path) | mount::Layer::Erofs(path) => path,
+        })
+        .collect();
+    paths.reverse();
+    Ok((mounts(store).join(image.id.hex()), paths))
 }
 
 /// Takes the mount of an image away. Whether there was one.

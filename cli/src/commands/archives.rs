@@ -125,7 +125,7 @@ fn load(session: &Session, parsed: &Parsed) -> Outcome {
     let workshop = Workshop::open(session)?;
     let display = Display::new(std::io::stdout(), parsed.switch("quiet"));
     let loaded = archive::load(
-        &workshop.maker(&|event| workshop::show(&display, event)),
+        &workshop.maker(&|event| workshop::show(&display, event))?,
         &mut source,
         platform.as_ref(),
     );
@@ -184,7 +184,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
         }
     };
     let id = archive::import(
-        &workshop.maker(&progress::silent),
+        &workshop.maker(&progress::silent)?,
         &mut from,
         &Import {
             reference: reference.as_ref(),
@@ -198,7 +198,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 /// A file that appears under its name when it is complete, and not before.
-struct Replacement {
+pub(super) struct Replacement {
     file: BufWriter<File>,
     temporary: PathBuf,
     place: PathBuf,
@@ -206,7 +206,7 @@ struct Replacement {
 }
 
 impl Replacement {
-    fn create(place: &Path) -> Result<Replacement, Failure> {
+    pub(super) fn create(place: &Path) -> Result<Replacement, Failure> {
         let failed = |e: std::io::Error| {
             Failure::plain(format!(
                 "failed to write {}: {}",
@@ -240,11 +240,11 @@ impl Replacement {
         })
     }
 
-    fn writer(&mut self) -> &mut dyn Write {
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
         &mut self.file
     }
 
-    fn keep(mut self) -> Outcome {
+    pub(super) fn keep(mut self) -> Outcome {
         self.file.flush()?;
         std::fs::rename(&self.temporary, &self.place)?;
         self.is_kept = true;

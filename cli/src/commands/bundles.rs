@@ -82,7 +82,7 @@ fn bundle(session: &Session, parsed: &Parsed) -> Outcome {
         copy: workshop.is_rootless,
         ..mount::Options::default()
     };
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let (_, mounted) = standing::make_bundle(&maker, &image, Path::new(directory), &options, mount)?;
     tell_of_copy(session, &workshop, &mounted);
     Ok(())
@@ -136,7 +136,7 @@ fn mount(session: &Session, parsed: &Parsed) -> Outcome {
     }
     let workshop = Workshop::open(session)?;
     let image = of_platform(&workshop, &name, platform.as_ref())?;
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let (place, mounted) = standing::mount_image(&maker, &image)?;
     tell_of_copy(session, &workshop, &mounted);
     session.print(&format!("{}\n", place.display()))

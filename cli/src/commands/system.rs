@@ -1,18 +1,21 @@
 //! `version`, `info`, `system df`, `system check`, `system prune`.
 
+use super::recovery;
 use super::{API, COMMIT, DOCKER, FORMAT, FORMAT_OBJECT, VERSION};
 use crate::choose::Choice;
 use crate::command::{Command, Listed};
 use crate::flags::{Flag, Parsed, Takes};
 use crate::rows::df;
 use crate::session::{Failure, Outcome, Program, Session};
-use crate::template::{Struct, Template, Value};
+use crate::template::{Map, Struct, Template, Value};
 use crate::workshop::{self, Workshop};
 use crate::{tabs, terminal, units};
+use image::provide::Means;
 use image::repair::{Outcome as Mended, Repairer};
-use image::store::{Damage, Depth, Finding, Store, Subject};
-use image::{progress, verify};
+use image::store::{Damage, Depth, Finding, Form, Store, Subject};
+use image::{mount, progress, rootless, verify};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub(super) const VERSION_COMMAND: Command = Command {
     usage: "[OPTIONS]",
@@ -42,7 +45,7 @@ pub(super) const DF: Command = Command {
 };
 
 pub(super) const CHECK: Command = Command {
-    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them.\nWith --repair, what is damaged is pulled or unpacked again.",
+    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them; records of\ncontainers with what runs. With --repair, what is damaged is pulled or unpacked again, and what is left of killed commands is removed.",
     usage: "[OPTIONS]",
     ways: &["system check"],
     flags: &[
@@ -210,7 +213,16 @@ Server:
 {{- range .DriverStatus}}
   {{index . 0}}: {{index . 1}}
 {{- end}}
+ Cgroup Driver: {{.CgroupDriver}}
  Cgroup Version: {{.CgroupVersion}}
+ Runtimes:{{range $name, $_ := .Runtimes}} {{$name}}{{end}}
+ Default Runtime: {{.DefaultRuntime}}
+ Security Options:
+{{- range .SecurityOptions}}
+{{- range $n, $part := split . \",\"}}
+{{if $n}}   Profile: {{slice $part 8}}{{else}}  {{slice $part 5}}{{end}}
+{{- end}}
+{{- end}}
  Kernel Version: {{.KernelVersion}}
  Operating System: {{.OperatingSystem}}
  OSType: {{.OSType}}
@@ -218,36 +230,35 @@ Server:
  CPUs: {{.NCPU}}
  Total Memory: {{printf \"%.4g\" .MemGiB}}GiB
  Name: {{.Name}}
+ ID: {{.ID}}
  Docker Root Dir: {{.DockerRootDir}}
+ Debug Mode: {{.Debug}}
 ";
 
 /// The fields of Docker's Info that have an answer here.
 fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
-    let read = |path: &str| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system = release
         .lines()
         .find_map(|l| l.strip_prefix("PRETTY_NAME="))
         .map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned());
-    let memory = read("/proc/meminfo")
+    let memory = line_of("/proc/meminfo")
         .lines()
         .find_map(|l| l.strip_prefix("MemTotal:"))
         .and_then(|l| l.split_whitespace().next()?.parse::<i64>().ok())
         .map_or(0, |kib| kib << 10);
     let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
-    let cgroups = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        "2"
-    } else {
-        "1"
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    // As Docker chooses: systemd's way where there is one tree and systemd keeps it.
+    let cgroup_driver = match is_v2 && Path::new("/run/systemd/system").exists() {
+        true => "systemd",
+        false => "cgroupfs",
     };
     let zero = 0_i64;
-    let pair = |name: &str, value: String| Value::from(vec![name.to_owned(), value]);
     let root = store.roots().root.display().to_string();
+    let (driver, status) = storage(store)?;
+    let runtimes = runtimes();
+    let default_runtime = runtimes.keys().next().cloned().unwrap_or_default();
     let client = Struct::new("system.clientInfo")
         .with("Debug", session.debug)
         .with(
@@ -258,28 +269,35 @@ fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
         .with("Context", "default")
         .with("Plugins", Value::list("[]manager.Plugin", Vec::new()))
         .with("Warnings", Value::nil_list());
+    let swarm = Struct::new("swarm.Info")
+        .with("NodeID", "")
+        .with("NodeAddr", "")
+        .with("LocalNodeState", "inactive")
+        .with("ControlAvailable", false)
+        .with("Error", "")
+        .with("RemoteManagers", Value::nil_list());
     Ok(Struct::new("system.dockerInfo")
-        .with("ID", "")
+        .with("ID", identity(&root))
         .with("Containers", zero)
         .with("ContainersRunning", zero)
         .with("ContainersPaused", zero)
         .with("ContainersStopped", zero)
         .with("Images", i64::try_from(store.images()?.len()).unwrap_or(0))
-        .with("Driver", "overlay2")
-        .with(
-            "DriverStatus",
-            Value::list("[][2]string", vec![pair("Store", root.clone())]),
-        )
-        .with("CgroupVersion", cgroups)
-        .with("KernelVersion", read("/proc/sys/kernel/osrelease"))
+        .with("Driver", driver)
+        .with("DriverStatus", status)
+        .with("Debug", session.debug)
+        .with("CgroupDriver", cgroup_driver)
+        .with("CgroupVersion", if is_v2 { "2" } else { "1" })
+        .with("KernelVersion", line_of("/proc/sys/kernel/osrelease"))
         .with("OperatingSystem", system)
         .with("OSType", "linux")
         .with("Architecture", std::env::consts::ARCH)
+        .with("IndexServerAddress", "https://index.docker.io/v1/")
         .with("NCPU", cpus)
         .with("MemTotal", memory)
         .with_key("MemGiB", "-", Value::Float(memory as f64 / f64::from(1 << 30)))
         .with("DockerRootDir", root)
-        .with("Name", read("/proc/sys/kernel/hostname"))
+        .with("Name", line_of("/proc/sys/kernel/hostname"))
         .with(
             "ServerVersion",
             match session.program {
@@ -287,8 +305,110 @@ fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
                 Program::Docker => DOCKER,
             },
         )
+        .with("Runtimes", map_of_runtimes(&runtimes))
+        .with("DefaultRuntime", default_runtime)
+        .with("Swarm", swarm)
+        .with("SecurityOptions", security_options(is_v2))
+        .with("Warnings", Value::nil_list())
         .with("ClientInfo", client)
         .into())
+}
+
+/// The text of a small file of the kernel's, without the end of its last line.
+fn line_of(path: &str) -> String {
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// What carries root file systems here, in Docker's names, and what is known of it: found out by trying.
+fn storage(store: &Store) -> Result<(&'static str, Value), Failure> {
+    let root = &store.roots().root;
+    let (driver, why) = if rootless::is_needed() {
+        (
+            "vfs",
+            Some("an ordinary user's mount would end with its command".to_owned()),
+        )
+    } else {
+        match mount::probe(&root.join("tmp"))? {
+            Ok(()) => ("overlay2", None),
+            Err(why) => ("vfs", Some(why)),
+        }
+    };
+    let form = match Means::of_host(store, workshop::wished_form()?)?.form {
+        Form::Erofs => "EROFS images",
+        Form::Tree => "directories",
+    };
+    let mut status = vec![("Layers", form.to_owned())];
+    status.extend(why.map(|why| ("Copied because", why)));
+    status.push(("Store", root.display().to_string()));
+    let pairs = status
+        .into_iter()
+        .map(|(name, value)| Value::from(vec![name.to_owned(), value]))
+        .collect();
+    Ok((driver, Value::list("[][2]string", pairs)))
+}
+
+/// The runtimes that run our bundles, as far as they are installed, by name; ours sorts first.
+fn runtimes() -> BTreeMap<String, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let find = |name: &str| {
+        std::env::split_paths(&path)
+            .map(|directory| directory.join(name))
+            .find(|program| sys::fs::access(program, libc::X_OK).is_ok())
+    };
+    ["runb", "runc"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), find(name)?.display().to_string())))
+        .collect()
+}
+
+fn map_of_runtimes(runtimes: &BTreeMap<String, String>) -> Value {
+    Map {
+        kind: "map[string]system.RuntimeWithStatus",
+        entries: runtimes
+            .iter()
+            .map(|(name, path)| {
+                let one = Struct::new("system.RuntimeWithStatus").with_key("Path", "path", path.as_str());
+                (name.clone(), one.into())
+            })
+            .collect(),
+        is_nil: false,
+        methods: BTreeMap::new(),
+    }
+    .into()
+}
+
+/// What confines containers on this kernel.
+fn security_options(is_v2: bool) -> Vec<String> {
+    let is_there = |path: &str| Path::new(path).exists();
+    let mut options = Vec::new();
+    if line_of("/sys/module/apparmor/parameters/enabled") == "Y" {
+        options.push("name=apparmor");
+    }
+    if is_there("/proc/sys/kernel/seccomp/actions_avail") {
+        options.push("name=seccomp,profile=builtin");
+    }
+    if is_there("/sys/fs/selinux/enforce") {
+        options.push("name=selinux");
+    }
+    if rootless::is_needed() {
+        options.push("name=rootless");
+    }
+    if is_v2 && is_there("/proc/self/ns/cgroup") {
+        options.push("name=cgroupns");
+    }
+    options.into_iter().map(str::to_owned).collect()
+}
+
+/// The same for one store of one machine, in the form of a UUID. The machine's own id is not for others to see (machine-id(5)).
+fn identity(root: &str) -> String {
+    let machine = line_of("/etc/machine-id");
+    let digest = image::Digest::of(format!("brig {machine} {root}").as_bytes());
+    let hex = digest.hex();
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 fn df(session: &Session, parsed: &Parsed) -> Outcome {
@@ -341,13 +461,14 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
     } else {
         Depth::Full
     };
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let mut findings = store.check(depth, &|_| ())?;
     if !parsed.switch("repair") {
         if depth == Depth::Full {
             findings.extend(verify::layers(&maker, &findings)?);
         }
-        return verdict(session, &findings);
+        let left = recovery::tell(session, &workshop.containers()?)?;
+        return verdict(session, &findings, left);
     }
     let client = workshop.client(session.credentials())?;
     let repairer = Repairer {
@@ -377,24 +498,27 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
         };
         session.print(&format!("{}: {words}\n", in_words(finding)))?;
     }
+    let (found, not_mended) = recovery::mend(session, &workshop.containers()?)?;
+    failed += not_mended;
     match failed {
-        0 if outcomes.is_empty() => session.print("The store is sound.\n"),
+        0 if outcomes.is_empty() && found == 0 => session.print("The store is sound.\n"),
         0 => session.print("The store is sound again.\n"),
         n => Err(Failure::plain(format!(
             "{n} of {} could not be mended",
-            outcomes.len()
+            outcomes.len() + found
         ))),
     }
 }
 
 /// Damage is a failure. What only takes space, or will be made again by itself, is told and is none.
-fn verdict(session: &Session, findings: &[Finding]) -> Outcome {
+/// `left`: what is left of containers.
+fn verdict(session: &Session, findings: &[Finding], left: usize) -> Outcome {
     for finding in findings {
         session.print(&format!("{}\n", in_words(finding)))?;
     }
     let is_harmless =
         |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Foreign | Damage::Unknown);
-    let damaged = findings.len() - findings.iter().filter(is_harmless).count();
+    let damaged = findings.len() - findings.iter().filter(is_harmless).count() + left;
     if damaged == 0 {
         return session.print("The store is sound.\n");
     }

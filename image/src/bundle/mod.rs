@@ -14,6 +14,7 @@
 //! | removed, after STATE was renamed | `bundles/.gone-ID` | [`sweep`] |
 
 pub mod config;
+pub mod defaults;
 pub mod idmap;
 pub mod seccomp;
 pub mod user;
@@ -241,7 +242,7 @@ fn make_places(image: &ImageConfig, options: &Options, root: BorrowedFd<'_>) -> 
     let working_dir = config::working_dir(&image.config, options)?;
     let volumes = image.config.volumes.iter().flatten().map(|(path, _)| path);
     for path in std::iter::once(&working_dir).chain(volumes) {
-        make_directories(root, &config::cleaned(path))
+        make_directories(root, &defaults::cleaned(path))
             .context(format_args!("failed to make {path} in the image"))?;
     }
     Ok(())

@@ -226,8 +226,7 @@ impl Apply<'_, '_> {
             _ => Nature::File,
         };
         if matches!(nature, Nature::Device { .. }) && self.options.devices == Devices::Skip {
-            self.counts.devices_dropped += 1;
-            return Ok(());
+            return self.leave_out(parent, name, found);
         }
         self.replace(found)?;
         let new = self.names.add(parent, name, nature)?;
@@ -239,6 +238,13 @@ impl Apply<'_, '_> {
             self.names.set_target(inode, &entry.link)?;
         }
         self.form.node(&mut self.names, new, entry)
+    }
+
+    /// A device that we may not make. Nothing has its name then: neither what it replaces nor what a layer below has there.
+    fn leave_out(&mut self, parent: Inode, name: &[u8], found: Option<Name>) -> Result<()> {
+        self.counts.devices_dropped += 1;
+        self.replace(found)?;
+        self.whiteout(parent, name)
     }
 
     fn directory(
@@ -284,6 +290,9 @@ impl Apply<'_, '_> {
         {
             return Ok(());
         }
+        if self.options.devices == Devices::Skip && self.is_left_out(parents, last)? {
+            return self.leave_out(parent, name, found);
+        }
         self.replace(found)?;
         // Again: the target may have been in what has just been replaced.
         if let Some(target) = self.own(parents, last)? {
@@ -309,6 +318,13 @@ impl Apply<'_, '_> {
                 "there is no such file in this layer or in one below",
             )),
         }
+    }
+
+    /// Whether a hardlink means a device that was left out. (To what was removed nobody links.)
+    fn is_left_out(&mut self, parents: &[&[u8]], last: &[u8]) -> Result<bool> {
+        let directory = self.names.walk(parents, &mut |_, _, _, _| Ok(None))?;
+        let found = directory.and_then(|directory| self.names.find(directory, last));
+        Ok(found.is_some_and(|name| self.names.nature(self.names.inode(name)) == Nature::Whiteout))
     }
 
     /// The name in this layer that a hardlink means; the last component is not followed.

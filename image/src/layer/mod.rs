@@ -67,7 +67,7 @@ impl Overlay {
 pub enum Devices {
     #[default]
     Make,
-    /// Left out and counted: mknod(2) in a user namespace makes whiteouts only.
+    /// Left out and counted, with a whiteout in their place: mknod(2) in a user namespace makes nothing else.
     Skip,
 }
 

@@ -19,7 +19,7 @@ use super::apply::{Contents, Form};
 use super::names::{Attributes, Inode, Name, Names, Nature, ROOT};
 use super::tar::{Entry, Piece};
 use super::{Options, Overlay, Owners};
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// Descriptors of directories that are kept open; neighbours in an archive are mostly neighbours in the tree.
 const OPEN: usize = 64;
@@ -79,7 +79,7 @@ impl<'a> Tree<'a> {
         let parent = self.directory_fd(names, names.parent(name))?;
         let component = component(names, name);
         if set_owner {
-            fs::fchownat(parent, component, entry.uid, entry.gid)?;
+            give(parent, component, entry.uid, entry.gid)?;
         }
         if !symlink && (set_owner || entry.mode & (umask | 0o7000) != 0) {
             // It has just been made in a directory that is ours, and is no symlink.
@@ -108,7 +108,7 @@ impl<'a> Tree<'a> {
             xattrs,
         } = names.attributes(directory);
         if self.owners == Owners::Keep {
-            fs::fchownat(fd.as_fd(), Path::new(""), *uid, *gid)?;
+            give(fd.as_fd(), Path::new(""), *uid, *gid)?;
         }
         fs::fchmod(fd.as_fd(), *mode)?;
         for (name, value) in xattrs {
@@ -138,7 +138,7 @@ impl Form for Tree<'_> {
         let fd = file.as_fd();
         let set_owner = !self.owner_is_right(entry.uid, entry.gid);
         if set_owner {
-            fs::fchownat(fd, Path::new(""), entry.uid, entry.gid)?;
+            give(fd, Path::new(""), entry.uid, entry.gid)?;
         }
         // chown(2) takes set-id bits away, writing would too: after both.
         if set_owner || entry.mode & (self.umask | 0o7000) != 0 {
@@ -235,6 +235,16 @@ impl Form for Tree<'_> {
     }
 }
 
+/// Changes the owner. EINVAL is an id that the user namespace does not have, which nobody would read out of "invalid argument".
+fn give(at: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> Result<()> {
+    match fs::fchownat(at, path, uid, gid) {
+        Err(e) if e.is(libc::EINVAL) => Err(Error::invalid(format!(
+            "its owner {uid}:{gid} is not among the ids of this user namespace; /etc/subuid and /etc/subgid have to grant more"
+        ))),
+        done => Ok(done?),
+    }
+}
+
 /// The bytes of a file; holes stay holes. How many were written.
 fn write(file: &File, size: u64, contents: &mut dyn Contents) -> Result<u64> {
     let (mut position, mut written, mut hole_at_end) = (0u64, 0u64, false);
@@ -276,7 +286,7 @@ pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], access: i32) -> Re
         let from = at.as_ref().map_or(root, |fd| fd.as_fd());
         at = Some(fs::openat(from, Path::new(OsStr::from_bytes(part)), flags, 0)?);
     }
-    at.ok_or_else(|| crate::Error::new("failed to open a directory without a name"))
+    at.ok_or_else(|| Error::new("failed to open a directory without a name"))
 }
 
 /// What the file system cannot hold is left out, as containerd does; a layer must unpack on tmpfs and NFS as well.

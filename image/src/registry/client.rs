@@ -77,7 +77,8 @@ impl Client {
             settings.proxies.clone(),
             cancel.clone(),
         );
-        let session = Session::new(http, credentials, settings.patience, cancel, notify);
+        let mut session = Session::new(http, credentials, settings.patience, cancel, notify);
+        session.headers = additional(&settings.headers)?;
         let hosts = Hosts::load(&settings.files)?;
         Ok(Client(Arc::new(Inner {
             session,
@@ -292,6 +293,41 @@ impl Client {
             reason: failure.error.to_string(),
         });
     }
+}
+
+/// Headers whose values are ours to say: a second one would spoil the request, or our part of the conversation.
+const OURS: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-range",
+    "content-type",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "range",
+    "te",
+    "transfer-encoding",
+    "user-agent",
+];
+
+/// What the user adds, without what is ours.
+fn additional(headers: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    let mut kept = Vec::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        let is_name = name.parse::<ureq::http::HeaderName>().is_ok();
+        let is_value = ureq::http::HeaderValue::from_str(value).is_ok();
+        if !is_name || !is_value {
+            return Err(Error::invalid(format!("{name:?} of HttpHeaders is no header")));
+        }
+        if !OURS.contains(&name.as_str()) {
+            kept.push((name, value.clone()));
+        }
+    }
+    Ok(kept)
 }
 
 fn nowhere(repository: &Repository) -> Error {

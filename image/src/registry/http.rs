@@ -18,20 +18,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sys::wait::{Deadline, Interest};
 use ureq::http::{HeaderMap, Request};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
     Transport, TransportAdapter,
 };
-use ureq::{Agent, SendBody, Timeout};
+use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 
 use super::cancel::{Cancel, cancelled};
+use super::forward::{Forwarder, Forwards, Names};
 use super::proxy::Proxies;
 use super::url::Url;
 use crate::{Context, Error, Kind, Result};
 
 /// Read and written per system call.
-const BUFFER: usize = 128 << 10;
+pub(super) const BUFFER: usize = 128 << 10;
 /// More headers than this are nobody's honest answer.
 const HEADER_LIMIT: usize = 64 << 10;
 /// As many connections to one host wait for their next use.
@@ -154,6 +154,8 @@ pub(super) enum Cause {
     NotTls,
     /// A certificate that is not good.
     Tls,
+    /// The proxy will not have it.
+    Proxy,
     /// The connection broke or idled.
     Broken,
     /// An answer that is none, by its status.
@@ -192,7 +194,7 @@ impl Failure {
             _ if self.is_spent => false,
             Cause::Connect | Cause::Broken => true,
             Cause::Status(status) => is_passing(status),
-            Cause::Name | Cause::NotTls | Cause::Tls | Cause::Fatal => false,
+            Cause::Name | Cause::NotTls | Cause::Tls | Cause::Proxy | Cause::Fatal => false,
         }
     }
 
@@ -251,6 +253,7 @@ pub(super) struct Http {
 struct Route {
     tls: Tls,
     proxy: Option<String>,
+    is_https: bool,
     connect: Duration,
 }
 
@@ -296,6 +299,8 @@ impl Http {
             }
         };
         match result {
+            // Servers have another status for who is not let in; this one is the proxy's.
+            Ok(response) if response.status() == 407 => Err(refused_by_proxy(407).doing(self.reaching(call))),
             Ok(response) => {
                 let (head, body) = response.into_parts();
                 Ok(Answer {
@@ -306,22 +311,29 @@ impl Http {
                 })
             }
             Err(_) if self.cancel.is_called() => Err(Failure::fatal(cancelled())),
-            Err(e) => {
-                let failure = classify(e);
-                Err(Failure {
-                    error: failure
-                        .error
-                        .context(format!("failed to reach {}", call.url.authority())),
-                    ..failure
-                })
-            }
+            Err(e) => Err(classify(e).doing(self.reaching(call))),
         }
+    }
+
+    /// What was being done, with the proxy that it was done through: it may be the one who is to blame.
+    fn reaching(&self, call: &Call<'_>) -> String {
+        let proxy = self.proxies.proxy_for(call.url);
+        let through = proxy.and_then(|proxy| {
+            let proxy = ureq::Proxy::new(&proxy).ok()?;
+            Some(format!(" through the proxy {}:{}", proxy.host(), proxy.port()))
+        });
+        format!(
+            "failed to reach {}{}",
+            call.url.authority(),
+            through.unwrap_or_default()
+        )
     }
 
     fn agent(&self, call: &Call<'_>) -> Result<Agent> {
         let route = Route {
             tls: call.tls.clone(),
             proxy: self.proxies.proxy_for(call.url),
+            is_https: call.url.is_https,
             connect: call.connect_timeout.unwrap_or(self.limits.connect),
         };
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -335,6 +347,12 @@ impl Http {
                     Error::invalid(format!("failed to use the proxy of the environment: {e}"))
                 })?),
             };
+        // A proxy that speaks TLS itself is asked for a tunnel in any case.
+        let is_forwarded = |proxy: &ureq::Proxy| !route.is_https && proxy.protocol() == ProxyProtocol::Http;
+        let (proxy, forwarder) = match proxy {
+            Some(proxy) if is_forwarded(&proxy) => (None, Some(Forwarder::new(&proxy))),
+            other => (other, None),
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -359,8 +377,12 @@ impl Http {
             tls: route.tls.clone(),
             config: OnceLock::new(),
         };
-        let connector = ().chain(ConnectProxyConnector::default()).chain(sockets).chain(tls);
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(sockets)
+                .chain(Forwards(forwarder.clone()))
+                .chain(tls);
+        let agent = Agent::with_parts(config, connector, Names(forwarder));
         agents.insert(route, agent.clone());
         Ok(agent)
     }
@@ -392,9 +414,10 @@ fn classify(e: ureq::Error) -> Failure {
         ureq::Error::HostNotFound => of(Cause::Name, "no such host".to_owned()),
         ureq::Error::Rustls(e) => classify_tls(&e),
         ureq::Error::Tls(e) => of(Cause::Tls, format!("TLS: {e}")),
-        ureq::Error::ConnectProxyFailed(e) => {
-            of(Cause::Connect, format!("proxy refused the connection: {e}"))
-        }
+        ureq::Error::ConnectProxyFailed(e) => match proxy_status(&e) {
+            Some(status @ 400..=499) => refused_by_proxy(status),
+            _ => of(Cause::Connect, format!("proxy made no connection: {e}")),
+        },
         ureq::Error::LargeResponseHeader(_, _) => of(
             Cause::Fatal,
             format!("answer has more than {HEADER_LIMIT} bytes of headers"),
@@ -404,6 +427,22 @@ fn classify(e: ureq::Error) -> Failure {
         ureq::Error::BodyStalled => of(Cause::Broken, "unexpected end".to_owned()),
         e => of(Cause::Fatal, e.to_string()),
     }
+}
+
+/// Out of ureq's words, `proxy server responded 403/403`.
+fn proxy_status(words: &str) -> Option<u16> {
+    words.rsplit_once('/')?.1.parse().ok()
+}
+
+fn refused_by_proxy(status: u16) -> Failure {
+    let error = match status {
+        407 => Error::of(
+            Kind::Denied,
+            "proxy wants a user name and a password, or other ones",
+        ),
+        _ => Error::of(Kind::Denied, format!("proxy refuses it ({status})")),
+    };
+    Failure::of(Cause::Proxy, error)
 }
 
 fn classify_io(e: io::Error) -> Failure {

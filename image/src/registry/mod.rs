@@ -14,6 +14,7 @@ mod challenge;
 mod client;
 mod download;
 mod errors;
+mod forward;
 #[cfg(test)]
 mod fuzz;
 mod hosts;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Where registries are configured.
     pub files: Files,
+    /// What the user adds to every request to a registry. They go where its credentials go, and no further.
+    pub headers: Vec<(String, String)>,
     pub transfer: Transfer,
 }
 
@@ -89,6 +92,7 @@ impl Settings {
             patience: Patience::default(),
             proxies: Proxies::default(),
             files: Files::default(),
+            headers: Vec::new(),
             transfer: Transfer::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! registries.conf, version 2 (containers-registries.conf(5)): prefixes, mirrors, short names.
+//! registries.conf, version 2 and the older version 1 (containers-registries.conf(5)): prefixes, mirrors, short names.
 //!
 //! May not: decide whether short names are used at all.
 
@@ -61,6 +61,47 @@ struct File {
     aliases: BTreeMap<String, String>,
     #[serde(default, rename = "registry")]
     entries: Vec<Entry>,
+    registries: Option<Older>,
+}
+
+/// Version 1: three lists of registries.
+#[derive(Deserialize)]
+struct Older {
+    #[serde(default)]
+    search: OlderList,
+    #[serde(default)]
+    insecure: OlderList,
+    #[serde(default)]
+    block: OlderList,
+}
+
+#[derive(Default, Deserialize)]
+struct OlderList {
+    #[serde(default)]
+    registries: Vec<String>,
+}
+
+impl Older {
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        let named = |name: &String, insecure, blocked| Entry {
+            prefix: None,
+            location: Some(name.trim_end_matches('/').to_owned()),
+            insecure,
+            blocked,
+            mirror_by_digest_only: false,
+            mirrors: Vec::new(),
+        };
+        let is_blocked = |name: &&String| self.block.registries.contains(name);
+        let insecure = self
+            .insecure
+            .registries
+            .iter()
+            .filter(move |name| !is_blocked(name));
+        let blocked = self.block.registries.iter();
+        insecure
+            .map(move |name| named(name, true, false))
+            .chain(blocked.map(move |name| named(name, false, true)))
+    }
 }
 
 impl RegistriesConf {
@@ -103,7 +144,19 @@ impl RegistriesConf {
     pub(super) fn add(&mut self, text: &str) -> Result<()> {
         let file: File =
             toml::from_str(text).map_err(|e| Error::invalid(e.to_string().trim().replace('\n', " ")))?;
-        for entry in file.entries {
+        let mut entries = file.entries;
+        let mut search = file.unqualified_search_registries;
+        if let Some(older) = file.registries {
+            // Which of the two counts would be a guess.
+            if search.is_some() || !entries.is_empty() {
+                return Err(Error::invalid(
+                    "[registries.*] of version 1 and [[registry]] of version 2 are mixed in one file",
+                ));
+            }
+            entries.extend(older.entries());
+            search = Some(older.search.registries);
+        }
+        for entry in entries {
             if entry.prefix().is_empty() {
                 return Err(Error::invalid("a [[registry]] has neither prefix nor location"));
             }
@@ -116,7 +169,7 @@ impl RegistriesConf {
             self.entries.retain(|e| e.prefix() != entry.prefix());
             self.entries.push(entry);
         }
-        if let Some(search) = file.unqualified_search_registries {
+        if let Some(search) = search {
             self.search = search;
         }
         self.aliases.extend(file.aliases);
@@ -222,6 +275,29 @@ mod tests {
         ] {
             assert_eq!(entry(prefix).matched(name), expected, "{prefix} {name}");
         }
+    }
+
+    #[test]
+    fn version_1_is_three_lists() {
+        let mut conf = RegistriesConf::default();
+        conf.add(
+            "[registries.search]\nregistries = ['a.io', 'b.io']\n[registries.insecure]\nregistries = ['c.io:5000/', 'd.io']\n\
+             [registries.block]\nregistries = ['d.io']\n",
+        )
+        .unwrap();
+        assert_eq!(conf.long_names("x"), ["a.io/x", "b.io/x"]);
+        let of = |name: &str| conf.entry_for(name).map(|e| (e.insecure, e.blocked));
+        assert_eq!(of("c.io:5000/x"), Some((true, false)));
+        assert_eq!(of("d.io/x"), Some((false, true)));
+        assert_eq!(of("a.io/x"), None);
+        for mixed in [
+            "unqualified-search-registries = ['a.io']\n[registries.search]\nregistries = ['b.io']\n",
+            "[[registry]]\nlocation = 'a.io'\n[registries.block]\nregistries = ['b.io']\n",
+        ] {
+            let e = conf.add(mixed).unwrap_err().to_string();
+            assert!(e.contains("version 1") && e.contains("mixed"), "{e}");
+        }
+        assert!(conf.add("[registries]\nsearch = ['a.io']\n").is_err());
     }
 
     #[test]

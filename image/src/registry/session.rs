@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub patience: Patience,
     pub cancel: Cancel,
     pub notify: Notify,
+    /// Of the user, for every registry.
+    pub headers: Vec<(String, String)>,
     states: Mutex<HashMap<Url, Arc<State>>>,
 }
 
@@ -36,7 +38,8 @@ pub(super) struct Session {
 #[derive(Default)]
 struct State {
     auth: Mutex<Auth>,
-    login: OnceLock<Option<Login>>,
+    /// By repository: each may have its own.
+    logins: Mutex<HashMap<String, Arc<Option<Login>>>>,
     /// Whether it is spoken to in the clear, where both were allowed.
     is_plain: OnceLock<bool>,
     is_dead: AtomicBool,
@@ -108,6 +111,7 @@ impl Session {
             patience,
             cancel,
             notify,
+            headers: Vec::new(),
             states: Mutex::default(),
         }
     }
@@ -219,7 +223,15 @@ impl Session {
                 });
                 let is_plain = match probe {
                     Ok(_) => false,
-                    Err(f) if matches!(f.cause, Cause::NotTls | Cause::Connect | Cause::Broken) => true,
+                    // Proxies allow tunnels to few ports.
+                    Err(f)
+                        if matches!(
+                            f.cause,
+                            Cause::NotTls | Cause::Connect | Cause::Broken | Cause::Proxy
+                        ) =>
+                    {
+                        true
+                    }
                     Err(f) => return Err(f),
                 };
                 Ok(if *state.is_plain.get_or_init(|| is_plain) {
@@ -239,24 +251,12 @@ impl Session {
         base: &Url,
         ask: &Ask<'_>,
     ) -> Result<Answer, Failure> {
-        let login = match state.login.get() {
-            Some(login) => login,
-            None => {
-                let found = if endpoint.is_stranger {
-                    None
-                } else {
-                    self.credentials
-                        .find(&endpoint.domain())
-                        .map_err(Failure::fatal)?
-                };
-                state.login.get_or_init(|| found)
-            }
-        };
+        let login = self.login(endpoint, state).map_err(Failure::fatal)?;
         let asker = Asker {
             http: &self.http,
             registry: base,
             tls: &endpoint.tls,
-            login: login.as_ref(),
+            login: (*login).as_ref(),
         };
         let mut url = match ask.target {
             Target::Path(path) => base.at(&format!("{}{path}", base.path)),
@@ -292,6 +292,24 @@ impl Session {
         Err(Failure::fatal(errors::unauthorized(login.is_some())))
     }
 
+    /// What is shown to the registry for this repository, looked up once.
+    fn login(&self, endpoint: &Endpoint, state: &State) -> Result<Arc<Option<Login>>, Error> {
+        // Held meanwhile: a helper may ask the user for something, and once is enough.
+        let mut logins = state.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = logins.get(&endpoint.repository) {
+            return Ok(known.clone());
+        }
+        let found = if endpoint.is_stranger {
+            None
+        } else {
+            self.credentials
+                .find_for(&endpoint.domain(), &endpoint.repository)?
+        };
+        let found = Arc::new(found);
+        logins.insert(endpoint.repository.clone(), found.clone());
+        Ok(found)
+    }
+
     /// The answer behind redirects, and whether it comes from the registry itself.
     fn redirected(
         &self,
@@ -314,7 +332,14 @@ impl Session {
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect();
             if is_home {
-                // Headers of hosts.toml may be secrets as well.
+                // Headers of hosts.toml and of the user may be secrets as well; what the file says of this host counts.
+                let is_said = |name: &str| {
+                    let mut said = endpoint.headers.iter();
+                    said.any(|(other, _)| other.eq_ignore_ascii_case(name))
+                };
+                if !endpoint.is_stranger {
+                    headers.extend(self.headers.iter().filter(|(name, _)| !is_said(name)).cloned());
+                }
                 headers.extend(endpoint.headers.iter().cloned());
                 headers.extend(authorization.map(|a| ("authorization".to_owned(), a.to_owned())));
             }

@@ -159,13 +159,18 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn layer(&self, key: &LayerKey) -> Result<Option<Layer>> {
+        self.layer_by_name(&key.0)
+    }
+
+    /// The same, by a name out of [`Store::layer_keys`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layer_by_name(&self, key: &str) -> Result<Option<Layer>> {
         let found = self
             .db()
             .prepare_cached(&format!("SELECT {COLUMNS} FROM layer WHERE key = ?"))
-            .and_then(|mut find| {
-                find.query_row(params![&*key.0], |row| Ok(from_row(row)))
-                    .optional()
-            })
+            .and_then(|mut find| find.query_row(params![key], |row| Ok(from_row(row))).optional())
             .context(format!("failed to look for layer {key}"))?;
         match found.transpose()? {
             Some(layer) if self.is_trusted(&layer) && exists(&self.layer_path(&layer))? => Ok(Some(layer)),
@@ -186,6 +191,16 @@ impl Store {
         let mut find = db.prepare(&format!("SELECT {COLUMNS} FROM layer ORDER BY key"))?;
         let rows = find.query_map([], |row| Ok(from_row(row)))?;
         rows.map(|row| row?).collect()
+    }
+
+    /// The layers of a manifest, the lowest first, as far as they are there and good.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layers_of(&self, manifest: &Digest) -> Result<Vec<Layer>> {
+        let keys = self.layer_keys(manifest)?.into_iter();
+        let found: Result<Vec<Option<Layer>>> = keys.map(|key| self.layer(&LayerKey(key.into()))).collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// Gives an unpacked layer its place and its name. `directory` has what [`Form::file_name`] says, and nothing else. A layer of that

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
 use image::Digest;
 use image::oci::{Descriptor, media};
 
@@ -950,8 +949,26 @@ fn needed_scope(method: &str, path: &str) -> Option<(String, &'static str)> {
 }
 
 fn basic(user: &str, secret: &str) -> String {
-    let encoded = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{secret}"));
-    format!("Basic {encoded}")
+    format!("Basic {}", base64(format!("{user}:{secret}").as_bytes()))
+}
+
+/// In a few lines: the tests of other crates use this file, too, and have no crate for it.
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= group.len() {
+                DIGITS[value] as char
+            } else {
+                '='
+            });
+        }
+    }
+    text
 }
 
 fn unescape(text: &str) -> String {

@@ -446,6 +446,146 @@ fn nothing_gets_out() {
     }
 }
 
+/// Whom nobody has given any ids.
+const USER: u32 = 54_321;
+
+/// Unpacks as an ordinary user. Of the raw system calls only this thread takes notice, and it ends here.
+fn to_tree_as_user(archive: &[u8], root: &Path) -> image::Result<Unpacked> {
+    std::os::unix::fs::chown(root, Some(USER), Some(USER)).unwrap();
+    let fd = File::open(root).unwrap();
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            sys::cred::set_groups(&[]).unwrap();
+            sys::cred::set_gid(USER).unwrap();
+            sys::cred::set_uid(USER).unwrap();
+            let options = Options {
+                overlay: layer::Overlay::User,
+                devices: layer::Devices::Skip,
+                owners: layer::Owners::Caller,
+                ..Options::default()
+            };
+            layer::unpack(archive, Target::Tree(fd.as_fd()), &options)
+        });
+        user.join().unwrap()
+    })
+}
+
+#[test]
+fn an_ordinary_user_unpacks_what_it_may_have() {
+    if !own_mounts() {
+        return;
+    }
+    let scratch = Scratch::new("user");
+    let owned = |path: &str, flag: u8, mode: u32| Item {
+        uid: 7,
+        gid: 8,
+        mode,
+        ..Item::new(path, flag)
+    };
+    let device = |path: &str, flag: u8| Item {
+        major: 1,
+        minor: 3,
+        ..owned(path, flag, 0o666)
+    };
+    let noted = |mut item: Item, names: &[&str]| {
+        item.xattrs = names
+            .iter()
+            .map(|name| ((*name).to_owned(), b"y".to_vec()))
+            .collect();
+        item
+    };
+    let lower = [
+        owned("d", b'5', 0o755),
+        Item::file("d/null", b"below"),
+        Item::file("gone", b"x"),
+        Item::new("o", b'5'),
+        Item::file("o/old", b"x"),
+    ];
+    let upper = [
+        noted(
+            owned("d", b'5', 0o2750),
+            &[
+                "user.of-directory",
+                "trusted.overlay.opaque",
+                "user.overlay.opaque",
+            ],
+        ),
+        noted(
+            owned("d/suid", b'0', 0o4755),
+            &["user.of-file", "security.selinux", "trusted.mark"],
+        ),
+        owned("d/secret", b'0', 0),
+        owned("d/fifo", b'6', 0o622),
+        Item {
+            link: "secret".to_owned(),
+            ..owned("d/link", b'2', 0o777)
+        },
+        device("d/null", b'3'),
+        device("d/loop", b'4'),
+        Item::link("d/zero", b'1', "d/null"),
+        Item::file("d/was", b"a file first"),
+        device("d/was", b'3'),
+        Item::new(".wh.gone", b'0'),
+        owned("o", b'5', 0o700),
+        Item::new("o/.wh..wh..opq", b'0'),
+        Item::file("o/new", b"x"),
+    ];
+    let (low, high) = (scratch.fresh("low"), scratch.fresh("high"));
+    to_tree_as_user(&forge::archive(&lower, 0), &low).unwrap();
+    let done = to_tree_as_user(&forge::archive(&upper, 0), &high).unwrap();
+    assert_eq!((done.devices_dropped, done.attributes_dropped), (4, 4));
+    let tree = scan(&high);
+    for (path, node) in tree.iter().filter(|(_, node)| node.kind != 'w') {
+        assert_eq!((node.uid, node.gid), (USER, USER), "{path}");
+    }
+    for (path, kind, mode) in [
+        ("d", 'd', 0o2750),
+        ("d/suid", 'f', 0o4755),
+        ("d/secret", 'f', 0),
+        ("d/fifo", 'p', 0o622),
+        ("d/link", 'l', 0o777),
+        ("o", 'd', 0o700),
+    ] {
+        assert_eq!((tree[path].kind, tree[path].mode), (kind, mode), "{path}");
+    }
+    let attributes = |path: &str| tree[path].xattrs.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(attributes("d"), ["user.of-directory"]);
+    assert_eq!(attributes("d/suid"), ["user.of-file"]);
+    assert_eq!(attributes("o"), ["user.overlay.opaque"]);
+
+    // What overlay makes of it in a user namespace: with `userxattr`.
+    let merged = scratch.fresh("merged");
+    let data = CString::new(format!("lowerdir={}:{},userxattr", high.display(), low.display())).unwrap();
+    sys::mount::mount(c"overlay", &c(&merged), c"overlay", libc::MS_RDONLY, &data).unwrap();
+    let seen: Vec<String> = scan(&merged).into_keys().collect();
+    sys::mount::umount(&c(&merged), 0).unwrap();
+    assert_eq!(
+        seen,
+        ["", "d", "d/fifo", "d/link", "d/secret", "d/suid", "o", "o/new"]
+    );
+}
+
+#[test]
+fn devices_are_made_and_owners_kept_by_root() {
+    if !own_mounts() {
+        return;
+    }
+    let scratch = Scratch::new("root");
+    let mut null = Item::new("null", b'3');
+    (null.major, null.minor, null.uid, null.gid) = (1, 3, 7, 8);
+    let mut opaque = Item::new("o", b'5');
+    (opaque.uid, opaque.gid) = (7, 8);
+    let archive = forge::archive(&[null, opaque, Item::new("o/.wh..wh..opq", b'0')], 0);
+    let root = scratch.fresh("root");
+    let done = to_tree(&archive, &root, &Options::default()).unwrap();
+    assert_eq!(done.devices_dropped, 0);
+    let tree = scan(&root);
+    assert_eq!((tree["null"].kind, tree["null"].device), ('c', (1, 3)));
+    assert_eq!((tree["null"].uid, tree["null"].gid), (7, 8));
+    assert_eq!((tree["o"].uid, tree["o"].gid), (7, 8));
+    assert!(tree["o"].xattrs.contains_key("trusted.overlay.opaque"));
+}
+
 #[test]
 fn hardlinks_reach_into_lower_layers_only_when_asked() {
     if !own_mounts() {

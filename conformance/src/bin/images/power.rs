@@ -14,9 +14,9 @@ use conformance::daemon::installed;
 use conformance::{command, kernel};
 
 use crate::lab::Lab;
-use crate::seed::Numbers;
 use crate::soak::{self, IMAGES, kill, must, wait};
 use crate::tree::Tree;
+use conformance::seed::Numbers;
 
 /// The power goes at the latest so many milliseconds after the commands have begun.
 const LATEST: usize = 400;

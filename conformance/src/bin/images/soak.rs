@@ -15,8 +15,8 @@ use conformance::played::leaks;
 use crate::case::names;
 use crate::lab::{self, Lab};
 use crate::power;
-use crate::seed::Numbers;
 use crate::tree::Tree;
+use conformance::seed::Numbers;
 
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 

@@ -109,7 +109,7 @@ fn join(client: TcpStream, server: TcpStream, state: &Arc<State>) {
 }
 
 /// Copies until either side ends; `allow` says how much of what is at hand may go on.
-fn copy(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(u64) -> u64) {
+pub fn copy(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(u64) -> u64) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n) = from.read(&mut buffer) {
         let mut rest = buffer.get(..n).unwrap_or_default();
