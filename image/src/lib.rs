@@ -27,6 +27,7 @@ pub mod rootless;
 pub mod settings;
 pub mod standing;
 pub mod store;
+pub mod variants;
 
 #[cfg(test)]
 mod test_chance;
