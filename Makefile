@@ -3,6 +3,7 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+DOCKER  ?=
 GUEST   ?= v2
 
 .DEFAULT_GOAL := build
@@ -39,8 +40,8 @@ check:   ## formatting, lints, dependency rules, the other architecture
 	tools/setup
 	tools/check
 
-install: ## binaries, man pages and completions under $(DESTDIR)$(PREFIX)
-	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tools/install
+install: ## binaries, man pages, completions and a systemd unit under $(DESTDIR)$(PREFIX); DOCKER=1: also the name docker
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' DOCKER='$(DOCKER)' tools/install
 
 uninstall: ## what install put there
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' tools/install --remove

@@ -7,6 +7,7 @@ use crate::units::parse_time;
 use image::oci::ImageConfig;
 use image::reference::Reference;
 use image::store::{Image, Store};
+use std::collections::BTreeMap;
 
 /// What filters ask of an image.
 #[derive(Debug, Default)]
@@ -38,12 +39,12 @@ impl Choice {
             if !allowed.contains(&name.as_str()) {
                 return Err(invalid(&format!("invalid filter '{name}'")));
             }
+            if choice.plain(name, value, now)? {
+                continue;
+            }
             match name.as_str() {
                 "dangling" => choice.dangling = Some(yes_or_no(name, value)?),
-                "label" => choice.labels.push(label(value)),
-                "label!" => choice.without_labels.push(label(value)),
                 "reference" => choice.patterns.push(value.clone()),
-                "until" => choice.not_after(time(value, now)?),
                 "before" => choice.not_after(created(store, value)?),
                 _ => {
                     let since = created(store, value)?;
@@ -54,14 +55,46 @@ impl Choice {
         Ok(choice)
     }
 
+    /// From the filters of prunes that know only labels and ages.
+    ///
+    /// # Errors
+    /// One is unknown or has no sense.
+    pub fn of_age_and_labels(filters: &[(String, String)], now: i64) -> Result<Choice, Failure> {
+        let mut choice = Choice::default();
+        for (name, value) in filters {
+            if !choice.plain(name, value, now)? {
+                return Err(invalid(&format!("invalid filter '{name}'")));
+            }
+        }
+        Ok(choice)
+    }
+
+    /// What can be judged without looking at other things. Whether it was such a filter.
+    fn plain(&mut self, name: &str, value: &str, now: i64) -> Result<bool, Failure> {
+        match name {
+            "label" => self.labels.push(label(value)),
+            "label!" => self.without_labels.push(label(value)),
+            "until" => self.not_after(time(value, now)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn not_after(&mut self, time: i64) {
         self.before = Some(self.before.map_or(time, |b| b.min(time)));
     }
 
     /// Whether labels and times are as asked. Names are the list's own matter.
     pub fn takes(&self, config: &ImageConfig) -> bool {
-        let created = config.created.as_deref().and_then(parse_time).unwrap_or(0);
-        let labels = config.config.labels.as_ref();
+        self.accepts(
+            config.created.as_deref().unwrap_or_default(),
+            config.config.labels.as_ref(),
+        )
+    }
+
+    /// The same, of anything that has labels and was created at some time.
+    pub fn accepts(&self, created: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        let created = parse_time(created).unwrap_or(0);
         let has = |(key, value): &(String, Option<String>)| {
             labels
                 .and_then(|l| l.get(key))
@@ -109,7 +142,7 @@ fn created(store: &Store, name: &str) -> Result<i64, Failure> {
 }
 
 /// A point in time: RFC 3339, a date, seconds since 1970, or how long ago as a Go duration.
-fn time(text: &str, now: i64) -> Result<i64, Failure> {
+pub(crate) fn time(text: &str, now: i64) -> Result<i64, Failure> {
     let seconds = text.split('.').next().and_then(|t| t.parse().ok());
     let date = || parse_time(&format!("{text}T00:00:00Z")).or_else(|| parse_time(&format!("{text}Z")));
     duration(text)

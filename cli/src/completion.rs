@@ -1,6 +1,6 @@
 //! Completion scripts, made from the tables.
 //!
-//! May not: run anything but `images` when a shell asks for names of images.
+//! May not: run anything but `images` and `ps` when a shell asks for names.
 
 use crate::command::Command;
 use crate::commands::ROOT;
@@ -60,6 +60,7 @@ fn offered(offers: Offers, command: &'static Command) -> String {
         Offers::Directories => "@directories".to_owned(),
         Offers::Choice(words) => words.join(" "),
         Offers::Images => "@images".to_owned(),
+        Offers::Containers => "@containers".to_owned(),
         Offers::ImageAndDirectory => "@images-and-directories".to_owned(),
         Offers::Commands => command.shown().map(|c| c.name).collect::<Vec<_>>().join(" "),
     }
@@ -107,6 +108,10 @@ _{name}_images() {{
     {name} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null | grep -v '<none>'
 }}
 
+_{name}_containers() {{
+    {name} ps -a --format '{{{{.Names}}}}' 2>/dev/null
+}}
+
 _{name}() {{
     local cur prev words=() word i path='' depth=0 flags='' value='' operands=''
     # A colon is part of a name here, so the line is taken apart at spaces alone.
@@ -148,6 +153,7 @@ _{name}() {{
     @files) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     @directories) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     @images) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_images)" -- "$cur") ;;
+    @containers) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_containers)" -- "$cur") ;;
     @images-and-directories) mapfile -t COMPREPLY < <(compgen -d -W "$(_{name}_images)" -- "$cur") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$cur") ;;
     esac
@@ -185,6 +191,7 @@ fn zsh(name: &str) -> String {
     format!(
         "#compdef {name}\n# zsh completion for {name}, made by `{name} completion zsh`.\n\n\
          _{name}_images() {{\n    local -a images\n    images=(${{(f)\"$({name} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null | grep -v '<none>')\"}})\n    compadd -a images\n}}\n\n\
+         _{name}_containers() {{\n    local -a containers\n    containers=(${{(f)\"$({name} ps -a --format '{{{{.Names}}}}' 2>/dev/null)\"}})\n    compadd -a containers\n}}\n\n\
          {functions}_{name} \"$@\"\n"
     )
 }
@@ -218,11 +225,7 @@ fn zsh_flags(command: &'static Command) -> String {
         } else {
             String::new()
         };
-        let repeat = if matches!(flag.takes, Takes::List | Takes::Words | Takes::Filter) {
-            "*"
-        } else {
-            ""
-        };
+        let repeat = if flag.takes.many() { "*" } else { "" };
         for spelling in spellings(flag) {
             let joint = match (takes_value(flag), spelling.starts_with("--")) {
                 (true, true) => "=",
@@ -250,6 +253,7 @@ fn zsh_value(flag: &Flag) -> String {
 fn zsh_operands(name: &str, command: &Command) -> String {
     match command.offers {
         Offers::Images => format!("'*: :_{name}_images'"),
+        Offers::Containers => format!("'*: :_{name}_containers'"),
         Offers::ImageAndDirectory => format!("'1: :_{name}_images' '2: :_files -/'"),
         Offers::Files => "'*: :_files'".to_owned(),
         Offers::Directories => "'*: :_files -/'".to_owned(),
@@ -270,6 +274,7 @@ fn fish(name: &str) -> String {
     let mut out = format!(
         "# fish completion for {name}, made by `{name} completion fish`.\n\n\
          function __{name}_images\n    {name} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null | string match -v '*<none>*'\nend\n\n\
+         function __{name}_containers\n    {name} ps -a --format '{{{{.Names}}}}' 2>/dev/null\nend\n\n\
          # The words of the command so far, without flags and their values.\n\
          function __{name}_path\n    set -l words (commandline -opc)\n    set -e words[1]\n    set -l path\n    set -l skip 0\n    for word in $words\n        \
          if test $skip -eq 1\n            set skip 0\n            continue\n        end\n        switch $word\n            case {with_value}\n                set skip 1\n            case '-*'\n            case '*'\n                set -a path $word\n        end\n    end\n    \
@@ -313,6 +318,7 @@ fn fish(name: &str) -> String {
         }
         match command.offers {
             Offers::Images => out.push_str(&format!("{at} -a '(__{name}_images)'\n")),
+            Offers::Containers => out.push_str(&format!("{at} -a '(__{name}_containers)'\n")),
             Offers::ImageAndDirectory => out.push_str(&format!("{at} -a '(__{name}_images)' -F\n")),
             Offers::Files | Offers::Directories => out.push_str(&format!("{at} -F\n")),
             _ => {}

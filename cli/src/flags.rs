@@ -23,9 +23,40 @@ pub enum Takes {
     Words,
     /// `name=value`; all of them count.
     Filter,
+    /// Text of a form that is looked at while the command line is read, so that complaints come in its order.
+    Of(&'static Form),
 }
 
+/// What a value has to look like.
+#[derive(Debug)]
+pub struct Form {
+    /// How help calls it.
+    pub name: &'static str,
+    /// Says what is wrong with it.
+    pub check: fn(&str) -> Result<(), String>,
+    /// All of them count, not the last one.
+    pub many: bool,
+}
+
+impl PartialEq for Form {
+    /// Names will do: addresses of functions may not be compared.
+    fn eq(&self, other: &Form) -> bool {
+        self.name == other.name && self.many == other.many
+    }
+}
+
+impl Eq for Form {}
+
 impl Takes {
+    /// Whether it may be given several times.
+    pub fn many(self) -> bool {
+        match self {
+            Takes::List | Takes::Words | Takes::Filter => true,
+            Takes::Of(form) => form.many,
+            Takes::Switch(_) | Takes::Text | Takes::Int => false,
+        }
+    }
+
     /// How help calls the value.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +66,7 @@ impl Takes {
             Takes::List => "list",
             Takes::Words => "strings",
             Takes::Filter => "filter",
+            Takes::Of(form) => form.name,
         }
     }
 }
@@ -53,6 +85,8 @@ pub enum Offers {
     Images,
     /// An image, then a directory.
     ImageAndDirectory,
+    /// Names of containers.
+    Containers,
     /// Names of commands.
     Commands,
 }
@@ -243,9 +277,10 @@ fn long(
 /// `-abc`: switches, the last of which may take the rest or the next argument as its value.
 fn cluster(
     parsed: &mut Parsed,
-    mut letters: &[u8],
+    whole: &[u8],
     rest: &mut impl Iterator<Item = OsString>,
 ) -> Result<(), String> {
+    let mut letters = whole;
     while let Some((&letter, behind)) = letters.split_first() {
         let shown = || {
             format!(
@@ -255,7 +290,11 @@ fn cluster(
             )
         };
         let Some(flag) = parsed.find(|f| f.short.is_some_and(|c| c == char::from(letter))) else {
-            return Err(format!("unknown shorthand flag: {}", shown()));
+            return Err(format!(
+                "unknown shorthand flag: {}{}",
+                shown(),
+                parsed.meant(whole)
+            ));
         };
         if flag.name == HELP.name && letter == b'h' {
             parsed
@@ -273,7 +312,20 @@ fn cluster(
             ([], _) => rest
                 .next()
                 .ok_or_else(|| format!("flag needs an argument: {}", shown()))?,
-            (value, _) => owned(value),
+            (value, _) => {
+                // `-link a:b` is the label `ink`, which nobody means.
+                let hint = parsed.meant(whole);
+                if !hint.is_empty() {
+                    parsed.warnings.push(format!(
+                        "WARNING: -{} was read as -{} {}.{}",
+                        String::from_utf8_lossy(whole),
+                        char::from(letter),
+                        String::from_utf8_lossy(value),
+                        hint.replace('\n', " ")
+                    ));
+                }
+                owned(value)
+            }
         };
         return parsed.set(flag, value);
     }
@@ -281,6 +333,15 @@ fn cluster(
 }
 
 impl Parsed {
+    /// A line for who wrote a long name behind one dash.
+    fn meant(&self, letters: &[u8]) -> String {
+        let name = letters.split(|b| *b == b'=').next().unwrap_or_default();
+        match self.find(|f| f.name.as_bytes() == name && name.len() > 1) {
+            Some(flag) => format!("\nDid you mean --{}?", flag.name),
+            None => String::new(),
+        }
+    }
+
     fn find(&self, like: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
         // A table's own short name wins: `-h` of `run` is its host name.
         self.table
@@ -298,6 +359,7 @@ impl Parsed {
         let value = match flag.takes {
             Takes::Switch(_) => boolean(&text).map(Value::Switch),
             Takes::Text | Takes::List => Ok(Value::Text(value)),
+            Takes::Of(form) => (form.check)(&text).map(|()| Value::Text(value)),
             Takes::Int => integer(&text).map(Value::Int),
             Takes::Words => csv(&text).map(Value::Words),
             Takes::Filter if text.is_empty() => return Ok(()),
@@ -391,6 +453,11 @@ impl Parsed {
         self.operands.get(n).map(|o| o.to_string_lossy().into_owned())
     }
 
+    /// Whether any flag was given.
+    pub fn has_flags(&self) -> bool {
+        !self.given.is_empty()
+    }
+
     /// All operands as text.
     pub fn names(&self) -> Vec<String> {
         self.operands
@@ -401,7 +468,7 @@ impl Parsed {
 }
 
 /// strconv.ParseBool.
-fn boolean(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -413,7 +480,7 @@ fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// strconv.ParseInt with base 0.
-fn integer(text: &str) -> Result<i64, String> {
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
     let fail = |why: &str| Err(format!("strconv.ParseInt: parsing {}: {why}", quote(text)));
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -449,7 +516,7 @@ fn filter(text: &str) -> Result<Value, String> {
 }
 
 /// One line of CSV, as pflag reads a slice of strings.
-fn csv(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn csv(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut rest = text;
     if rest.is_empty() {
@@ -571,7 +638,10 @@ mod tests {
             (&["--nope"][..], "unknown flag: --nope"),
             (&["--nope=1"], "unknown flag: --nope"),
             (&["-az"], "unknown shorthand flag: 'z' in -z"),
-            (&["-all"], "unknown shorthand flag: 'l' in -ll"),
+            (
+                &["-all"],
+                "unknown shorthand flag: 'l' in -ll\nDid you mean --all?",
+            ),
             (&["-=x"], "unknown shorthand flag: '=' in -=x"),
             (&["---x"], "bad flag syntax: ---x"),
             (&["--=x"], "bad flag syntax: --=x"),
@@ -600,6 +670,16 @@ mod tests {
         ] {
             assert_eq!(read(args).unwrap_err(), message, "{args:?}");
         }
+    }
+
+    #[test]
+    fn a_long_name_behind_one_dash_is_noticed() {
+        let p = read(&["-volume=x", "-vx"]).unwrap();
+        assert_eq!(
+            p.warnings,
+            ["WARNING: -volume=x was read as -v olume=x. Did you mean --volume?"]
+        );
+        assert_eq!(p.list("volume"), ["olume=x", "x"]);
     }
 
     #[test]

@@ -15,6 +15,18 @@ pub fn size_exact(bytes: i64) -> String {
     decimal(bytes as f64, 4)
 }
 
+/// Binary units, four significant digits: `1.5MiB`. So is memory shown.
+pub fn binary(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{}{}", general(size, Some(4)), UNITS[unit])
+}
+
 fn decimal(mut size: f64, digits: usize) -> String {
     const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
     let mut unit = 0;
@@ -180,6 +192,19 @@ mod tests {
                 (three, four),
                 "{bytes}"
             );
+        }
+    }
+
+    #[test]
+    fn memory() {
+        for (bytes, words) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1_572_864, "1.5MiB"),
+            (2_087_000_000, "1.944GiB"),
+        ] {
+            assert_eq!(binary(bytes), words);
         }
     }
 

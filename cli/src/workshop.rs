@@ -2,18 +2,19 @@
 //!
 //! May not: be opened by a command that only reads; [`open_store`] is enough for that.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use engine::containers::Containers;
 use image::credentials::Credentials;
 use image::platform::Platform;
-use image::progress::{Event, Listener, Step};
+use image::progress::{self, Event, Listener, Step};
 use image::provide::{Maker, Means};
 use image::registry::{Cancel, Client, Notice, Settings};
-use image::rootless;
-use image::store::{Form, Roots, Store};
+use image::store::{Form, Image, Roots, Store};
+use image::{rootless, standing};
 
 use crate::progress::Display;
 use crate::session::{Failure, Session};
@@ -41,10 +42,20 @@ pub fn open_store(session: &Session) -> Result<Store, Failure> {
     Ok(Store::open(&roots(session)?)?)
 }
 
+/// The containers, for who only asks about them or speaks with their monitors.
+///
+/// # Errors
+/// An ordinary user has no home.
+pub fn containers(session: &Session) -> Result<Containers, Failure> {
+    Ok(Containers::of(&roots(session)?)?)
+}
+
 /// The store and everything that is needed to change it.
 pub struct Workshop {
     pub store: Store,
-    pub means: Means,
+    /// How layers are made here; found out when the first is to be made.
+    means: OnceLock<Means>,
+    wish: Option<Form>,
     pub cancel: Cancel,
     /// Why layers have a single owner here, for an ordinary user without ids of its own.
     pub single_owner: Option<String>,
@@ -159,12 +170,13 @@ impl Workshop {
         let is_rootless = rootless::is_needed();
         let single_owner = if is_rootless { rootless::enter()? } else { None };
         let store = Store::open(&roots)?;
-        let means = Means::of_host(&store, wished_form()?.or(settings.form()?))?;
+        let wish = wished_form()?.or(settings.form()?);
         let cancel = Cancel::new();
         let watch = Watch::start(&cancel)?;
         Ok(Workshop {
             store,
-            means,
+            means: OnceLock::new(),
+            wish,
             cancel,
             single_owner,
             is_rootless,
@@ -174,14 +186,41 @@ impl Workshop {
         })
     }
 
+    /// The containers of this store.
+    ///
+    /// # Errors
+    /// The kernel does not tell its boot id.
+    pub fn containers(&self) -> Result<Containers, Failure> {
+        Ok(Containers::of(self.store.roots())?)
+    }
+
     /// Who makes layers.
-    pub fn maker<'w>(&'w self, listener: &'w Listener<'w>) -> Maker<'w> {
-        Maker {
+    ///
+    /// # Errors
+    /// They cannot be made here as they were wished for.
+    pub fn maker<'w>(&'w self, listener: &'w Listener<'w>) -> image::Result<Maker<'w>> {
+        let means = match self.means.get() {
+            Some(means) => *means,
+            None => {
+                let means = Means::of_host(&self.store, self.wish)?;
+                *self.means.get_or_init(|| means)
+            }
+        };
+        Ok(Maker {
             store: &self.store,
-            means: self.means,
+            means,
             cancel: &self.cancel,
             listener,
-        }
+        })
+    }
+
+    /// The layers of an image, made again from their blobs where they are not there.
+    ///
+    /// # Errors
+    /// A blob is away or damaged.
+    pub fn layers(&self, image: &Image) -> image::Result<Vec<image::mount::Layer>> {
+        let lease = self.store.lease()?;
+        standing::layers(&self.maker(&progress::silent)?, &lease, image)
     }
 
     /// Who speaks with registries.

@@ -141,3 +141,14 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .map(|dir| Path::new(dir).join(name))
         .find(|file| file.is_file())
 }
+
+/// Prints which program is at work, by the first line of what it says about its version.
+pub fn tell_version(program: &Path) {
+    let outcome = command::run(Command::new(program).arg("--version"), "", USUAL);
+    let text = outcome.map(|o| o.stdout + &o.stderr).unwrap_or_else(|e| e);
+    println!(
+        "using {}: {}",
+        program.display(),
+        text.lines().next().unwrap_or_default()
+    );
+}

@@ -7,7 +7,8 @@
 //! * [`leak`] looks at what is left afterwards.
 //! * [`ttrpc`], [`grpc`] and [`messages`] are how shims and containerd are spoken to; `shimtest` and `engines` use them.
 //! * [`command`] runs programs with a deadline, [`daemon`] those that serve; [`played`] is a host made of namespaces for
-//!   engines to live in, [`base`] the image that they run there.
+//!   engines to live in, [`base`] the image that they run there, [`docker`] the engine of the packages. [`terminal`] is a
+//!   person at a terminal, [`verdict`] what the programs that play cases there have in common.
 //! * [`expectation`] holds the known deviations of each runtime; [`format`](mod@format) prints.
 
 pub mod base;
@@ -17,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod daemon;
 pub mod denial;
+pub mod docker;
 pub mod expectation;
 pub mod format;
 pub mod grpc;
@@ -29,6 +31,9 @@ pub mod patience;
 pub mod payload;
 pub mod played;
 pub mod scheduler;
+pub mod seed;
+pub mod terminal;
 pub mod ttrpc;
+pub mod verdict;
 pub mod worker;
 pub mod world;

@@ -4,6 +4,10 @@ _brig_images() {
     brig images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | grep -v '<none>'
 }
 
+_brig_containers() {
+    brig ps -a --format '{{.Names}}' 2>/dev/null
+}
+
 _brig() {
     local cur prev words=() word i path='' depth=0 flags='' value='' operands=''
     # A colon is part of a name here, so the line is taken apart at spaces alone.
@@ -27,7 +31,7 @@ _brig() {
                 path=$word depth=1
             else
                 case $path in
-                image | system | completion) path="$path $word" ;;
+                container | image | system | completion) path="$path $word" ;;
                 esac
                 depth=2
             fi
@@ -37,11 +41,120 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='pull push images login logout search version info image system completion bundle unbundle history import inspect load rmi save tag'
+        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle create events history import inspect kill load logs pause port rename restart rm rmi save start stop tag unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
         --root) value='@directories' ;;
+        esac
+        ;;
+    'run')
+        flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --detach -d --detach-keys --sig-proxy --help'
+        operands='@images'
+        case $prev in
+        --add-host) value='@any' ;;
+        --annotation) value='@any' ;;
+        --attach | -a) value='@any' ;;
+        --blkio-weight-device) value='@any' ;;
+        --cap-add) value='@any' ;;
+        --cap-drop) value='@any' ;;
+        --cgroup-parent) value='@any' ;;
+        --cgroupns) value='host private' ;;
+        --cidfile) value='@files' ;;
+        --device) value='@files' ;;
+        --device-cgroup-rule) value='@any' ;;
+        --device-read-bps) value='@any' ;;
+        --device-read-iops) value='@any' ;;
+        --device-write-bps) value='@any' ;;
+        --device-write-iops) value='@any' ;;
+        --dns) value='@any' ;;
+        --dns-option) value='@any' ;;
+        --dns-search) value='@any' ;;
+        --domainname) value='@any' ;;
+        --entrypoint) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --expose) value='@any' ;;
+        --gpus) value='@any' ;;
+        --group-add) value='@any' ;;
+        --health-cmd) value='@any' ;;
+        --health-interval) value='@any' ;;
+        --health-retries) value='@any' ;;
+        --health-start-interval) value='@any' ;;
+        --health-start-period) value='@any' ;;
+        --health-timeout) value='@any' ;;
+        --hostname | -h) value='@any' ;;
+        --ip) value='@any' ;;
+        --ip6) value='@any' ;;
+        --ipc) value='@any' ;;
+        --label | -l) value='@any' ;;
+        --label-file) value='@files' ;;
+        --link) value='@any' ;;
+        --link-local-ip) value='@any' ;;
+        --log-driver) value='json-file local journald none' ;;
+        --log-opt) value='@any' ;;
+        --mac-address) value='@any' ;;
+        --memory-swappiness) value='@any' ;;
+        --mount) value='@any' ;;
+        --name) value='@any' ;;
+        --network) value='@any' ;;
+        --network-alias) value='@any' ;;
+        --oom-score-adj) value='@any' ;;
+        --pid) value='@any' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --publish | -p) value='@any' ;;
+        --pull) value='always missing never' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        --runtime) value='@any' ;;
+        --security-opt) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --stop-signal) value='@any' ;;
+        --stop-timeout) value='@any' ;;
+        --storage-opt) value='@any' ;;
+        --sysctl) value='@any' ;;
+        --tmpfs) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --user | -u) value='@any' ;;
+        --userns) value='@any' ;;
+        --uts) value='@any' ;;
+        --volume | -v) value='@any' ;;
+        --volume-driver) value='@any' ;;
+        --volumes-from) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        --detach-keys) value='@any' ;;
+        esac
+        ;;
+    'exec')
+        flags='--detach -d --detach-keys --env -e --env-file --interactive -i --privileged --tty -t --user -u --workdir -w --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --user | -u) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        esac
+        ;;
+    'ps')
+        flags='--all -a --filter -f --format --last -n --latest -l --no-trunc --quiet -q --size -s --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --last | -n) value='@any' ;;
         esac
         ;;
     'pull')
@@ -100,6 +213,311 @@ _brig() {
         case $prev in
         --format | -f) value='@any' ;;
         esac
+        ;;
+    'container')
+        flags='--help'
+        operands='attach create exec inspect kill logs ls pause port prune rename restart rm run start stop unpause update wait'
+        ;;
+    'container attach')
+        flags='--detach-keys --no-stdin --sig-proxy --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
+        esac
+        ;;
+    'container create')
+        flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --help'
+        operands='@images'
+        case $prev in
+        --add-host) value='@any' ;;
+        --annotation) value='@any' ;;
+        --attach | -a) value='@any' ;;
+        --blkio-weight-device) value='@any' ;;
+        --cap-add) value='@any' ;;
+        --cap-drop) value='@any' ;;
+        --cgroup-parent) value='@any' ;;
+        --cgroupns) value='host private' ;;
+        --cidfile) value='@files' ;;
+        --device) value='@files' ;;
+        --device-cgroup-rule) value='@any' ;;
+        --device-read-bps) value='@any' ;;
+        --device-read-iops) value='@any' ;;
+        --device-write-bps) value='@any' ;;
+        --device-write-iops) value='@any' ;;
+        --dns) value='@any' ;;
+        --dns-option) value='@any' ;;
+        --dns-search) value='@any' ;;
+        --domainname) value='@any' ;;
+        --entrypoint) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --expose) value='@any' ;;
+        --gpus) value='@any' ;;
+        --group-add) value='@any' ;;
+        --health-cmd) value='@any' ;;
+        --health-interval) value='@any' ;;
+        --health-retries) value='@any' ;;
+        --health-start-interval) value='@any' ;;
+        --health-start-period) value='@any' ;;
+        --health-timeout) value='@any' ;;
+        --hostname | -h) value='@any' ;;
+        --ip) value='@any' ;;
+        --ip6) value='@any' ;;
+        --ipc) value='@any' ;;
+        --label | -l) value='@any' ;;
+        --label-file) value='@files' ;;
+        --link) value='@any' ;;
+        --link-local-ip) value='@any' ;;
+        --log-driver) value='json-file local journald none' ;;
+        --log-opt) value='@any' ;;
+        --mac-address) value='@any' ;;
+        --memory-swappiness) value='@any' ;;
+        --mount) value='@any' ;;
+        --name) value='@any' ;;
+        --network) value='@any' ;;
+        --network-alias) value='@any' ;;
+        --oom-score-adj) value='@any' ;;
+        --pid) value='@any' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --publish | -p) value='@any' ;;
+        --pull) value='always missing never' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        --runtime) value='@any' ;;
+        --security-opt) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --stop-signal) value='@any' ;;
+        --stop-timeout) value='@any' ;;
+        --storage-opt) value='@any' ;;
+        --sysctl) value='@any' ;;
+        --tmpfs) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --user | -u) value='@any' ;;
+        --userns) value='@any' ;;
+        --uts) value='@any' ;;
+        --volume | -v) value='@any' ;;
+        --volume-driver) value='@any' ;;
+        --volumes-from) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        esac
+        ;;
+    'container exec')
+        flags='--detach -d --detach-keys --env -e --env-file --interactive -i --privileged --tty -t --user -u --workdir -w --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --user | -u) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        esac
+        ;;
+    'container inspect')
+        flags='--format -f --size -s --help'
+        operands='@containers'
+        case $prev in
+        --format | -f) value='@any' ;;
+        esac
+        ;;
+    'container kill')
+        flags='--signal -s --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        esac
+        ;;
+    'container logs')
+        flags='--details --follow -f --since --tail -n --timestamps -t --until --help'
+        operands='@containers'
+        case $prev in
+        --since) value='@any' ;;
+        --tail | -n) value='@any' ;;
+        --until) value='@any' ;;
+        esac
+        ;;
+    'container ls')
+        flags='--all -a --filter -f --format --last -n --latest -l --no-trunc --quiet -q --size -s --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --last | -n) value='@any' ;;
+        esac
+        ;;
+    'container pause')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'container port')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'container prune')
+        flags='--filter --force -f --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        esac
+        ;;
+    'container rename')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'container restart')
+        flags='--signal -s --timeout -t --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        --timeout | -t) value='@any' ;;
+        esac
+        ;;
+    'container rm')
+        flags='--force -f --link -l --volumes -v --help'
+        operands='@containers'
+        ;;
+    'container run')
+        flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --detach -d --detach-keys --sig-proxy --help'
+        operands='@images'
+        case $prev in
+        --add-host) value='@any' ;;
+        --annotation) value='@any' ;;
+        --attach | -a) value='@any' ;;
+        --blkio-weight-device) value='@any' ;;
+        --cap-add) value='@any' ;;
+        --cap-drop) value='@any' ;;
+        --cgroup-parent) value='@any' ;;
+        --cgroupns) value='host private' ;;
+        --cidfile) value='@files' ;;
+        --device) value='@files' ;;
+        --device-cgroup-rule) value='@any' ;;
+        --device-read-bps) value='@any' ;;
+        --device-read-iops) value='@any' ;;
+        --device-write-bps) value='@any' ;;
+        --device-write-iops) value='@any' ;;
+        --dns) value='@any' ;;
+        --dns-option) value='@any' ;;
+        --dns-search) value='@any' ;;
+        --domainname) value='@any' ;;
+        --entrypoint) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --expose) value='@any' ;;
+        --gpus) value='@any' ;;
+        --group-add) value='@any' ;;
+        --health-cmd) value='@any' ;;
+        --health-interval) value='@any' ;;
+        --health-retries) value='@any' ;;
+        --health-start-interval) value='@any' ;;
+        --health-start-period) value='@any' ;;
+        --health-timeout) value='@any' ;;
+        --hostname | -h) value='@any' ;;
+        --ip) value='@any' ;;
+        --ip6) value='@any' ;;
+        --ipc) value='@any' ;;
+        --label | -l) value='@any' ;;
+        --label-file) value='@files' ;;
+        --link) value='@any' ;;
+        --link-local-ip) value='@any' ;;
+        --log-driver) value='json-file local journald none' ;;
+        --log-opt) value='@any' ;;
+        --mac-address) value='@any' ;;
+        --memory-swappiness) value='@any' ;;
+        --mount) value='@any' ;;
+        --name) value='@any' ;;
+        --network) value='@any' ;;
+        --network-alias) value='@any' ;;
+        --oom-score-adj) value='@any' ;;
+        --pid) value='@any' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --publish | -p) value='@any' ;;
+        --pull) value='always missing never' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        --runtime) value='@any' ;;
+        --security-opt) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --stop-signal) value='@any' ;;
+        --stop-timeout) value='@any' ;;
+        --storage-opt) value='@any' ;;
+        --sysctl) value='@any' ;;
+        --tmpfs) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --user | -u) value='@any' ;;
+        --userns) value='@any' ;;
+        --uts) value='@any' ;;
+        --volume | -v) value='@any' ;;
+        --volume-driver) value='@any' ;;
+        --volumes-from) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        --detach-keys) value='@any' ;;
+        esac
+        ;;
+    'container start')
+        flags='--attach -a --detach-keys --interactive -i --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
+        esac
+        ;;
+    'container stop')
+        flags='--signal -s --timeout -t --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        --timeout | -t) value='@any' ;;
+        esac
+        ;;
+    'container unpause')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'container update')
+        flags='--blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --restart --help'
+        operands='@containers'
+        case $prev in
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        esac
+        ;;
+    'container wait')
+        flags='--help'
+        operands='@containers'
         ;;
     'image')
         flags='--help'
@@ -199,7 +617,7 @@ _brig() {
         ;;
     'system')
         flags='--help'
-        operands='check df info prune'
+        operands='check df events info prune'
         ;;
     'system check')
         flags='--quick --repair --help'
@@ -210,6 +628,16 @@ _brig() {
         operands=''
         case $prev in
         --format) value='@any' ;;
+        esac
+        ;;
+    'system events')
+        flags='--filter -f --format --since --until --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --since) value='@any' ;;
+        --until) value='@any' ;;
         esac
         ;;
     'system info')
@@ -224,6 +652,13 @@ _brig() {
         operands=''
         case $prev in
         --filter) value='@any' ;;
+        esac
+        ;;
+    'attach')
+        flags='--detach-keys --no-stdin --sig-proxy --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
         esac
         ;;
     'completion')
@@ -253,6 +688,104 @@ _brig() {
         flags='--help'
         operands='@directories'
         ;;
+    'create')
+        flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --help'
+        operands='@images'
+        case $prev in
+        --add-host) value='@any' ;;
+        --annotation) value='@any' ;;
+        --attach | -a) value='@any' ;;
+        --blkio-weight-device) value='@any' ;;
+        --cap-add) value='@any' ;;
+        --cap-drop) value='@any' ;;
+        --cgroup-parent) value='@any' ;;
+        --cgroupns) value='host private' ;;
+        --cidfile) value='@files' ;;
+        --device) value='@files' ;;
+        --device-cgroup-rule) value='@any' ;;
+        --device-read-bps) value='@any' ;;
+        --device-read-iops) value='@any' ;;
+        --device-write-bps) value='@any' ;;
+        --device-write-iops) value='@any' ;;
+        --dns) value='@any' ;;
+        --dns-option) value='@any' ;;
+        --dns-search) value='@any' ;;
+        --domainname) value='@any' ;;
+        --entrypoint) value='@any' ;;
+        --env | -e) value='@any' ;;
+        --env-file) value='@files' ;;
+        --expose) value='@any' ;;
+        --gpus) value='@any' ;;
+        --group-add) value='@any' ;;
+        --health-cmd) value='@any' ;;
+        --health-interval) value='@any' ;;
+        --health-retries) value='@any' ;;
+        --health-start-interval) value='@any' ;;
+        --health-start-period) value='@any' ;;
+        --health-timeout) value='@any' ;;
+        --hostname | -h) value='@any' ;;
+        --ip) value='@any' ;;
+        --ip6) value='@any' ;;
+        --ipc) value='@any' ;;
+        --label | -l) value='@any' ;;
+        --label-file) value='@files' ;;
+        --link) value='@any' ;;
+        --link-local-ip) value='@any' ;;
+        --log-driver) value='json-file local journald none' ;;
+        --log-opt) value='@any' ;;
+        --mac-address) value='@any' ;;
+        --memory-swappiness) value='@any' ;;
+        --mount) value='@any' ;;
+        --name) value='@any' ;;
+        --network) value='@any' ;;
+        --network-alias) value='@any' ;;
+        --oom-score-adj) value='@any' ;;
+        --pid) value='@any' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --publish | -p) value='@any' ;;
+        --pull) value='always missing never' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        --runtime) value='@any' ;;
+        --security-opt) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --stop-signal) value='@any' ;;
+        --stop-timeout) value='@any' ;;
+        --storage-opt) value='@any' ;;
+        --sysctl) value='@any' ;;
+        --tmpfs) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --user | -u) value='@any' ;;
+        --userns) value='@any' ;;
+        --uts) value='@any' ;;
+        --volume | -v) value='@any' ;;
+        --volume-driver) value='@any' ;;
+        --volumes-from) value='@any' ;;
+        --workdir | -w) value='@any' ;;
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        esac
+        ;;
+    'events')
+        flags='--filter -f --format --since --until --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --since) value='@any' ;;
+        --until) value='@any' ;;
+        esac
+        ;;
     'history')
         flags='--format --human -H --no-trunc --platform --quiet -q --help'
         operands='@images'
@@ -272,10 +805,17 @@ _brig() {
         ;;
     'inspect')
         flags='--format -f --size -s --type --help'
-        operands='@images'
+        operands='@containers'
         case $prev in
         --format | -f) value='@any' ;;
-        --type) value='image' ;;
+        --type) value='container image network volume' ;;
+        esac
+        ;;
+    'kill')
+        flags='--signal -s --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
         esac
         ;;
     'load')
@@ -285,6 +825,39 @@ _brig() {
         --input | -i) value='@files' ;;
         --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
         esac
+        ;;
+    'logs')
+        flags='--details --follow -f --since --tail -n --timestamps -t --until --help'
+        operands='@containers'
+        case $prev in
+        --since) value='@any' ;;
+        --tail | -n) value='@any' ;;
+        --until) value='@any' ;;
+        esac
+        ;;
+    'pause')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'port')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'rename')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'restart')
+        flags='--signal -s --timeout -t --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        --timeout | -t) value='@any' ;;
+        esac
+        ;;
+    'rm')
+        flags='--force -f --link -l --volumes -v --help'
+        operands='@containers'
         ;;
     'rmi')
         flags='--force -f --no-prune --platform --help'
@@ -301,9 +874,52 @@ _brig() {
         --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
         esac
         ;;
+    'start')
+        flags='--attach -a --detach-keys --interactive -i --help'
+        operands='@containers'
+        case $prev in
+        --detach-keys) value='@any' ;;
+        esac
+        ;;
+    'stop')
+        flags='--signal -s --timeout -t --help'
+        operands='@containers'
+        case $prev in
+        --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
+        --timeout | -t) value='@any' ;;
+        esac
+        ;;
     'tag')
         flags='--help'
         operands='@images'
+        ;;
+    'unpause')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'update')
+        flags='--blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --restart --help'
+        operands='@containers'
+        case $prev in
+        --blkio-weight) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpu-rt-period) value='@any' ;;
+        --cpu-rt-runtime) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpus) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-reservation) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --pids-limit) value='@any' ;;
+        --restart) value='no always unless-stopped on-failure' ;;
+        esac
+        ;;
+    'wait')
+        flags='--help'
+        operands='@containers'
         ;;
     esac
     [ -z "$value" ] || operands=$value
@@ -315,6 +931,7 @@ _brig() {
     @files) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     @directories) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     @images) mapfile -t COMPREPLY < <(compgen -W "$(_brig_images)" -- "$cur") ;;
+    @containers) mapfile -t COMPREPLY < <(compgen -W "$(_brig_containers)" -- "$cur") ;;
     @images-and-directories) mapfile -t COMPREPLY < <(compgen -d -W "$(_brig_images)" -- "$cur") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$cur") ;;
     esac

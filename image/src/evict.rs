@@ -3,13 +3,13 @@
 //! May not: take what something stands on, or the image that the caller has just brought.
 
 use std::collections::HashSet;
-use std::fs;
 use std::time::{Duration, SystemTime};
 
 use crate::disk;
+use crate::registry::forget_partial;
 use crate::settings::{Evict, Settings};
 use crate::store::{Image, Store};
-use crate::{Context, Digest, Kind, Result, remove};
+use crate::{Digest, Kind, Result, remove};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -18,7 +18,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// # Errors
 /// The store cannot be changed.
 pub fn keep_within(store: &Store, settings: &Settings, spare: &Digest) -> Result<Vec<Image>> {
-    forget_partial(store, DAY * settings.partial_days())?;
+    if let Some(before) = SystemTime::now().checked_sub(DAY * settings.partial_days()) {
+        forget_partial(&store.partial(), Some(before))?;
+    }
     let Some(limit) = settings.limit()? else {
         return Ok(Vec::new());
     };
@@ -52,26 +54,10 @@ pub fn keep_within(store: &Store, settings: &Settings, spare: &Digest) -> Result
     Ok(gone)
 }
 
-/// Removes partial downloads whose last byte came before `age`. One that somebody is at is younger.
-fn forget_partial(store: &Store, age: Duration) -> Result<()> {
-    let failed = || "failed to remove old partial downloads";
-    let Some(before) = SystemTime::now().checked_sub(age) else {
-        return Ok(());
-    };
-    for entry in fs::read_dir(store.partial()).context(failed())? {
-        let entry = entry.context(failed())?;
-        let changed = match entry.metadata().and_then(|m| m.modified()) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.context(failed())?,
-        };
-        if changed < before {
-            match fs::remove_file(entry.path()) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(crate::Error::from(e).context(failed()));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
+/// Removes partial downloads that nobody works on, however young they are. Bytes that the disk has back.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn drop_partial(store: &Store) -> Result<u64> {
+    forget_partial(&store.partial(), None)
 }

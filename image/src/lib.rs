@@ -4,8 +4,10 @@
 
 pub mod archive;
 pub mod bundle;
-mod change;
+pub mod bytes;
+pub mod change;
 pub mod credentials;
+pub mod derive;
 pub mod digest;
 pub mod disk;
 pub mod error;
@@ -28,6 +30,7 @@ pub mod settings;
 pub mod standing;
 pub mod store;
 pub mod variants;
+pub mod verify;
 
 #[cfg(test)]
 mod test_chance;

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::layer::{self, Devices, FindLower, Lower, Overlay, Owners, Target, Unpacked};
 use crate::mount;
@@ -112,22 +112,26 @@ impl Maker<'_> {
         if let Some(layer) = self.find(wanted)? {
             return Ok(Claim::Found(layer));
         }
+        let lock = self.turn(wanted)?;
+        // Whoever had the lock may have made it.
+        match self.find(wanted)? {
+            Some(layer) => Ok(Claim::Found(layer)),
+            None => Ok(Claim::Ours(lock)),
+        }
+    }
+
+    /// The right to make a layer.
+    fn turn(&self, wanted: &Wanted<'_>) -> Result<KeyLock> {
         let waiting = || {
             (self.listener)(&Event::Layer {
                 id: wanted.blob.short(),
                 step: Step::Waiting,
             })
         };
-        let lock = self
-            .store
+        self.store
             .lock(&format!("layer-{}", wanted.diff_id.hex()), waiting, || {
                 self.cancel.is_called()
-            })?;
-        // Whoever had the lock may have made it.
-        match self.find(wanted)? {
-            Some(layer) => Ok(Claim::Found(layer)),
-            None => Ok(Claim::Ours(lock)),
-        }
+            })
     }
 
     fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Layer>> {
@@ -155,13 +159,54 @@ impl Maker<'_> {
     /// # Errors
     /// As [`Maker::from_blob`].
     pub fn make(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> Result<Layer> {
+        let (layer, directory) = self.afresh(lease, wanted, None)?;
+        self.store.publish_layer(lease, &directory, &layer)?;
+        Ok(layer)
+    }
+
+    /// Makes a layer of its blob and puts it in the place of the one that is there, if any.
+    ///
+    /// # Errors
+    /// As [`Maker::afresh`].
+    pub fn renew(&self, lease: &Lease<'_>, wanted: &Wanted<'_>, below: Option<&[Layer]>) -> Result<()> {
+        let _lock = self.turn(wanted)?;
+        let (layer, directory) = self.afresh(lease, wanted, below)?;
+        lease.hold_layer(layer.key.as_str())?;
+        self.store.publish_layer(lease, &directory, &layer)
+    }
+
+    /// Makes a layer of its blob in a directory of the lease, and leaves it there; where it is, whether the store has one like it or not. One
+    /// that contains parts of the layers below gets to see these.
+    ///
+    /// # Errors
+    /// As [`Maker::from_blob`]; or the layers below cannot be mounted to be looked at.
+    pub fn afresh(
+        &self,
+        lease: &Lease<'_>,
+        wanted: &Wanted<'_>,
+        below: Option<&[Layer]>,
+    ) -> Result<(Layer, PathBuf)> {
         let source = self.store.open_blob(wanted.blob)?;
-        let (layer, found) = self.unpack(lease, wanted, source)?;
+        let (mut layer, found) = match below {
+            None => self.unpack(lease, wanted, source)?,
+            Some(below) => {
+                let spec = mount::Spec {
+                    layers: self.store.mountable(below),
+                    scratch: Some(lease.directory()),
+                    ..mount::Spec::default()
+                };
+                let (root, _) = mount::detached(&spec).context("failed to look at the layers below")?;
+                let find = |path: &Path| find_below(root.as_fd(), path);
+                self.unpack_with(lease, wanted, source, Some(&find))?
+            }
+        };
         if found.compressed_digest.as_ref() != Some(wanted.blob) {
             return Err(damaged(wanted.blob));
         }
-        self.keep(lease, &layer)?;
-        Ok(layer)
+        if below.is_some() {
+            layer.key = LayerKey::above(wanted.below, wanted.diff_id);
+        }
+        Ok((layer, self.directory(lease, wanted)))
     }
 
     /// All layers of an image, of blobs that are in the store.
@@ -238,21 +283,9 @@ impl Maker<'_> {
                 wanted.blob.short()
             )));
         }
-        let spec = mount::Spec {
-            layers: self.store.mountable(below),
-            scratch: Some(lease.directory()),
-            ..mount::Spec::default()
-        };
-        let (root, _) = mount::detached(&spec).context("failed to look at the layers below")?;
-        let find = |path: &Path| find_below(root.as_fd(), path);
-        let source = self.store.open_blob(wanted.blob)?;
-        let (mut layer, found) = self.unpack_with(lease, wanted, source, Some(&find))?;
-        if found.compressed_digest.as_ref() != Some(wanted.blob) {
-            return Err(damaged(wanted.blob));
-        }
-        layer.key = LayerKey::above(wanted.below, wanted.diff_id);
+        let (layer, directory) = self.afresh(lease, wanted, Some(below))?;
         lease.hold_layer(layer.key.as_str())?;
-        self.keep(lease, &layer)?;
+        self.store.publish_layer(lease, &directory, &layer)?;
         Ok(layer)
     }
 
@@ -352,7 +385,7 @@ impl Maker<'_> {
         self.store.publish_layer(lease, &directory, layer)
     }
 
-    fn directory(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> std::path::PathBuf {
+    fn directory(&self, lease: &Lease<'_>, wanted: &Wanted<'_>) -> PathBuf {
         lease.directory().join(format!("layer-{}", wanted.diff_id.hex()))
     }
 }

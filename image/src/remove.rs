@@ -102,10 +102,17 @@ pub(crate) fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)>
         .map(|(config, _)| chain_ids(&config.rootfs.diff_ids))
         .unwrap_or_default();
     crate::standing::clear(store)?;
-    let names = store.remove_image(&image.id).map_err(|e| match e.kind() {
-        Kind::Conflict => conflict(image, &format!("(cannot be forced) - {e}")),
-        _ => e,
-    })?;
+    let names = match store.remove_image(&image.id) {
+        Err(e) if e.kind() == Kind::Conflict => {
+            // In the store it is a number; the user has made a directory.
+            let users = crate::standing::users(store, std::slice::from_ref(&image.manifest))?;
+            let why = users
+                .first()
+                .map_or_else(|| e.to_string(), |user| format!("image is being used by {user}"));
+            return Err(conflict(image, &format!("(cannot be forced) - {why}")));
+        }
+        other => other?,
+    };
     let freed = store.collect()?;
     let mut gone: Vec<Gone> = names.into_iter().map(untagged).collect();
     gone.push(Gone::Deleted(image.id.clone()));

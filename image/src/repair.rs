@@ -1,13 +1,15 @@
 //! Mending a store: what is damaged is fetched again from where it came, or made again from what is whole.
 //!
-//! May not: look for damage (`store::check` does).
+//! May not: look for damage (`store::check` and `verify` do).
 
 use crate::oci::{CONFIG_LIMIT, Descriptor};
-use crate::provide::{Maker, Wanted};
+use crate::provide::Maker;
 use crate::pull::Puller;
 use crate::reference::Repository;
 use crate::registry::{Client, Which};
-use crate::store::{Damage, Finding, Lease, Subject};
+use crate::standing;
+use crate::store::{Damage, Finding, Form, Lease, Subject};
+use crate::verify::Origin;
 use crate::{Digest, Error, Kind, Result};
 
 /// What is needed to mend.
@@ -45,7 +47,7 @@ impl Repairer<'_> {
                 outcomes.push((finding.clone(), outcome));
             }
         }
-        for finding in findings {
+        for finding in self.the_lowest_first(findings) {
             let outcome = match &finding.subject {
                 Subject::Blob(_) => continue,
                 Subject::Layer(key) => self
@@ -60,6 +62,23 @@ impl Repairer<'_> {
         }
         self.maker.store.remove_strays()?;
         Ok(outcomes)
+    }
+
+    /// In the order of the layers in their images: one may contain parts of those below it.
+    fn the_lowest_first<'f>(&self, findings: &'f [Finding]) -> Vec<&'f Finding> {
+        let mut ordered = Vec::with_capacity(findings.len());
+        for finding in findings {
+            let position = match &finding.subject {
+                Subject::Layer(key) => Origin::find(self.maker.store, key, &finding.needed_by)
+                    .ok()
+                    .flatten()
+                    .map_or(0, |origin| origin.position),
+                _ => 0,
+            };
+            ordered.push((position, finding));
+        }
+        ordered.sort_by_key(|(position, _)| *position);
+        ordered.into_iter().map(|(_, finding)| finding).collect()
     }
 
     /// Asks every repository that is known to have an image which needs this blob.
@@ -138,33 +157,23 @@ impl Repairer<'_> {
 
     fn layer(&self, lease: &Lease<'_>, key: &str, finding: &Finding) -> Result<()> {
         let store = self.maker.store;
-        for image in store.images()? {
-            if !finding.needed_by.contains(&image.manifest) {
-                continue;
+        let Some(origin) = Origin::find(store, key, &finding.needed_by)? else {
+            return Err(Error::not_found("no image needs it"));
+        };
+        if let Some(layer) = store.layers()?.iter().find(|layer| layer.key.as_str() == key)
+            && finding.damage != Damage::NotSynced
+            && layer.form == Form::Tree
+        {
+            // A mounted image stays what it was until it is unmounted, but a tree would lose its files under whoever reads them.
+            let users = standing::users(store, &finding.needed_by)?;
+            if let Some(user) = users.first() {
+                return Err(Error::of(
+                    Kind::Conflict,
+                    format!("{user} stands on it; take that away first"),
+                ));
             }
-            let (manifest, _) = store.manifest(&image.manifest)?;
-            let (config, _) = store.config(&image.id)?;
-            let keys = store.layer_keys(&image.manifest)?;
-            let Some(position) = keys.iter().position(|own| own == key) else {
-                continue;
-            };
-            let (Some(descriptor), Some(diff_id)) = (
-                manifest.layers.get(position),
-                config.rootfs.diff_ids.get(position),
-            ) else {
-                return Err(Error::corrupt(format!(
-                    "image {} has no layer {position}",
-                    image.id.short()
-                )));
-            };
-            let wanted = Wanted {
-                diff_id,
-                blob: &descriptor.digest,
-                size: descriptor.size,
-                below: &config.rootfs.diff_ids[..position],
-            };
-            return self.maker.from_blob(lease, &wanted).map(drop);
         }
-        Err(Error::not_found("no image needs it"))
+        let below = origin.below(store, key)?;
+        self.maker.renew(lease, &origin.wanted(), below.as_deref())
     }
 }

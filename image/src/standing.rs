@@ -26,6 +26,21 @@ pub fn layers(maker: &Maker<'_>, lease: &Lease<'_>, image: &Image) -> Result<Vec
     Ok(store.mountable(&layers))
 }
 
+/// The same, if every one of them is there already: nothing is written, and nobody is waited for. For who stands on the image.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn ready_layers(store: &Store, manifest: &Digest) -> Result<Option<Vec<mount::Layer>>> {
+    let mut layers = Vec::new();
+    for key in store.layer_keys(manifest)? {
+        match store.layer_by_name(&key)? {
+            Some(layer) => layers.push(layer),
+            None => return Ok(None),
+        }
+    }
+    Ok((!layers.is_empty()).then(|| store.mountable(&layers)))
+}
+
 fn bundles(store: &Store) -> PathBuf {
     store.roots().root.join("bundles")
 }
@@ -34,10 +49,12 @@ fn mounts(store: &Store) -> PathBuf {
     store.roots().run.join("mounts")
 }
 
-/// Makes a bundle of an image in `dir`, which is empty or not there. Its id.
+/// Makes a bundle of an image in `dir`, which is empty or not there; or mounts the one again that is there and lost its mount at a reboot.
+/// Its id.
 ///
 /// # Errors
-/// As [`bundle::create`] and [`layers`]; nothing is left then.
+/// As [`bundle::create`], [`bundle::mount_again`] and [`layers`]; nothing is left then of a new one. The bundle that is there is of another
+/// image ([`Kind::Conflict`]).
 pub fn make_bundle(
     maker: &Maker<'_>,
     image: &Image,
@@ -48,20 +65,40 @@ pub fn make_bundle(
     let store = maker.store;
     let bundles = bundles(store);
     fs::create_dir_all(&bundles).context(format!("failed to make {}", bundles.display()))?;
+    let old = bundle::find(&bundles, dir)?;
+    let name = image.id.to_string();
+    if let Some(old) = old.as_ref().filter(|old| old.image != name) {
+        return Err(Error::of(
+            Kind::Conflict,
+            format!(
+                "{} is a bundle of another image, {}; brig unbundle removes it",
+                dir.display(),
+                old.image
+            ),
+        ));
+    }
     let lease = store.lease()?;
     let layers = layers(maker, &lease, image)?;
     let (config, _) = store.config(&image.id)?;
-    let id = store.random_id()?;
+    let id = match &old {
+        Some(old) => old.id.clone(),
+        None => store.random_id()?,
+    };
+    // Of one that is there it is known already.
     store.begin_use(UseKind::Bundle, &id, image)?;
     let request = bundle::Request {
         image: &config,
-        image_name: &image.id.to_string(),
+        image_name: &name,
         layers: &layers,
         dir,
         bundles: &bundles,
         id: &id,
         mount,
     };
+    if let Some(old) = &old {
+        let mounted = bundle::mount_again(&request, old)?;
+        return Ok((id, mounted));
+    }
     match bundle::create(&request, options) {
         Ok(mounted) => Ok((id, mounted)),
         Err(e) => Err(e.and_also(store.end_use(UseKind::Bundle, &id).map(drop))),
@@ -174,6 +211,33 @@ fn end_mount(store: &Store, image: &Digest, place: &Path) -> Result<()> {
         crate::layer::remove_path(place)?;
     }
     store.end_use(UseKind::Mount, image.hex()).map(drop)
+}
+
+/// What stands on images of these manifests, in words that lead there.
+///
+/// # Errors
+/// The store or a record cannot be read.
+pub fn users(store: &Store, manifests: &[Digest]) -> Result<Vec<String>> {
+    let uses: Vec<_> = store
+        .uses()?
+        .into_iter()
+        .filter(|user| manifests.contains(&user.manifest))
+        .collect();
+    if uses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let records = bundle::list(&bundles(store))?;
+    let words = uses.into_iter().map(|user| {
+        if user.kind == UseKind::Mount.name() {
+            return format!("mount {}", mounts(store).join(&user.key).display());
+        }
+        match records.iter().find(|record| record.id == user.key) {
+            Some(record) => format!("bundle {}", record.dir.display()),
+            // Its directory is known when it is there.
+            None => format!("a {} that is being made", user.kind),
+        }
+    });
+    Ok(words.collect())
 }
 
 /// The images that are mounted, and where.

@@ -490,6 +490,57 @@ fn after_a_reboot_or_without_its_directory() {
     assert_eq!(mounts_below(&played.dir()).unwrap(), Vec::<PathBuf>::new());
 }
 
+#[test]
+fn after_a_reboot_it_is_mounted_again() {
+    if !inside("after_a_reboot_it_is_mounted_again") {
+        return;
+    }
+    let played = Played::new("{}");
+    let before = mounts();
+    let [dir, rootfs] = [played.dir(), played.dir().join("rootfs")];
+    played.create(&shell("true")).unwrap();
+    let record = bundle::find(&played.bundles(), &dir).unwrap().unwrap();
+    let again = || {
+        let request = Request {
+            image: &played.image,
+            image_name: "played",
+            layers: &played.layers,
+            dir: &dir,
+            bundles: &played.bundles(),
+            id: ID,
+            mount: mount::Options::default(),
+        };
+        bundle::mount_again(&request, &record)
+    };
+    assert_eq!(again().unwrap_err().kind(), Kind::Conflict);
+    let config = std::fs::read_to_string(dir.join("config.json")).unwrap() + "\n";
+    std::fs::write(dir.join("config.json"), &config).unwrap();
+    std::fs::write(rootfs.join("new"), "written before").unwrap();
+    std::fs::remove_file(rootfs.join("etc/release")).unwrap();
+    run("umount", &[rootfs.to_str().unwrap()]);
+    assert_eq!(names(&rootfs), Vec::<String>::new());
+    let seat = played.bundles().join(ID).join("scratch/layer-0");
+    std::fs::create_dir(seat).unwrap();
+
+    assert!(matches!(again().unwrap().driver, Driver::Overlay(_)));
+    assert_eq!(read(&rootfs.join("new")).as_deref(), Some("written before"));
+    assert!(!rootfs.join("etc/release").exists());
+    assert!(!rootfs.join("gone").exists());
+    assert!(rootfs.join("bin/busybox").exists());
+    assert_eq!(read(&dir.join("config.json")), Some(config));
+    assert_eq!(again().unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(played.remove().unwrap(), Removed::Bundle);
+    played.is_clean(before);
+
+    // One that was not finished has nothing to run.
+    played.create(&shell("true")).unwrap();
+    run("umount", &[rootfs.to_str().unwrap()]);
+    std::fs::remove_file(dir.join("config.json")).unwrap();
+    assert!(again().unwrap_err().to_string().contains("unbundle"));
+    assert_eq!(played.remove().unwrap(), Removed::Bundle);
+    played.is_clean(before);
+}
+
 /// As an ordinary user: with one id, and with those that /etc/subuid grants.
 #[test]
 fn an_ordinary_user_runs_it() {

@@ -15,10 +15,11 @@ use image::progress::{Event, Step};
 use image::provide::{Maker, Means};
 use image::pull::{Freshness, Pulled, Puller};
 use image::reference::Reference;
-use image::registry::{Cancel, Client, Settings};
+use image::registry::{Cancel, Client, Opened, Partial, Settings};
 use image::remove::{self, Force, Gone};
-use image::store::{Depth, Form, Roots, Store};
-use image::{Digest, Kind, Result};
+use image::repair::{Outcome, Repairer};
+use image::store::{Damage, Depth, Finding, Form, Roots, Store, Subject, UseKind};
+use image::{Digest, Kind, Result, evict, verify};
 use servers::{Scratch, Server};
 
 /// A tar of these files.
@@ -295,6 +296,27 @@ fn link_to_a_file_of_a_layer_below_becomes_a_copy() {
                 base
             );
         }
+        // Such a layer is compared and made again as well, with what lies below in sight.
+        let cancel = Cancel::new();
+        let maker = Maker {
+            means: Means::plain(form),
+            ..maker_of(&place, &cancel)
+        };
+        assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
+        for layer in [copy, layers.iter().find(|layer| layer.key != copy.key).unwrap()] {
+            let path = place.store.layer_path(layer);
+            match form {
+                Form::Tree if layer.key == copy.key => flip(&path.join("opt/link"), 6000),
+                Form::Tree => flip(&path.join("etc/base"), 5000),
+                // Another byte than below: from a layer that is damaged alike, the same would be made.
+                Form::Erofs if layer.key == copy.key => flip(&path, 10_000),
+                Form::Erofs => flip(&path, 9000),
+            }
+        }
+        let findings = verify::layers(&maker, &[]).unwrap();
+        assert_eq!(findings.len(), 2);
+        assert_eq!(mend(&maker, &findings).len(), 2);
+        assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
         assert_eq!(
             place.pull(form, &name("v1")).0.unwrap().freshness,
             Freshness::UpToDate
@@ -338,5 +360,265 @@ fn rootfs_is_imported() {
         assert!(e.contains(words), "{e}");
     }
     place.store.collect().unwrap();
+    place.sound();
+}
+
+/// What `system check --repair` does.
+fn mend(maker: &Maker<'_>, findings: &[Finding]) -> Vec<Outcome> {
+    let client = Client::new(
+        Settings::bare(),
+        Credentials::none(),
+        maker.cancel.clone(),
+        Arc::new(|_| {}),
+    )
+    .unwrap();
+    let repairer = Repairer {
+        maker,
+        client: &client,
+    };
+    let outcomes = repairer.repair(findings).unwrap();
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// A layer with everything that a tree can have.
+fn rich() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    let named = |path: &str, kind| Entry {
+        path: path.as_bytes().to_vec(),
+        kind,
+        mode: 0o644,
+        ..Entry::default()
+    };
+    let contents = servers::noise(300_000, 5);
+    let file = Entry {
+        size: contents.len() as u64,
+        xattrs: vec![(b"user.who".to_vec(), b"brig".to_vec())],
+        ..named("usr/bin/tool", Type::File)
+    };
+    writer.begin(&file).unwrap();
+    writer.write(&contents).unwrap();
+    for entry in [
+        Entry {
+            link: b"usr/bin/tool".to_vec(),
+            ..named("usr/bin/again", Type::Hardlink)
+        },
+        Entry {
+            link: b"tool".to_vec(),
+            ..named("usr/bin/short", Type::Symlink)
+        },
+        Entry {
+            mode: 0o755,
+            ..named("var/empty", Type::Directory)
+        },
+        named("run/pipe", Type::Fifo),
+        named("etc/.wh.gone", Type::File),
+        named("opt/.wh..wh..opq", Type::File),
+    ] {
+        writer.begin(&entry).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn damaged_layer_is_found_and_made_again() {
+    let place = Place::new("damage");
+    let cancel = Cancel::new();
+    let import = archive::Import {
+        reference: None,
+        source: "-",
+        message: None,
+        changes: &[],
+        platform: Platform::host(),
+    };
+    // What is done to the layer, and a word of what is told.
+    type Harm = (&'static str, fn(&std::path::Path), &'static str);
+    let of_image: &[Harm] = &[
+        ("a bit", |image| flip(image, 9000), "byte 9000"),
+        ("the superblock", |image| flip(image, 1024), "byte 1024"),
+        ("the end", |image| truncate(image, 4096), "bytes instead of"),
+    ];
+    let of_tree: &[Harm] = &[
+        (
+            "a bit",
+            |tree| flip(&tree.join("usr/bin/tool"), 77_777),
+            "byte 77777",
+        ),
+        ("the end", |tree| truncate(&tree.join("usr/bin/tool"), 0), "size"),
+        (
+            "a name",
+            |tree| {
+                quietly(&tree.join("usr/bin"), || {
+                    std::fs::remove_file(tree.join("usr/bin/again")).unwrap();
+                });
+            },
+            "usr/bin/again: it is missing",
+        ),
+        (
+            "a name too many",
+            |tree| {
+                quietly(&tree.join("etc"), || {
+                    std::fs::write(tree.join("etc/more"), "").unwrap();
+                });
+            },
+            "etc/more: it should not be there",
+        ),
+        ("a mode", |tree| chmod(&tree.join("var/empty"), 0o777), "mode"),
+        (
+            "a target",
+            |tree| {
+                let link = tree.join("usr/bin/short");
+                quietly(&tree.join("usr/bin"), || {
+                    std::fs::remove_file(&link).unwrap();
+                    std::os::unix::fs::symlink("fool", &link).unwrap();
+                });
+                sys::xattr::utimensat(sys::fs::cwd(), &link, sys::xattr::Time::default()).unwrap();
+            },
+            "target",
+        ),
+        (
+            "an attribute",
+            |tree| {
+                let file = std::fs::File::open(tree.join("usr/bin/tool")).unwrap();
+                sys::xattr::fsetxattr(std::os::fd::AsFd::as_fd(&file), c"user.who", b"else").unwrap();
+            },
+            "attributes",
+        ),
+        (
+            "opaqueness",
+            |tree| {
+                let file = std::fs::File::open(tree.join("etc")).unwrap();
+                sys::xattr::fsetxattr(std::os::fd::AsFd::as_fd(&file), c"trusted.overlay.opaque", b"y")
+                    .unwrap();
+            },
+            "attributes",
+        ),
+    ];
+    for (form, harms) in [(Form::Erofs, of_image), (Form::Tree, of_tree)] {
+        if sys::cred::effective_uid() != 0 {
+            println!("skipped: whiteouts and overlay's attributes need root");
+            return;
+        }
+        let maker = Maker {
+            means: Means::plain(form),
+            ..maker_of(&place, &cancel)
+        };
+        let id = archive::import(&maker, &mut rich().as_slice(), &import).unwrap();
+        place.sound();
+        assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
+        for (what, harm, words) in harms {
+            let layer = place.store.layers().unwrap().pop().unwrap();
+            assert_eq!(layer.form, form);
+            harm(&place.store.layer_path(&layer));
+            let findings = verify::layers(&maker, &[]).unwrap();
+            assert_eq!(findings.len(), 1, "{what}");
+            assert_eq!(findings[0].subject, Subject::Layer(layer.key.to_string()));
+            let Damage::Corrupt(told) = &findings[0].damage else {
+                panic!("{what}: {findings:?}");
+            };
+            assert!(told.contains(words), "{what}: {told}");
+            assert!(
+                matches!(mend(&maker, &findings).as_slice(), [Outcome::Rebuilt]),
+                "{what}"
+            );
+            assert_eq!(verify::layers(&maker, &[]).unwrap(), [], "{what}");
+            place.sound();
+        }
+        place.store.remove_image(&id).unwrap();
+        place.store.collect().unwrap();
+    }
+}
+
+fn flip(file: &std::path::Path, at: u64) {
+    use std::os::unix::fs::FileExt as _;
+    quietly(file, || {
+        let open = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(file)
+            .unwrap();
+        let mut byte = [0];
+        open.read_exact_at(&mut byte, at).unwrap();
+        open.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    });
+}
+
+fn truncate(file: &std::path::Path, size: u64) {
+    quietly(file, || {
+        let open = std::fs::File::options().write(true).open(file).unwrap();
+        open.set_len(size).unwrap();
+    });
+}
+
+/// A disk that goes bad leaves the time alone.
+fn quietly(path: &std::path::Path, harm: impl FnOnce()) {
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    harm();
+    std::fs::File::open(path).unwrap().set_modified(modified).unwrap();
+}
+
+fn chmod(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn tree_that_a_bundle_stands_on_is_left_alone() {
+    let place = Place::new("busy");
+    let cancel = Cancel::new();
+    let maker = maker_of(&place, &cancel);
+    let import = archive::Import {
+        reference: None,
+        source: "-",
+        message: None,
+        changes: &[],
+        platform: Platform::host(),
+    };
+    let id = archive::import(&maker, &mut tar(&[("a", b"1")]).as_slice(), &import).unwrap();
+    let image = place.store.image(&id).unwrap().unwrap();
+    let layer = place.store.layers().unwrap().pop().unwrap();
+    flip(&place.store.layer_path(&layer).join("a"), 0);
+    let findings = verify::layers(&maker, &[]).unwrap();
+    place.store.begin_use(UseKind::Mount, "x", &image).unwrap();
+    match mend(&maker, &findings).as_slice() {
+        [Outcome::NotMended(e)] => assert_eq!(e.kind(), Kind::Conflict),
+        other => panic!("{other:?}"),
+    }
+    place.store.end_use(UseKind::Mount, "x").unwrap();
+    assert!(matches!(mend(&maker, &findings).as_slice(), [Outcome::Rebuilt]));
+    assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
+}
+
+#[test]
+fn downloads_that_nobody_works_on_go() {
+    let place = Place::new("partial");
+    let partial = place.store.partial();
+    let cancel = Cancel::new();
+    let open = |bytes: &[u8]| {
+        let opened = Partial::open(
+            &partial,
+            &Digest::of(bytes),
+            bytes.len() as u64,
+            &cancel,
+            &(Arc::new(|_| {}) as image::registry::Notify),
+        );
+        match opened.unwrap() {
+            Opened::Ours(partial) => partial,
+            Opened::Changed => panic!("nobody else is here"),
+        }
+    };
+    let busy = open(b"somebody works on it");
+    drop(open(b"nobody does"));
+    std::fs::write(partial.join("lonely.state"), "half of a removal").unwrap();
+    std::fs::write(partial.join(Digest::of(b"nobody does").hex()), vec![1; 9000]).unwrap();
+    assert!(evict::drop_partial(&place.store).unwrap() >= 9000);
+    let mut left: Vec<String> = std::fs::read_dir(&partial)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let own = busy.digest().hex().to_owned();
+    assert_eq!(left, [own.clone(), format!("{own}.state")]);
+    drop(busy);
+    evict::drop_partial(&place.store).unwrap();
     place.sound();
 }

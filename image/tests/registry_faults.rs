@@ -749,3 +749,56 @@ fn nobody_there_is_said_plainly() {
         format!("failed to reach {address}: connection refused")
     );
 }
+
+#[test]
+fn file_of_the_web_comes_whole_or_not_at_all() {
+    let registry = Registry::start();
+    let bytes = noise(700_000, 7);
+    let blob = registry.put_blob(&bytes);
+    let address = format!("http://{}/v2/team/app/blobs/{}", registry.address(), blob.digest);
+    let fetch = |address: &str| {
+        let mut file = client_of(settings()).web_file(address)?;
+        let mut read = Vec::new();
+        file.read_to_end(&mut read)
+            .map(|_| (read, file.address()))
+            .map_err(Error::from)
+    };
+    assert!(fetch(&address).unwrap().0 == bytes);
+    // A name and a password in it are not sent, and not kept.
+    let with_password = address.replace("://", "://me:secret@");
+    assert_eq!(fetch(&with_password).unwrap(), (bytes.clone(), address.clone()));
+    assert!(
+        registry
+            .log()
+            .iter()
+            .all(|seen| seen.header("authorization").is_none())
+    );
+
+    // What passes is tried again, a redirect is followed.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (count, target) = (asked.clone(), address.clone());
+    registry.script(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Fault::Answer(503, vec![], b"busy".to_vec()),
+        1 => Fault::Answer(302, vec![("location", target.clone())], vec![]),
+        _ => Fault::None,
+    });
+    assert!(fetch(&address).unwrap().0 == bytes);
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+
+    for (fault, kind) in [
+        (Fault::DropAfter(300_000), Kind::Unavailable),
+        (Fault::StallAfter(300_000), Kind::Unavailable),
+        (Fault::Answer(404, vec![], vec![]), Kind::NotFound),
+        (Fault::Answer(403, vec![], vec![]), Kind::Denied),
+        (Fault::Answer(204, vec![], vec![]), Kind::Unavailable),
+        (Fault::HugeHeaders(1 << 20), Kind::Other),
+    ] {
+        let told = format!("{fault:?}");
+        registry.script(move |_| fault.clone());
+        let e = fetch(&address).unwrap_err();
+        assert_eq!(e.kind(), kind, "{told}: {e}");
+    }
+    for address in ["ftp://h/x", "http://", "web"] {
+        assert_eq!(fetch(address).unwrap_err().kind(), Kind::Invalid, "{address}");
+    }
+}

@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::metrics::{self, Metrics, Network};
 use crate::mount::{Mount, mount_all, unmount_all};
 use crate::oom::OomWatch;
-use crate::reactor::{Either, either};
+use crate::reactor::{Either, Reactor, Source, either};
 use crate::runtime::{Checkpoint, Create, Exec, Host, Runtime, Stdio};
 use crate::stdio::console::Socket;
 use crate::stdio::{self, Owner, Prepared, Streams, Wanted};
@@ -28,6 +28,13 @@ use crate::sync::{Count, Held, Lock, Once};
 
 /// How long a deletion waits for output that is still being written, and for exits that must come before others.
 const LAST_OUTPUT: Duration = Duration::from_secs(10);
+
+/// How long the parent of a process that is not our child may take to wait for it, and how often we look.
+const REAPED: Duration = Duration::from_secs(1);
+const REAPED_LOOK: Duration = Duration::from_millis(5);
+
+/// The exit code of one whose end is not known.
+const UNKNOWN: u32 = 255;
 
 /// The init's part in the names of files.
 const INIT: &str = "init";
@@ -103,6 +110,8 @@ pub struct Settings {
     pub no_pivot: bool,
     /// No session keyring of its own.
     pub no_new_keyring: bool,
+    /// The root filesystem is mounted by the caller, who also unmounts it: it stays for the next container.
+    pub keep_rootfs: bool,
     /// What it is restored from.
     pub checkpoint: Option<PathBuf>,
     /// Where CRIU works; `None`: in the bundle.
@@ -253,7 +262,55 @@ impl Container {
         sink: Sink,
         limit: Option<Instant>,
     ) -> Result<Rc<Container>> {
-        let container = Rc::new(Container {
+        let container = Container::new(on, settings, wanted, sink);
+        let made = container.mount_and_make(rootfs, limit).await;
+        if let Err(e) = made {
+            return Err(container.undo_create(e).await);
+        }
+        Ok(container)
+    }
+
+    /// Takes over a container that runs, and whose supervisor is gone: `init` is a descriptor of its init, which is not our child. Its
+    /// exit code is 255 where the kernel does not tell it. Its streams are the caller's.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be watched.
+    pub fn adopt(
+        on: &Host,
+        settings: Settings,
+        (pid, init): (i32, OwnedFd),
+        paused: bool,
+        sink: Sink,
+    ) -> Result<Rc<Container>> {
+        let container = Container::new(on, settings, Wanted::default(), sink);
+        let child = Child {
+            pid,
+            exit: Rc::default(),
+        };
+        let (exit, init, reactor) = (
+            Rc::clone(&child.exit),
+            on.reactor.watch(init)?,
+            on.reactor.clone(),
+        );
+        on.reactor.spawn(async move {
+            // A descriptor that cannot be waited for is as good as a process that has ended.
+            let _ = init.readable().await;
+            let at = SystemTime::now();
+            let code = exit_of_stranger(&reactor, pid, &init).await;
+            exit.set(Exited { code, at });
+        });
+        container.init.pid.set(pid as u32);
+        container.init.child.replace(Some(child));
+        container.init.phase.set(Phase::Running);
+        container.made.set(true);
+        container.paused.set(paused.then_some(Status::Paused));
+        container.watch_cgroup();
+        container.watch_init();
+        Ok(container)
+    }
+
+    fn new(on: &Host, settings: Settings, wanted: Wanted, sink: Sink) -> Rc<Container> {
+        Rc::new(Container {
             on: on.clone(),
             private_pids: has_private_pids(&settings.bundle),
             settings,
@@ -267,12 +324,7 @@ impl Container {
             made: Cell::new(false),
             gone: Rc::default(),
             watch: RefCell::new(None),
-        });
-        let made = container.mount_and_make(rootfs, limit).await;
-        if let Err(e) = made {
-            return Err(container.undo_create(e).await);
-        }
-        Ok(container)
+        })
     }
 
     async fn mount_and_make(self: &Rc<Self>, rootfs: Vec<Mount>, limit: Option<Instant>) -> Result<()> {
@@ -817,6 +869,9 @@ impl Container {
     }
 
     async fn unmount(&self, limit: Option<Instant>) -> Result<()> {
+        if self.settings.keep_rootfs {
+            return Ok(());
+        }
         let path = self.rootfs();
         let unmount = move || unmount_all(&path).map_err(|e| e.to_string());
         self.on.children.fork(&self.on.reactor, limit, unmount).await
@@ -988,6 +1043,31 @@ impl Container {
         };
         Ok((metrics::read(&cgroup)?, network))
     }
+}
+
+/// How a process ended that is not our child: the kernel tells it once its parent has waited for it, and /proc until then.
+async fn exit_of_stranger(reactor: &Reactor, pid: i32, init: &Source<OwnedFd>) -> u32 {
+    let until = Instant::now() + REAPED;
+    loop {
+        let exit = exit_of_zombie(pid).or_else(|| sys::process::pidfd_exit(init.fd()));
+        match exit {
+            Some(exit) => return exit.shell_code() as u32,
+            None if Instant::now() > until => return UNKNOWN,
+            None => reactor.sleep(REAPED_LOOK).await,
+        }
+    }
+}
+
+/// It has ended, so a zombie of this number is it, or the number is another's who has ended just as well within a moment: the kernel
+/// goes round all numbers first.
+fn exit_of_zombie(pid: i32) -> Option<sys::process::Exit> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    // Fields 3 and 52 of the manual page. Who may not look into the process is shown a 0.
+    let status: i32 = fields.get(49)?.parse().ok()?;
+    let told = status != 0 || sys::process::effective_ids().0 == 0;
+    (fields.first() == Some(&"Z") && told).then(|| sys::process::Exit::of_status(status))
 }
 
 fn stdio_of(prepared: &Prepared) -> Stdio<'_> {

@@ -57,6 +57,32 @@ impl<T: Clone> Once<T> {
     }
 }
 
+/// Something has changed: whoever waits looks again.
+#[derive(Debug, Default)]
+pub struct Bell {
+    waiting: Waiting,
+}
+
+impl Bell {
+    /// Lets everybody look.
+    pub fn ring(&self) {
+        self.waiting.wake_all();
+    }
+
+    /// Waits until a look finds something.
+    pub async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        let mut place = self.waiting.place();
+        std::future::poll_fn(|context| match look() {
+            Some(found) => Poll::Ready(found),
+            None => {
+                place.take(context.waker());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
 /// Who is to be woken.
 #[derive(Debug, Default)]
 struct Waiting {

@@ -381,6 +381,7 @@ fn wanted(stdin: &str, stdout: &str, stderr: &str) -> Wanted {
         stdout: stdout.into(),
         stderr: stderr.into(),
         terminal: false,
+        given: None,
     }
 }
 

@@ -144,3 +144,22 @@ pub fn set_times(dir: BorrowedFd<'_>, name: &Path, read: (i64, i64), changed: (i
     };
     check(r as i64, "utimensat", || name.display().to_string()).map(drop)
 }
+
+/// utimensat(2) of what a descriptor names, also of one that is `O_PATH`: with an empty path (AT_EMPTY_PATH, Linux 5.8), else by way
+/// of /proc.
+pub fn set_times_of(fd: BorrowedFd<'_>, read: (i64, i64), changed: (i64, i64)) -> Result<()> {
+    let times = [read, changed].map(|(seconds, nanoseconds)| libc::timespec {
+        tv_sec: seconds as _,
+        tv_nsec: nanoseconds as _,
+    });
+    // SAFETY: the empty string is static and `times` outlives the call.
+    let r = unsafe { libc::utimensat(fd.as_raw_fd(), c"".as_ptr(), times.as_ptr(), libc::AT_EMPTY_PATH) };
+    match check(r as i64, "utimensat", || "") {
+        Err(e) if e.is(libc::EINVAL) => {}
+        done => return done.map(drop),
+    }
+    let path = c_path(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())))?;
+    // SAFETY: `path` and `times` outlive the call.
+    let r = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+    check(r as i64, "utimensat", || "").map(drop)
+}

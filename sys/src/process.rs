@@ -201,6 +201,33 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     check(r, "pidfd_send_signal", || signal.to_string()).map(drop)
 }
 
+/// How the process of a pidfd ended, whoever's child it was: PIDFD_GET_INFO, which tells it since Linux 6.15, once its parent has
+/// waited for it. `None`: it cannot be known, or not yet.
+pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> Option<Exit> {
+    /// struct pidfd_info in its first form.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    /// _IOWR(0xff, 11, struct pidfd_info)
+    const GET_INFO: u64 = (3 << 30) | ((size_of::<Info>() as u64) << 16) | (0xff << 8) | 11;
+    let mut info = Info {
+        mask: EXIT,
+        ..Info::default()
+    };
+    // SAFETY: `info` is as large as the number of the call says.
+    let r = unsafe { libc::syscall(libc::SYS_ioctl, pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
+    // A process that runs answers ESRCH for it in some versions, and an older kernel ENOTTY.
+    let known = check(r, "ioctl", || "PIDFD_GET_INFO").is_ok() && info.mask & EXIT != 0;
+    let status = info.exit_code;
+    known.then_some(Exit::of_status(status))
+}
+
 /// kill(2). Prefer a pidfd: a pid can belong to somebody else by now.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: no pointers.
@@ -220,6 +247,14 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// From wait(2)'s number, which is also the last field of a zombie's /proc/PID/stat.
+    pub fn of_status(status: i32) -> Exit {
+        match status & 0x7f {
+            0 => Exit::Code(status >> 8 & 0xff),
+            signal => Exit::Signal(signal),
+        }
+    }
+
     /// The exit status as a shell reports it: 128+N for a signal.
     pub fn shell_code(self) -> i32 {
         match self {
@@ -570,6 +605,8 @@ pub enum Tie {
     DiesWithUs,
     /// It outlives us, in a process group of its own.
     Outlives,
+    /// The same in a session of its own: no terminal, and nobody's hang-up.
+    OwnSession,
 }
 
 /// fork + exec without touching libc's fork handlers: works in a process that was itself made by clone3. Every
@@ -621,6 +658,7 @@ fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
                 }
             }
             Tie::Outlives => set_process_group()?,
+            Tie::OwnSession => setsid()?,
         }
         // Copies above all wanted numbers first: the wanted descriptors may themselves be among them in another order.
         let count = s.fds.len() as RawFd;
@@ -651,6 +689,32 @@ mod tests {
         let stat = format!("1 (a) 9 b) S {}", fields.join(" "));
         assert_eq!(parse_argument_areas(&stat), Some([48..49, 50..51]));
         assert_eq!(parse_argument_areas("1 (a) S 0"), None);
+    }
+
+    #[test]
+    fn a_process_that_was_waited_for_is_still_known() {
+        let ended = |code: i32| match fork(0, None).unwrap() {
+            Forked::Child => {
+                if code < 0 {
+                    let _ = kill(pid(), -code);
+                }
+                exit_now(code)
+            }
+            Forked::Parent { pid, .. } => {
+                let pidfd = pidfd_open(pid).unwrap();
+                let exit = wait_pid(pid, Block::Yes).unwrap();
+                (exit, pidfd_exit(pidfd.as_fd()))
+            }
+        };
+        let us = pidfd_open(pid()).unwrap();
+        assert_eq!(pidfd_exit(us.as_fd()), None);
+        for code in [0, 7, -libc::SIGKILL] {
+            let (waited, known) = ended(code);
+            match kernel_release() >= (6, 15) {
+                true => assert_eq!(known, waited),
+                false => assert_eq!(known, None),
+            }
+        }
     }
 
     #[test]

@@ -44,6 +44,14 @@ pub fn set_controlling(tty: BorrowedFd<'_>) -> Result<()> {
     check(r as i64, "ioctl", || "TIOCSCTTY").map(drop)
 }
 
+/// TIOCSPGRP: what is typed goes to this process group, which is of our session. From the background the kernel sends SIGTTOU to
+/// whoever has not blocked or ignored it.
+pub fn set_foreground(tty: BorrowedFd<'_>, group: i32) -> Result<()> {
+    // SAFETY: the ioctl reads one pid_t.
+    let r = unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSPGRP as _, &raw const group) };
+    check(r as i64, "ioctl", || "TIOCSPGRP").map(drop)
+}
+
 /// A window size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSize {

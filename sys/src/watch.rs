@@ -44,6 +44,21 @@ pub fn watch_modification(inotify: BorrowedFd<'_>, path: &Path) -> Result<()> {
     check(r as i64, "inotify_add_watch", || path.display().to_string()).map(drop)
 }
 
+/// The same for a directory: files in it that are written to, made, moved or removed, and its own removal.
+pub fn watch_directory(inotify: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    const ALL: u32 = libc::IN_MODIFY
+        | libc::IN_CREATE
+        | libc::IN_MOVED_FROM
+        | libc::IN_MOVED_TO
+        | libc::IN_DELETE
+        | libc::IN_DELETE_SELF
+        | libc::IN_ONLYDIR;
+    let c = c_path(path)?;
+    // SAFETY: `c` outlives the call.
+    let r = unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), c.as_ptr(), ALL) };
+    check(r as i64, "inotify_add_watch", || path.display().to_string()).map(drop)
+}
+
 /// Reads away what has been reported; which file it was is left to the caller to look up.
 pub fn drain(inotify: BorrowedFd<'_>) -> Result<()> {
     let mut buf = [0u8; 4096];

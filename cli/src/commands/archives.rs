@@ -125,7 +125,7 @@ fn load(session: &Session, parsed: &Parsed) -> Outcome {
     let workshop = Workshop::open(session)?;
     let display = Display::new(std::io::stdout(), parsed.switch("quiet"));
     let loaded = archive::load(
-        &workshop.maker(&|event| workshop::show(&display, event)),
+        &workshop.maker(&|event| workshop::show(&display, event))?,
         &mut source,
         platform.as_ref(),
     );
@@ -168,18 +168,23 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::plain("cannot import digest reference"));
     }
     let platform = workshop::platform(parsed.text("platform"))?;
-    let mut from: Box<dyn Read + Send> = if source == "-" {
-        Box::new(std::io::stdin())
-    } else if source.starts_with("http://") || source.starts_with("https://") {
-        return Err(Failure::plain(
-            "an archive on the web has to be fetched first, and imported from its file",
-        ));
-    } else {
-        Box::new(open(Path::new(&source))?)
+    // Before the store: a name that is wrong changes nothing.
+    let local: Option<Box<dyn Read + Send>> = match source.as_str() {
+        "-" => Some(Box::new(std::io::stdin())),
+        address if address.starts_with("http://") || address.starts_with("https://") => None,
+        path => Some(Box::new(open(Path::new(path))?)),
     };
     let workshop = Workshop::open(session)?;
+    let (mut from, source): (Box<dyn Read + Send>, String) = match local {
+        Some(from) => (from, source),
+        None => {
+            let file = workshop.client(session.credentials())?.web_file(&source)?;
+            let address = file.address();
+            (Box::new(file), address)
+        }
+    };
     let id = archive::import(
-        &workshop.maker(&progress::silent),
+        &workshop.maker(&progress::silent)?,
         &mut from,
         &Import {
             reference: reference.as_ref(),
@@ -193,7 +198,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 /// A file that appears under its name when it is complete, and not before.
-struct Replacement {
+pub(super) struct Replacement {
     file: BufWriter<File>,
     temporary: PathBuf,
     place: PathBuf,
@@ -201,7 +206,7 @@ struct Replacement {
 }
 
 impl Replacement {
-    fn create(place: &Path) -> Result<Replacement, Failure> {
+    pub(super) fn create(place: &Path) -> Result<Replacement, Failure> {
         let failed = |e: std::io::Error| {
             Failure::plain(format!(
                 "failed to write {}: {}",
@@ -235,11 +240,11 @@ impl Replacement {
         })
     }
 
-    fn writer(&mut self) -> &mut dyn Write {
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
         &mut self.file
     }
 
-    fn keep(mut self) -> Outcome {
+    pub(super) fn keep(mut self) -> Outcome {
         self.file.flush()?;
         std::fs::rename(&self.temporary, &self.place)?;
         self.is_kept = true;

@@ -20,7 +20,7 @@ const PLATFORM: Flag = Flag::new(
 .offers(PLATFORMS);
 
 pub(super) const BUNDLE: Command = Command {
-    about: "The directory gets a config.json and a mounted rootfs that runb, runc or any other runtime runs as it is.\n{name} unbundle takes it away again.",
+    about: "The directory gets a config.json and a mounted rootfs that runb, runc or any other runtime runs as it is.\n{name} unbundle takes it away again.\nAfter a reboot the same command mounts it once more, with all that was written in it.",
     usage: "[OPTIONS] IMAGE DIRECTORY",
     ways: &["bundle"],
     count: Count::Exactly(2),
@@ -82,7 +82,7 @@ fn bundle(session: &Session, parsed: &Parsed) -> Outcome {
         copy: workshop.is_rootless,
         ..mount::Options::default()
     };
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let (_, mounted) = standing::make_bundle(&maker, &image, Path::new(directory), &options, mount)?;
     tell_of_copy(session, &workshop, &mounted);
     Ok(())
@@ -136,7 +136,7 @@ fn mount(session: &Session, parsed: &Parsed) -> Outcome {
     }
     let workshop = Workshop::open(session)?;
     let image = of_platform(&workshop, &name, platform.as_ref())?;
-    let maker = workshop.maker(&progress::silent);
+    let maker = workshop.maker(&progress::silent)?;
     let (place, mounted) = standing::mount_image(&maker, &image)?;
     tell_of_copy(session, &workshop, &mounted);
     session.print(&format!("{}\n", place.display()))

@@ -69,19 +69,6 @@ pub(super) const INSPECT: Command = Command {
     ..Command::new("inspect", "Show all there is to know of images", inspect)
 };
 
-pub(super) const INSPECT_ANY: Command = Command {
-    usage: "[OPTIONS] NAME|ID [NAME|ID...]",
-    ways: &["inspect"],
-    flags: &[
-        FORMAT_OBJECT,
-        Flag::new("size", Takes::Switch(false), "Sizes of containers, too").short('s'),
-        Flag::new("type", Takes::Text, "Only objects of this type").offers(Offers::Choice(&["image"])),
-    ],
-    examples: &["{name} inspect debian:12"],
-    handler: Some(inspect_any),
-    ..INSPECT
-};
-
 pub(super) const HISTORY: Command = Command {
     usage: "[OPTIONS] IMAGE",
     ways: &["image history", "history"],
@@ -263,39 +250,9 @@ fn signed(bytes: u64) -> i64 {
 }
 
 fn inspect(session: &Session, parsed: &Parsed) -> Outcome {
-    show(session, parsed, parsed.text("platform"), |session, e| {
-        Failure::from(e).line(session.program)
-    })
-}
-
-/// Of whatever type: there are only images yet.
-fn inspect_any(session: &Session, parsed: &Parsed) -> Outcome {
-    let kind = parsed.text("type").unwrap_or_default();
-    if !matches!(kind.as_str(), "" | "image") {
-        Inspector::new(parsed.text("format").as_deref())?;
-        session.print("[]\n")?;
-        let lines: Vec<String> = parsed
-            .names()
-            .iter()
-            .map(|name| format!("error: no such {kind}: {name}"))
-            .collect();
-        return Err(Failure::plain(lines.join("\n")));
-    }
-    show(session, parsed, None, |session, e| match e.kind() {
-        Kind::NotFound => String::new(),
-        _ => Failure::from(e).line(session.program),
-    })
-}
-
-/// `complain` is the line about an image that cannot be shown; empty means that there is no such object.
-fn show(
-    session: &Session,
-    parsed: &Parsed,
-    platform: Option<String>,
-    complain: fn(&Session, image::Error) -> String,
-) -> Outcome {
     let inspector = Inspector::new(parsed.text("format").as_deref())?;
-    let platform = platform
+    let platform = parsed
+        .text("platform")
         .map(|p| p.parse::<Platform>())
         .transpose()
         .map_err(|e| Failure::plain(e.to_string()))?;
@@ -304,10 +261,7 @@ fn show(
     for name in parsed.names() {
         match document(&store, &name, platform.as_ref()) {
             Ok(image) => objects.push(inspect::image(&image)),
-            Err(e) => errors.push(match complain(session, e) {
-                empty if empty.is_empty() => format!("error: no such object: {name}"),
-                line => line,
-            }),
+            Err(e) => errors.push(Failure::from(e).line(session.program)),
         }
     }
     session.print(&inspector.show(&objects, &mut errors))?;
@@ -317,7 +271,11 @@ fn show(
     Err(Failure::plain(errors.join("\n")))
 }
 
-fn document(store: &Store, name: &str, platform: Option<&Platform>) -> image::Result<inspect::Image> {
+pub(super) fn document(
+    store: &Store,
+    name: &str,
+    platform: Option<&Platform>,
+) -> image::Result<inspect::Image> {
     let image = store.find_image(name)?;
     let (config, _) = store.config(&image.id)?;
     let own = config.platform();

@@ -5,10 +5,20 @@
 
 mod archives;
 mod bundles;
+mod commit;
+mod containers;
+mod copy;
+mod diff;
+mod events;
+mod export;
 mod images;
+mod logs;
+mod recovery;
 mod registry;
 mod shell;
+mod stats;
 mod system;
+mod top;
 mod transfer;
 
 use crate::command::{Command, Listed};
@@ -35,11 +45,25 @@ pub static ROOT: Command = Command {
     ..Command::group(
         "brig",
         "Builds, pulls and runs containers, without a daemon",
-        &COMMANDS,
+        COMMANDS,
     )
 };
 
-static COMMANDS: [Command; 22] = [
+static COMMANDS: &[Command] = &[
+    Command {
+        listed: Listed::Common,
+        ..containers::RUN
+    },
+    Command {
+        listed: Listed::Common,
+        ..containers::EXEC
+    },
+    Command {
+        name: "ps",
+        aliases: &[],
+        listed: Listed::Common,
+        ..containers::LS
+    },
     Command {
         listed: Listed::Common,
         ..transfer::PULL
@@ -65,27 +89,80 @@ static COMMANDS: [Command; 22] = [
         listed: Listed::Common,
         ..system::INFO
     },
-    Command::group("image", "Images", &IMAGE),
-    Command::group("system", "The store and this program", &SYSTEM),
+    Command::group("container", "Containers", CONTAINER),
+    Command::group("image", "Images", IMAGE),
+    Command::group("system", "The store and this program", SYSTEM),
+    containers::ATTACH,
     shell::COMPLETION,
     bundles::BUNDLE,
     bundles::UNBUNDLE,
+    commit::COMMIT,
+    copy::CP,
+    containers::CREATE,
+    diff::DIFF,
+    export::EXPORT,
+    events::EVENTS,
     images::HISTORY,
     archives::IMPORT,
-    images::INSPECT_ANY,
+    containers::INSPECT_ANY,
+    containers::KILL,
     archives::LOAD,
+    logs::LOGS,
+    containers::PAUSE,
+    containers::PORT,
+    containers::RENAME,
+    containers::RESTART,
+    Command {
+        aliases: &[],
+        ..containers::RM
+    },
     Command {
         name: "rmi",
         aliases: &[],
         ..images::RM
     },
     archives::SAVE,
+    containers::START,
+    stats::STATS,
+    containers::STOP,
     images::TAG,
+    top::TOP,
+    containers::UNPAUSE,
+    containers::UPDATE,
+    containers::WAIT,
     shell::HELP,
     shell::MAN,
 ];
 
-static IMAGE: [Command; 13] = [
+static CONTAINER: &[Command] = &[
+    containers::ATTACH,
+    commit::COMMIT,
+    copy::CP,
+    containers::CREATE,
+    diff::DIFF,
+    containers::EXEC,
+    export::EXPORT,
+    containers::INSPECT,
+    containers::KILL,
+    logs::LOGS,
+    containers::LS,
+    containers::PAUSE,
+    containers::PORT,
+    containers::PRUNE,
+    containers::RENAME,
+    containers::RESTART,
+    containers::RM,
+    containers::RUN,
+    containers::START,
+    stats::STATS,
+    containers::STOP,
+    top::TOP,
+    containers::UNPAUSE,
+    containers::UPDATE,
+    containers::WAIT,
+];
+
+static IMAGE: &[Command] = &[
     images::HISTORY,
     archives::IMPORT,
     images::INSPECT,
@@ -101,7 +178,15 @@ static IMAGE: [Command; 13] = [
     bundles::UNMOUNT,
 ];
 
-static SYSTEM: [Command; 4] = [system::CHECK, system::DF, system::INFO, system::PRUNE];
+static SYSTEM: &[Command] = &[
+    system::CHECK,
+    system::DF,
+    system::INFO,
+    system::PRUNE,
+    recovery::START,
+    recovery::STOP,
+    events::EVENTS,
+];
 
 /// In front of the command.
 static GLOBAL: [Flag; 12] = [
@@ -133,7 +218,7 @@ static GLOBAL: [Flag; 12] = [
     Flag::new("tlsverify", Takes::Switch(false), "").hidden(),
 ];
 
-const PLATFORMS: Offers = Offers::Choice(&[
+pub(crate) const PLATFORMS: Offers = Offers::Choice(&[
     "linux/amd64",
     "linux/arm64",
     "linux/arm/v7",
@@ -222,6 +307,42 @@ fn each(
         return Ok(());
     }
     Err(Failure::plain(failures.join("\n")))
+}
+
+/// How many are worked on at a time.
+const AT_ONCE: usize = 50;
+
+/// The same, several at a time: results and failures are told in the order of the arguments.
+fn each_at_once(
+    session: &Session,
+    names: &[String],
+    work: impl Fn(&str) -> Result<Option<String>, Failure> + Sync,
+) -> Outcome {
+    let mut done: Vec<Result<Option<String>, Failure>> = Vec::with_capacity(names.len());
+    for some in names.chunks(AT_ONCE) {
+        match some {
+            [one] => done.push(work(one)),
+            some => std::thread::scope(|scope| {
+                let workers: Vec<_> = some.iter().map(|name| scope.spawn(|| work(name))).collect();
+                for worker in workers {
+                    let failed = |_| Err(Failure::plain("a thread of ours has failed"));
+                    done.push(worker.join().unwrap_or_else(failed));
+                }
+            }),
+        }
+    }
+    let mut failures = Vec::new();
+    for one in done {
+        match one {
+            Ok(Some(line)) => session.print(&format!("{line}\n"))?,
+            Ok(None) => {}
+            Err(failure) => failures.push(failure.line(session.program)),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::plain(failures.join("\n"))),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `version`, `info`, `system df`, `system check`, `system prune`.
 
+use super::recovery;
 use super::{API, COMMIT, DOCKER, FORMAT, FORMAT_OBJECT, VERSION};
 use crate::choose::Choice;
 use crate::command::{Command, Listed};
@@ -9,12 +10,10 @@ use crate::session::{Failure, Outcome, Program, Session};
 use crate::template::{Map, Struct, Template, Value};
 use crate::workshop::{self, Workshop};
 use crate::{tabs, terminal, units};
-use image::mount;
-use image::progress;
 use image::provide::Means;
 use image::repair::{Outcome as Mended, Repairer};
-use image::rootless;
 use image::store::{Damage, Depth, Finding, Form, Store, Subject};
+use image::{mount, progress, rootless, verify};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -46,7 +45,7 @@ pub(super) const DF: Command = Command {
 };
 
 pub(super) const CHECK: Command = Command {
-    about: "Reads every byte of the store and compares it with its digest. With --repair, what is damaged is pulled again.",
+    about: "Reads every byte: blobs are compared with their digests, unpacked layers with what their blobs make of them; records of\ncontainers with what runs. With --repair, what is damaged is pulled or unpacked again, and what is left of killed commands is removed.",
     usage: "[OPTIONS]",
     ways: &["system check"],
     flags: &[
@@ -462,17 +461,30 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
     } else {
         Depth::Full
     };
-    let findings = store.check(depth, &|_| ())?;
+    let maker = workshop.maker(&progress::silent)?;
+    let mut findings = store.check(depth, &|_| ())?;
     if !parsed.switch("repair") {
-        return verdict(session, &findings);
+        if depth == Depth::Full {
+            findings.extend(verify::layers(&maker, &findings)?);
+        }
+        let left = recovery::tell(session, &workshop.containers()?)?;
+        return verdict(session, &findings, left);
     }
     let client = workshop.client(session.credentials())?;
-    let maker = workshop.maker(&progress::silent);
-    let outcomes = Repairer {
+    let repairer = Repairer {
         maker: &maker,
         client: &client,
+    };
+    let mut outcomes = repairer.repair(&findings)?;
+    if depth == Depth::Full {
+        // Only now: what a layer is compared with is its blob.
+        let left: Vec<Finding> = outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Mended::NotMended(_)))
+            .map(|(finding, _)| finding.clone())
+            .collect();
+        outcomes.extend(repairer.repair(&verify::layers(&maker, &left)?)?);
     }
-    .repair(&findings)?;
     let mut failed = 0;
     for (finding, outcome) in &outcomes {
         let words = match outcome {
@@ -486,23 +498,27 @@ fn check(session: &Session, parsed: &Parsed) -> Outcome {
         };
         session.print(&format!("{}: {words}\n", in_words(finding)))?;
     }
+    let (found, not_mended) = recovery::mend(session, &workshop.containers()?)?;
+    failed += not_mended;
     match failed {
-        0 if outcomes.is_empty() => session.print("The store is sound.\n"),
+        0 if outcomes.is_empty() && found == 0 => session.print("The store is sound.\n"),
         0 => session.print("The store is sound again.\n"),
         n => Err(Failure::plain(format!(
             "{n} of {} could not be mended",
-            outcomes.len()
+            outcomes.len() + found
         ))),
     }
 }
 
 /// Damage is a failure. What only takes space, or will be made again by itself, is told and is none.
-fn verdict(session: &Session, findings: &[Finding]) -> Outcome {
+/// `left`: what is left of containers.
+fn verdict(session: &Session, findings: &[Finding], left: usize) -> Outcome {
     for finding in findings {
         session.print(&format!("{}\n", in_words(finding)))?;
     }
-    let is_harmless = |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Unknown);
-    let damaged = findings.len() - findings.iter().filter(is_harmless).count();
+    let is_harmless =
+        |f: &&Finding| matches!(f.damage, Damage::NotSynced | Damage::Foreign | Damage::Unknown);
+    let damaged = findings.len() - findings.iter().filter(is_harmless).count() + left;
     if damaged == 0 {
         return session.print("The store is sound.\n");
     }
@@ -525,6 +541,9 @@ fn in_words(finding: &Finding) -> String {
         Damage::NotSynced => {
             format!("{subject} was not on the disk when the machine stopped; it will be made again")
         }
+        Damage::Foreign => {
+            format!("{subject} was written by another version, and cannot be compared with its blob")
+        }
         Damage::Unknown => format!("{subject} belongs to nothing"),
     }
 }
@@ -535,7 +554,11 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     if !parsed.switch("force") && !terminal::confirm(session, &question)? {
         return Err(Failure::silent(0));
     }
-    let (text, bytes) = super::images::prune_images(session, parsed)?;
+    let (text, mut bytes) = super::images::prune_images(session, parsed)?;
+    // What a filter asks for, a download does not have.
+    if filters.is_empty() {
+        bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
+    }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!("{text}Total reclaimed space: {bytes}\n"))
 }
@@ -548,7 +571,9 @@ fn prune_question(all: bool, filters: &[(String, String)]) -> String {
         "all dangling images"
     };
     let mut question = format!("WARNING! This will remove:\n  - {what}\n");
-    if !filters.is_empty() {
+    if filters.is_empty() {
+        question.push_str("  - all downloads that were broken off\n");
+    } else {
         question.push_str("\n  Items to be pruned will be filtered with:\n");
         let mut shown: Vec<String> = filters
             .iter()

@@ -111,7 +111,15 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
     let client = workshop.client(session.credentials())?;
     let quiet = parsed.switch("quiet");
     if !parsed.switch("all-tags") {
-        let freshness = pull_one(session, &workshop, &client, platform.as_ref(), &reference, quiet)?;
+        let display = Display::new(std::io::stdout(), quiet);
+        let freshness = pull_one(
+            session,
+            &workshop,
+            &client,
+            platform.as_ref(),
+            &reference,
+            &display,
+        )?;
         return tell_end(
             session,
             freshness,
@@ -124,8 +132,9 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
     let mut freshness = Freshness::UpToDate;
     for tag in client.tags(repository)? {
         let tagged = repository.tagged(&tag)?;
-        if pull_one(session, &workshop, &client, platform.as_ref(), &tagged, quiet)? == Freshness::Downloaded
-        {
+        let display = Display::new(std::io::stdout(), quiet);
+        let pulled = pull_one(session, &workshop, &client, platform.as_ref(), &tagged, &display)?;
+        if pulled == Freshness::Downloaded {
             freshness = Freshness::Downloaded;
         }
     }
@@ -139,25 +148,44 @@ fn pull(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 fn tell_end(session: &Session, freshness: Freshness, familiar: &str, full: &str, quiet: bool) -> Outcome {
-    let status = match freshness {
-        Freshness::Downloaded => "Downloaded newer image for",
-        Freshness::UpToDate => "Image is up to date for",
-    };
     if !quiet {
-        session.print(&format!("Status: {status} {familiar}\n"))?;
+        session.print(&format!("Status: {} {familiar}\n", told(freshness)))?;
     }
     session.print(&format!("{full}\n"))
 }
 
-fn pull_one(
+fn told(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Downloaded => "Downloaded newer image for",
+        Freshness::UpToDate => "Image is up to date for",
+    }
+}
+
+/// For a container: what is told of it is not the container's output, so it goes to stderr.
+pub(super) fn pull_for_run(
+    session: &Session,
+    workshop: &Workshop,
+    name: &str,
+    platform: Option<&Platform>,
+    quiet: bool,
+) -> Outcome {
+    let reference: Reference = name.parse()?;
+    let reference = reference.or_latest();
+    let client = workshop.client(session.credentials())?;
+    let display = Display::new(std::io::stderr(), quiet);
+    let freshness = pull_one(session, workshop, &client, platform, &reference, &display)?;
+    display.note(&format!("Status: {} {}", told(freshness), reference.familiar()));
+    Ok(())
+}
+
+fn pull_one<W: std::io::Write + Send>(
     session: &Session,
     workshop: &Workshop,
     client: &Client,
     platform: Option<&Platform>,
     reference: &Reference,
-    quiet: bool,
+    display: &Display<W>,
 ) -> Result<Freshness, Failure> {
-    let display = Display::new(std::io::stdout(), quiet);
     let which = match (reference.digest(), reference.tag()) {
         (Some(_), _) => reference.to_string(),
         (None, tag) => tag.unwrap_or("latest").to_owned(),
@@ -175,8 +203,8 @@ fn pull_one(
     let pulled = Puller {
         maker: &workshop.maker(&|event| {
             announce();
-            workshop::show(&display, event);
-        }),
+            workshop::show(display, event);
+        })?,
         client,
         platform,
         at_once: workshop.settings.parallel(),
@@ -185,9 +213,7 @@ fn pull_one(
     display.finish();
     let pulled = pulled?;
     announce();
-    if !quiet {
-        session.print(&format!("Digest: {}\n", pulled.target))?;
-    }
+    display.note(&format!("Digest: {}", pulled.target));
     for image in image::evict::keep_within(&workshop.store, &workshop.settings, &pulled.image)? {
         session.warn(&format!(
             "removed image {}: the store had outgrown its limit",

@@ -2,11 +2,14 @@
 //!
 //! May not: find anything out. Each kind of row is a struct that a command fills in.
 
+pub mod containers;
 pub mod df;
 pub mod history;
 pub mod images;
 pub mod inspect;
+pub mod inspect_container;
 pub mod search;
+pub mod stats;
 
 /// `2 hours ago`.
 fn ago(now: i64, then: i64) -> String {

@@ -142,6 +142,20 @@ impl Struct {
         self
     }
 
+    /// Adds a pointer, which JSON leaves out when it is nil and only then.
+    #[must_use]
+    pub fn with_pointer(
+        self,
+        name: &'static str,
+        kind: &'static str,
+        value: Option<impl Into<Value>>,
+    ) -> Struct {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self.with_optional(name, Value::NilPointer(kind)),
+        }
+    }
+
     /// Adds a struct whose fields count as ours.
     #[must_use]
     pub fn embedding(mut self, name: &'static str, inner: Struct) -> Struct {

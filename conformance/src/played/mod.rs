@@ -105,6 +105,15 @@ impl Drop for Machine {
     }
 }
 
+/// The program of a role, as the inside finds it.
+pub fn program(dir: &Path, role: &str) -> Option<PathBuf> {
+    std::fs::read_dir(dir.join(role))
+        .ok()?
+        .flatten()
+        .next()
+        .map(|entry| entry.path())
+}
+
 /// Removes what runs left whose process is gone.
 pub fn sweep_leftovers() {
     let is_dead = |path: &Path| {

@@ -6,31 +6,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::defaults::{self, CAPABILITIES, PATH, cleaned, device_rules};
 use super::idmap::IdMaps;
 use super::seccomp;
 use super::user::User;
 use crate::oci::{ImageConfig, RunConfig};
 use crate::{Error, Result};
-
-/// What a container may by default. Others have inheritable ones as well, which is CVE-2022-24769.
-pub const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
-
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What somebody wants otherwise than the image says.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +30,7 @@ pub struct Options {
     pub read_only: bool,
     pub host_network: bool,
     pub no_new_privileges: bool,
-    /// In place of [`CAPABILITIES`].
+    /// In place of [`defaults::CAPABILITIES`].
     pub capabilities: Option<Vec<String>>,
     /// Without a seccomp profile.
     pub unconfined: bool,
@@ -75,22 +56,11 @@ pub struct Host {
 impl Host {
     /// The one that we are on.
     pub fn ask() -> Host {
-        const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-        let cgroups = sys::fs::open(std::path::Path::new("/sys/fs/cgroup"), libc::O_PATH, 0)
-            .and_then(|fd| sys::fs::fs_magic(std::os::fd::AsFd::as_fd(&fd)));
-        let thermal = std::fs::read_dir("/sys/devices/system/cpu")
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path().join("thermal_throttle")))
-            .filter(|path| path.exists())
-            .filter_map(|path| path.to_str().map(str::to_owned));
-        let mut thermal: Vec<String> = thermal.collect();
-        thermal.sort();
         Host {
             architecture: crate::platform::Platform::host().architecture,
             kernel: sys::process::kernel_release(),
-            unified_cgroups: cgroups == Ok(CGROUP2_SUPER_MAGIC),
-            thermal,
+            unified_cgroups: defaults::has_unified_cgroups(),
+            thermal: defaults::thermal_paths(),
         }
     }
 }
@@ -175,18 +145,7 @@ fn environment(run: &RunConfig, options: &Options, hostname: &str) -> Vec<String
     if options.terminal {
         env.push("TERM=xterm".to_owned());
     }
-    for entry in run.env.iter().flatten().chain(&options.env) {
-        let name = entry.split('=').next().unwrap_or_default();
-        let place = env.iter().position(|e| e.split('=').next() == Some(name));
-        match (place, entry.contains('=')) {
-            (Some(n), true) => env[n] = entry.clone(),
-            (Some(n), false) => {
-                env.remove(n);
-            }
-            (None, true) => env.push(entry.clone()),
-            (None, false) => {}
-        }
-    }
+    defaults::merge_environment(&mut env, run.env.iter().flatten().chain(&options.env));
     env
 }
 
@@ -202,21 +161,6 @@ pub(super) fn working_dir(run: &RunConfig, options: &Options) -> Result<String> 
         )));
     }
     Ok(cleaned(wanted))
-}
-
-/// Absolute, without `.`, `..` and empty parts.
-pub(super) fn cleaned(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// The labels of the image, and what else is known of it by the names of the image specification (conversion.md), which labels
@@ -314,47 +258,9 @@ fn linux(options: &Options, host: &Host, capabilities: &[String]) -> Value {
         };
         linux.insert("seccomp".into(), seccomp::profile(&facts));
     }
-    let mut masked: Vec<String> = MASKED.map(str::to_owned).to_vec();
-    masked.extend(host.thermal.iter().cloned());
-    linux.insert("maskedPaths".into(), json!(masked));
-    linux.insert("readonlyPaths".into(), json!(READ_ONLY));
+    linux.insert("maskedPaths".into(), json!(defaults::masked(&host.thermal)));
+    linux.insert("readonlyPaths".into(), json!(defaults::READ_ONLY));
     Value::Object(linux)
-}
-
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-/// Nothing, but nodes may be made, and the usual ones used.
-fn device_rules() -> Vec<Value> {
-    let node = |major: i64, minor: i64| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"});
-    let mut rules = vec![
-        json!({"allow": false, "access": "rwm"}),
-        json!({"allow": true, "type": "c", "access": "m"}),
-        json!({"allow": true, "type": "b", "access": "m"}),
-    ];
-    // zero, null, urandom, random, tty, console
-    rules.extend([(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)].map(|(a, b)| node(a, b)));
-    rules
 }
 
 #[cfg(test)]

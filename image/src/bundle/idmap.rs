@@ -73,7 +73,8 @@ impl IdMaps {
         entered.context("failed to enter a user namespace")
     }
 
-    fn is_one_id(&self) -> bool {
+    /// Whether there is but one user and one group inside.
+    pub fn is_one_id(&self) -> bool {
         matches!((&self.uids[..], &self.gids[..]), ([(_, _, 1)], [(_, _, 1)]))
     }
 
@@ -136,7 +137,8 @@ impl IdMaps {
             .any(|(inside, _, size)| gid.checked_sub(*inside).is_some_and(|n| n < *size))
     }
 
-    pub(super) fn to_value(map: &[Range]) -> Value {
+    /// As config.json has it.
+    pub fn to_value(map: &[Range]) -> Value {
         map.iter()
             .map(|(inside, outside, size)| json!({"containerID": inside, "hostID": outside, "size": size}))
             .collect()

@@ -14,6 +14,7 @@
 //! | removed, after STATE was renamed | `bundles/.gone-ID` | [`sweep`] |
 
 pub mod config;
+pub mod defaults;
 pub mod idmap;
 pub mod seccomp;
 pub mod user;
@@ -100,6 +101,47 @@ pub fn create(request: &Request<'_>, options: &Options) -> Result<Mounted> {
             Err(e.and_also(undone))
         }
     }
+}
+
+/// Mounts a bundle again that a reboot, or somebody, has unmounted: the layers, and over them what was written. Its config.json stays as it is.
+///
+/// # Errors
+/// It is mounted, or was never finished ([`Kind::Conflict`]); or the layers cannot be mounted.
+pub fn mount_again(request: &Request<'_>, record: &Record) -> Result<Mounted> {
+    let state = request.bundles.join(&record.id);
+    let _lock = lock(&state)?;
+    let rootfs = record.dir.join(ROOTFS);
+    let conflict = |why| Error::of(Kind::Conflict, format!("{} {why}", record.dir.display()));
+    // The last thing that is written of a bundle.
+    if !record.dir.join(CONFIG).exists() {
+        return Err(conflict(
+            "is a bundle that is not whole; brig unbundle removes it",
+        ));
+    }
+    if !mount::mounts_below(&rootfs)?.is_empty() {
+        return Err(conflict("is a bundle already, and mounted"));
+    }
+    let mut entries =
+        std::fs::read_dir(&rootfs).context(format_args!("failed to read {}", rootfs.display()))?;
+    if entries.next().is_some() {
+        return Err(conflict(
+            "is a bundle already; its layers were copied, and need no mount",
+        ));
+    }
+    // What the mounts of that boot had there.
+    let scratch = state.join("scratch");
+    remove_all(&scratch)?;
+    make_plain_directory(&scratch)?;
+    let spec = Spec {
+        layers: request.layers.to_vec(),
+        upper: Some(Upper {
+            upper: state.join("upper"),
+            work: state.join("work"),
+        }),
+        scratch: Some(scratch),
+        options: request.mount,
+    };
+    mount::mount(&spec, &rootfs)
 }
 
 fn path_of(layer: &Layer) -> PathBuf {
@@ -200,7 +242,7 @@ fn make_places(image: &ImageConfig, options: &Options, root: BorrowedFd<'_>) -> 
     let working_dir = config::working_dir(&image.config, options)?;
     let volumes = image.config.volumes.iter().flatten().map(|(path, _)| path);
     for path in std::iter::once(&working_dir).chain(volumes) {
-        make_directories(root, &config::cleaned(path))
+        make_directories(root, &defaults::cleaned(path))
             .context(format_args!("failed to make {path} in the image"))?;
     }
     Ok(())
@@ -248,13 +290,21 @@ pub enum Removed {
 /// A container runs from it, or somebody works in its root file system ([`Kind::Conflict`]).
 pub fn remove(bundles: &Path, dir: &Path) -> Result<Removed> {
     let failed = || format!("failed to remove the bundle {}", dir.display());
+    match find(bundles, dir)? {
+        Some(record) => remove_recorded(bundles, &record).context(failed()),
+        None => Ok(Removed::Nothing),
+    }
+}
+
+/// The record of the bundle in a directory, which may be gone.
+///
+/// # Errors
+/// As [`list`].
+pub fn find(bundles: &Path, dir: &Path) -> Result<Option<Record>> {
     let Some(full) = full_path(dir)? else {
-        return Ok(Removed::Nothing);
+        return Ok(None);
     };
-    let Some(record) = list(bundles)?.into_iter().find(|record| record.dir == full) else {
-        return Ok(Removed::Nothing);
-    };
-    remove_recorded(bundles, &record).context(failed())
+    Ok(list(bundles)?.into_iter().find(|record| record.dir == full))
 }
 
 /// The same by the record, for when DIR is gone.

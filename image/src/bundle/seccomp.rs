@@ -216,6 +216,12 @@ pub fn profile(facts: &Facts<'_>) -> Value {
     profile
 }
 
+/// What libseccomp calls a CPU, if the profile lists it.
+pub fn libseccomp_name(architecture: &str) -> Option<&'static str> {
+    let entry = ARCHITECTURES.iter().find(|(name, ..)| *name == architecture);
+    entry.map(|(_, name, _)| *name)
+}
+
 impl Facts<'_> {
     fn meet(&self, when: &When) -> bool {
         let has = |capability: &str| self.capabilities.iter().any(|c| c == capability);
@@ -239,7 +245,7 @@ fn words(text: &str) -> Vec<&str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::bundle::config::CAPABILITIES;
+    use crate::bundle::defaults::CAPABILITIES;
 
     fn capabilities(more: &[&str]) -> Vec<String> {
         CAPABILITIES.iter().chain(more).map(|c| c.to_string()).collect()

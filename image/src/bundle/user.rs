@@ -33,6 +33,18 @@ pub fn find(text: &str, root: BorrowedFd<'_>) -> Result<User> {
     resolve(text, &read("etc/passwd")?, &read("etc/group")?)
 }
 
+/// Groups by name or number, which need not be in the file then (`--group-add`).
+///
+/// # Errors
+/// There is no group of that name.
+pub fn find_groups(wanted: &[String], root: BorrowedFd<'_>) -> Result<Vec<u32>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let file = read_file(root, "etc/group").context("failed to read /etc/group of the image")?;
+    wanted.iter().map(|name| find_group(name, &file)).collect()
+}
+
 fn resolve(text: &str, passwd: &str, group: &str) -> Result<User> {
     let (user, wanted_group) = text.split_once(':').unwrap_or((text, ""));
     let found = passwd.lines().filter_map(parse_passwd).find(|line| match user {

@@ -8,6 +8,7 @@
 //! ```
 
 mod apply;
+mod compare;
 pub mod decompress;
 mod erofs;
 mod names;
@@ -24,6 +25,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+pub use compare::{Likeness, images as compare_images, trees as compare_trees};
 pub use decompress::{Compression, Decompressor, Ratio};
 pub use remove::{remove, remove_path};
 

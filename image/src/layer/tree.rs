@@ -274,7 +274,7 @@ fn component(names: &Names, name: Name) -> &Path {
 
 /// A directory below the root. Where openat2(2) is not to be had (filtered away by an old profile) or the path is longer than the
 /// kernel takes, component by component.
-fn open_beneath(root: BorrowedFd<'_>, path: &[u8], access: i32) -> Result<OwnedFd> {
+pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], access: i32) -> Result<OwnedFd> {
     let flags = access | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let whole = Path::new(OsStr::from_bytes(path));
     match fs::openat2(root, whole, flags, 0, BENEATH) {

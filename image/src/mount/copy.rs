@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use sys::fs::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, Stat};
 
 use super::{Layer, erofs, fd_path};
+use crate::bytes::Bytes;
 use crate::{Context, Error, Kind, Result};
 
 /// Attributes in which overlay keeps its own notes, one of which says that nothing below a directory shows through.
@@ -38,8 +39,7 @@ pub(super) fn flatten(layers: &[&Layer], target: &Path) -> Result<()> {
         sources,
         target,
         linked: HashMap::new(),
-        can_share: true,
-        can_range: true,
+        bytes: Bytes::default(),
     };
     copy.everything()
 }
@@ -50,10 +50,7 @@ struct Copy {
     target: OwnedFd,
     /// Where the first name of a file with several names is, by layer and inode.
     linked: HashMap<(usize, u64), PathBuf>,
-    /// No file has refused to share its blocks yet.
-    can_share: bool,
-    /// No file has refused copy_file_range(2) yet.
-    can_range: bool,
+    bytes: Bytes,
 }
 
 enum Task {
@@ -206,55 +203,8 @@ impl Copy {
         if stat.size == 0 {
             return Ok(file);
         }
-        if self.can_share {
-            match sys::copy::share_blocks(source.as_fd(), file.as_fd()) {
-                Ok(()) => return Ok(file),
-                // Whatever it is that this file has against it, copying will tell if it is serious.
-                Err(_) => self.can_share = false,
-            }
-        }
-        self.copy_data(source.as_fd(), file.as_fd(), stat.size)?;
-        let file = std::fs::File::from(file);
-        file.set_len(stat.size)?;
-        Ok(file.into())
-    }
-
-    fn copy_data(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<()> {
-        let mut at = 0;
-        while at < size {
-            let Some(start) = sys::copy::next_data(from, at)? else {
-                break;
-            };
-            let end = sys::copy::next_hole(from, start)?;
-            self.copy_part(from, to, start, end)?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    fn copy_part(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
-        let mut at = start;
-        while self.can_range && at < end {
-            match sys::copy::copy_range(from, to, at, end - at) {
-                // Some file systems say 0 where they mean that they cannot.
-                Ok(0) | Err(_) => self.can_range = false,
-                Ok(n) => at += n,
-            }
-        }
-        let mut buffer = vec![0; if at < end { 256 << 10 } else { 0 }];
-        while at < end {
-            let most = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            let n = sys::fs::read_at(from, &mut buffer[..most], at as i64)?;
-            if n == 0 {
-                return Err(Error::corrupt("the file has become shorter"));
-            }
-            let mut written = 0;
-            while written < n {
-                written += sys::copy::write_at(to, &buffer[written..n], at + written as u64)?;
-            }
-            at += n as u64;
-        }
-        Ok(())
+        self.bytes.copy(source.as_fd(), file.as_fd(), stat.size)?;
+        Ok(file)
     }
 
     fn source(&self, layer: usize) -> Result<BorrowedFd<'_>> {

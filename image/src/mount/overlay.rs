@@ -30,15 +30,16 @@ pub enum Way {
 const WAYS: [Way; 3] = [Way::Descriptors, Way::Strings, Way::Line];
 
 pub(super) fn build(spec: &Spec, layers: &[&Layer], place: Option<BorrowedFd<'_>>) -> Result<(Built, Way)> {
-    if spec.options.volatile {
-        forget_volatile(spec)?;
-    }
     let ways = match &spec.options.way {
         Some(way) => std::slice::from_ref(way),
         None => &WAYS[..],
     };
     let mut first: Option<Failure> = None;
     for way in ways {
+        // An attempt that failed has left its mark as well.
+        if spec.options.volatile {
+            forget_volatile(spec)?;
+        }
         let done = match (way, place) {
             (Way::Descriptors, _) => by_descriptors(spec, layers),
             (Way::Strings, _) => by_strings(spec, layers),
@@ -107,18 +108,22 @@ fn by_descriptors(spec: &Spec, layers: &[&Layer]) -> Attempt<Built> {
             sys::mount::fsconfig_set_fd(context.as_fd(), key, open_readable(path)?.as_fd())?;
         }
     }
+    // A mount without a place is dissolved with its descriptor, and overlay takes no layer that is mounted nowhere.
+    let mut trees = Vec::new();
     for layer in layers.iter().rev() {
         // Not O_PATH: the kernel takes such descriptors only since 6.15.
         let fd = match layer {
             Layer::Tree(path) => open_readable(path)?,
             Layer::Erofs(file) => {
                 let tree = erofs::mount(file, 0)?;
-                sys::fs::openat(
+                let root = sys::fs::openat(
                     tree.as_fd(),
                     Path::new("."),
                     libc::O_RDONLY | libc::O_DIRECTORY,
                     0,
-                )?
+                )?;
+                trees.push(tree);
+                root
             }
         };
         sys::mount::fsconfig_set_fd(context.as_fd(), c"lowerdir+", fd.as_fd())?;

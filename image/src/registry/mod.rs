@@ -1,7 +1,7 @@
 //! The registry client (OCI distribution specification 1.1, Docker registry HTTP API V2).
 //!
 //! ```text
-//! Client (documents)   download, partial (blobs in)   upload (blobs out)
+//! Client (documents)   download, partial (blobs in)   upload (blobs out)   web (any file)
 //!    hosts: which endpoints      session: authorization, redirects, attempts      auth, challenge: tokens
 //!       http: one request        url, proxy, retry, errors: pure
 //! ```
@@ -29,6 +29,7 @@ mod search;
 mod session;
 mod upload;
 mod url;
+mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +40,13 @@ pub use download::Transfer;
 pub use hosts::Files;
 pub use http::{Limits, Tls};
 pub use list::Referrers;
+pub(crate) use partial::forget as forget_partial;
 pub use partial::{Opened, Partial, PartialReader};
 pub use proxy::Proxies;
 pub use retry::Patience;
 pub use search::Found;
 pub use upload::{Bytes, Push, Pushed};
+pub use web::WebFile;
 
 /// What a user may want to hear while something goes on.
 #[derive(Clone, Debug)]

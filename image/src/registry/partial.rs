@@ -11,6 +11,7 @@
 //!
 //! May not: know the network, compute the digest.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,7 +19,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::cancel::Cancel;
 use super::{Notice, Notify};
@@ -391,6 +392,53 @@ impl Read for PartialReader {
         self.at += amount as u64;
         Ok(amount)
     }
+}
+
+/// Removes blobs on their way in that nobody works on; with `before`, only those whose last byte came before it. Bytes that the disk
+/// has back.
+///
+/// # Errors
+/// Of the file system.
+pub(crate) fn forget(dir: &Path, before: Option<SystemTime>) -> Result<u64> {
+    let failed = || format!("failed to remove partial downloads in {}", dir.display());
+    let mut blobs = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).context(failed())? {
+        let name = entry.context(failed())?.file_name();
+        let name = name.to_string_lossy();
+        blobs.insert(dir.join(name.strip_suffix(".state").unwrap_or(&name)));
+    }
+    let mut bytes = 0;
+    for path in blobs {
+        bytes += forget_one(&path, before).context(failed())?;
+    }
+    Ok(bytes)
+}
+
+fn forget_one(path: &Path, before: Option<SystemTime>) -> Result<u64> {
+    let journal = path.with_extension("state");
+    // Made where only a journal is left, so that there is something to be locked: a download begins with the same.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    match sys::fs::flock(file.as_fd(), libc::LOCK_EX | libc::LOCK_NB) {
+        Err(e) if e.is(libc::EWOULDBLOCK) => return Ok(0),
+        other => other?,
+    }
+    let ours = file.metadata()?;
+    let is_named =
+        std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()));
+    if !is_named || before.is_some_and(|before| ours.modified().is_ok_and(|changed| changed >= before)) {
+        return Ok(0);
+    }
+    // In blocks: a file that is filled from several places has holes.
+    let bytes = ours.blocks() * 512 + std::fs::metadata(&journal).map_or(0, |m| m.blocks() * 512);
+    remove_if_there(&journal)?;
+    remove_if_there(path)?;
+    Ok(bytes)
 }
 
 fn lock(file: &File, digest: &Digest, cancel: &Cancel, notify: &Notify) -> Result<()> {

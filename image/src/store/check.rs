@@ -27,6 +27,8 @@ pub enum Damage {
     Corrupt(String),
     /// The machine stopped before the layer was on the disk. Nothing is lost: it is made again from its blob when it is needed.
     NotSynced,
+    /// An EROFS image that another version of brig has written, so that it cannot be compared with what this one would write.
+    Foreign,
     /// Takes space and is of no use.
     Unknown,
 }
@@ -170,6 +172,14 @@ impl Store {
             db.prepare_cached("SELECT key FROM part WHERE manifest = ? AND kind = 'blob' ORDER BY position")?;
         let rows = find.query_map(params![manifest.to_string()], |row| row.get::<_, String>(0))?;
         rows.map(|row| row?.parse()).collect()
+    }
+
+    /// The layers that manifests need, by their keys, and which manifests.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn needed_layers(&self) -> Result<Vec<(String, Vec<Digest>)>> {
+        self.needed("layer")
     }
 
     fn needed(&self, kind: &str) -> Result<Vec<(String, Vec<Digest>)>> {

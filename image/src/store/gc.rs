@@ -35,6 +35,7 @@ impl Store {
         let trash = self.path("trash").join(random_name()?);
         fs::create_dir(&trash).context("failed to make room for what goes")?;
         let freed = self.write(|db| {
+            self.count_containers(db)?;
             db.execute_batch(
                 "DELETE FROM part WHERE manifest NOT IN (
                      SELECT manifest FROM image UNION SELECT manifest FROM name UNION SELECT manifest FROM pin

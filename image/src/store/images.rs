@@ -388,6 +388,7 @@ impl Store {
     pub fn remove_image(&self, id: &Digest) -> Result<Vec<Untagged>> {
         let text = id.to_string();
         self.write(|db| {
+            self.count_containers(db)?;
             let user: Option<(String, String)> = db
                 .query_row(
                     "SELECT kind, key FROM use WHERE image = ? LIMIT 1",

@@ -159,13 +159,18 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn layer(&self, key: &LayerKey) -> Result<Option<Layer>> {
+        self.layer_by_name(&key.0)
+    }
+
+    /// The same, by a name out of [`Store::layer_keys`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn layer_by_name(&self, key: &str) -> Result<Option<Layer>> {
         let found = self
             .db()
             .prepare_cached(&format!("SELECT {COLUMNS} FROM layer WHERE key = ?"))
-            .and_then(|mut find| {
-                find.query_row(params![&*key.0], |row| Ok(from_row(row)))
-                    .optional()
-            })
+            .and_then(|mut find| find.query_row(params![key], |row| Ok(from_row(row))).optional())
             .context(format!("failed to look for layer {key}"))?;
         match found.transpose()? {
             Some(layer) if self.is_trusted(&layer) && exists(&self.layer_path(&layer))? => Ok(Some(layer)),

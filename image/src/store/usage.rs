@@ -1,16 +1,24 @@
-//! Who stands on an image: bundles, mounts, and later containers. As long as they do, it stays.
+//! Who stands on an image: bundles, mounts and containers. As long as they do, it stays.
+//!
+//! Of bundles and mounts the database knows. A container says it in a file of its own directory, so that its monitor, which has no
+//! database, can take it away; the rows about containers are made from these files whenever somebody is about to decide by them.
 
-use rusqlite::params;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use super::blob::nanoseconds;
 use super::{Image, Store};
-use crate::{Context, Digest, Result};
+use crate::{Context, Digest, Error, Result};
 
 /// What kind of thing stands on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseKind {
     Bundle,
     Mount,
+    Container,
 }
 
 impl UseKind {
@@ -19,6 +27,7 @@ impl UseKind {
         match self {
             UseKind::Bundle => "bundle",
             UseKind::Mount => "mount",
+            UseKind::Container => "container",
         }
     }
 }
@@ -33,7 +42,81 @@ pub struct Use {
     pub manifest: Digest,
 }
 
+/// In the directory of a container: what it stands on.
+const FILE: &str = "image.json";
+
+#[derive(Serialize, Deserialize)]
+struct Ground {
+    image: String,
+    manifest: String,
+}
+
 impl Store {
+    /// From now on, the container of this directory (`ROOT/containers/ID`) stands on the image; until the directory is gone.
+    ///
+    /// # Errors
+    /// The image has been removed meanwhile ([`crate::Kind::NotFound`]), or the file cannot be written.
+    pub fn stand_container(&self, directory: &Path, image: &Image) -> Result<()> {
+        let ground = Ground {
+            image: image.id.to_string(),
+            manifest: image.manifest.to_string(),
+        };
+        let path = directory.join(FILE);
+        let failed = || format!("failed to write {}", path.display());
+        let bytes = serde_json::to_vec(&ground).map_err(|e| Error::new(e.to_string()).context(failed()))?;
+        fs::write(&path, bytes).context(failed())?;
+        // As a writer, though nothing is written: whoever removes the image right now has either seen the file or is waited for.
+        self.write(|db| {
+            let there: i64 = db.query_row(
+                "SELECT count(*) FROM image WHERE id = ?",
+                params![ground.image],
+                |row| row.get(0),
+            )?;
+            match there {
+                0 => Err(Error::not_found(format!("No such image: {}", image.id))),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Makes the rows about containers what their directories say.
+    pub(super) fn count_containers(&self, db: &Transaction<'_>) -> Result<()> {
+        db.execute("DELETE FROM use WHERE kind = 'container'", [])?;
+        for (id, ground) in self.grounds()? {
+            db.execute(
+                "INSERT INTO use (kind, key, image, manifest, since) VALUES ('container', ?, ?, ?, ?)",
+                params![id, ground.image, ground.manifest, nanoseconds()],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn grounds(&self) -> Result<Vec<(String, Ground)>> {
+        let directory = self.path("containers");
+        let failed = || format!("failed to list {}", directory.display());
+        let entries = match fs::read_dir(&directory) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context(failed())?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.context(failed())?;
+            let path = entry.path().join(FILE);
+            match fs::read(&path) {
+                // Not written yet, or gone by now.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::from(e).context(format!("failed to read {}", path.display()))),
+                Ok(bytes) => {
+                    // An empty one was cut off before its container was complete.
+                    if let Ok(ground) = serde_json::from_slice(&bytes) {
+                        found.push((entry.file_name().to_string_lossy().into_owned(), ground));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// From now on, `key` stands on this image.
     ///
     /// # Errors
@@ -81,8 +164,11 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn uses(&self) -> Result<Vec<Use>> {
+        let grounds = self.grounds()?;
         let db = self.db();
-        let mut find = db.prepare("SELECT kind, key, image, manifest FROM use ORDER BY kind, key")?;
+        let mut find = db.prepare(
+            "SELECT kind, key, image, manifest FROM use WHERE kind <> 'container' ORDER BY kind, key",
+        )?;
         let rows = find.query_map([], |row| {
             Ok((
                 row.get::<_, String>(0)?,
@@ -91,15 +177,20 @@ impl Store {
                 row.get::<_, String>(3)?,
             ))
         })?;
-        rows.map(|row| {
-            let (kind, key, image, manifest) = row?;
-            Ok(Use {
-                kind,
-                key,
-                image: image.parse()?,
-                manifest: manifest.parse()?,
+        let containers = grounds.into_iter().map(|(id, ground)| {
+            let kind = UseKind::Container.name().to_owned();
+            Ok((kind, id, ground.image, ground.manifest))
+        });
+        rows.chain(containers)
+            .map(|row| {
+                let (kind, key, image, manifest) = row?;
+                Ok(Use {
+                    kind,
+                    key,
+                    image: image.parse()?,
+                    manifest: manifest.parse()?,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 }

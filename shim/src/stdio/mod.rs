@@ -9,6 +9,8 @@ pub mod console;
 mod fifo;
 mod logger;
 
+pub use fifo::let_others_run;
+
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -34,6 +36,17 @@ pub struct Wanted {
     pub stderr: String,
     /// The process has a terminal.
     pub terminal: bool,
+    /// Streams that the caller has made and copies by itself; then the addresses are not looked at.
+    pub given: Option<Rc<Given>>,
+}
+
+/// Streams of a caller who copies by itself.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// The process's 0, 1 and 2. Taken when it is made; not looked at when it has a terminal.
+    pub fds: RefCell<Option<[OwnedFd; 3]>>,
+    /// Our side of its terminal, once the runtime has sent it. It does not block.
+    pub terminal: RefCell<Option<OwnedFd>>,
 }
 
 impl Wanted {
@@ -145,6 +158,14 @@ pub async fn prepare(on: &Host, wanted: &Wanted, owner: &Owner) -> Result<Prepar
     }
     let mut copies = Vec::new();
     let null = || sys::fs::open(Path::new("/dev/null"), libc::O_RDWR, 0).map_err(Error::from);
+    let given = wanted.given.as_ref().and_then(|given| given.fds.take());
+    if given.is_some() {
+        return Ok(Prepared {
+            fds: given,
+            streams,
+            copies,
+        });
+    }
     if wanted.is_null() {
         return Ok(Prepared {
             fds: Some([null()?, null()?, null()?]),
@@ -291,6 +312,10 @@ impl Streams {
         owner: &Owner,
     ) -> Result<()> {
         sys::fs::set_nonblocking(master.as_fd(), true)?;
+        if let Some(given) = &wanted.given {
+            given.terminal.replace(Some(master));
+            return Ok(());
+        }
         let reactor = &on.reactor;
         let master = Rc::new(reactor.watch(master)?);
         self.console.replace(Some(Rc::clone(&master)));

@@ -5,7 +5,7 @@
 use crate::case::{Case, Compare, Need, SOON, Scene};
 use crate::command::{self, Outcome};
 use crate::lab::CTR_TYPED;
-use crate::terminal::Terminal;
+use conformance::terminal::Terminal;
 
 type Done = Result<(), String>;
 

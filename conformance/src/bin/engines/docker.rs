@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::case::{Case, Compare, MOUNTS, Need, SOON, Scene};
 use crate::command::{self, Outcome, USUAL};
-use crate::lab::{DOCKER_TYPED, IMAGE};
-use crate::terminal::Terminal;
+use crate::lab::IMAGE;
+use conformance::docker;
+use conformance::terminal::Terminal;
 
 type Done = Result<(), String>;
 
@@ -936,7 +937,8 @@ impl Scene<'_> {
     fn terminal(&self, flags: &str, payload: &str) -> Result<Terminal, String> {
         let role = self.role.name();
         Terminal::open(&format!(
-            "{DOCKER_TYPED} run --rm --network none --runtime {role} -it {flags} {IMAGE} {payload}"
+            "{} run --rm --network none --runtime {role} -it {flags} {IMAGE} {payload}",
+            docker::TYPED
         ))
     }
 }
@@ -1085,7 +1087,7 @@ fn exec(s: &mut Scene) -> Done {
 
 fn exec_interactive(s: &mut Scene) -> Done {
     s.start("box", &[], "exec sleep 600")?;
-    let mut terminal = Terminal::open(&format!("{DOCKER_TYPED} exec -it box sh -i"))?;
+    let mut terminal = Terminal::open(&format!("{} exec -it box sh -i", docker::TYPED))?;
     terminal.expect("# ", SOON)?;
     // The client tells the size after the start.
     s.is("size", until_size(&mut terminal, "40x100")?, "40x100")?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use conformance::daemon::{Daemon, find_program, installed, packaged};
+use conformance::daemon::{Daemon, find_program, installed, packaged, tell_version};
+use conformance::docker::{self, usual_path};
+use conformance::played;
 
 use crate::command::{self, Outcome, USUAL};
 use crate::{cri, leaks};
@@ -57,8 +59,8 @@ pub struct Lab {
 impl Lab {
     /// Starts the engines and gives them the base image.
     pub fn enter(dir: &Path) -> Result<Lab, String> {
-        let subject = only_file(&dir.join("subject")).ok_or("the runtime is missing")?;
-        let reference = only_file(&dir.join("reference"));
+        let subject = played::program(dir, "subject").ok_or("the runtime is missing")?;
+        let reference = played::program(dir, "reference");
         let mut lab = Lab {
             dir: dir.to_owned(),
             docker: start_docker(dir, &subject, reference.as_deref(), &usual_path()),
@@ -68,7 +70,7 @@ impl Lab {
                 .and_then(|_| installed("podman")),
             subject,
             reference,
-            shim: only_file(&dir.join("subject-shim")),
+            shim: played::program(dir, "subject-shim"),
             is_shim_in_place: false,
         };
         lab.unpack_image()?;
@@ -146,25 +148,16 @@ impl Lab {
     }
 
     fn tell_versions(&self) {
-        let first_line = |program: &Path| {
-            let outcome = command::run(Command::new(program).arg("--version"), "", USUAL);
-            let text = outcome.map(|o| o.stdout + &o.stderr).unwrap_or_else(|e| e);
-            println!(
-                "using {}: {}",
-                program.display(),
-                text.lines().next().unwrap_or_default()
-            );
-        };
-        first_line(&self.subject);
-        self.reference.iter().for_each(|path| first_line(path));
+        tell_version(&self.subject);
+        self.reference.iter().for_each(|path| tell_version(path));
         // Another client may come first on PATH; the one of the package is called by its full name.
         for program in ["docker", "dockerd", "containerd", "podman", "conmon"] {
             let (on_path, ours) = (find_program(program), installed(program).ok());
-            ours.iter().for_each(|path| first_line(path));
+            ours.iter().for_each(|path| tell_version(path));
             if on_path != ours {
                 on_path.iter().for_each(|path| {
                     print!("not ");
-                    first_line(path);
+                    tell_version(path);
                 });
             }
         }
@@ -178,7 +171,7 @@ impl Lab {
     }
 
     pub fn docker(&self, arguments: &[&str]) -> Result<Outcome, String> {
-        command::run(docker_client().args(arguments), "", USUAL)
+        command::run(docker::client().args(arguments), "", USUAL)
     }
 
     pub fn docker_must(&self, arguments: &[&str]) -> Result<String, String> {
@@ -271,16 +264,6 @@ impl Lab {
     }
 }
 
-fn docker_client() -> Command {
-    let mut docker = Command::new("/usr/bin/docker");
-    docker
-        .env("DOCKER_HOST", "unix:///run/docker.sock")
-        .env_remove("DOCKER_CONTEXT");
-    docker
-}
-
-/// The client as a person would type it.
-pub const DOCKER_TYPED: &str = "/usr/bin/docker --host unix:///run/docker.sock";
 pub const CONTAINERD_SOCKET: &str = "/run/ctr/containerd.sock";
 pub const CTR_TYPED: &str = "ctr --address /run/ctr/containerd.sock";
 
@@ -293,49 +276,23 @@ fn ctr_client() -> Command {
 /// What containerd asks for when a container names no other.
 const SHIM: &str = "containerd-shim-runc-v2";
 
-fn usual_path() -> String {
-    std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
-}
-
 fn start_docker(dir: &Path, subject: &Path, reference: Option<&Path>, path: &str) -> Result<Daemon, String> {
-    let program = packaged("dockerd").and_then(|_| installed("dockerd"))?;
-    installed("docker")?;
-    // dockerd raises a limit below /proc/sys/kernel, which is the machine's; only what lies below net/ is this host's
-    // own. A namespace for it alone, because a masked /proc forbids a new one to containers with a user namespace.
-    let script = "mount --bind /proc/sys/kernel /proc/sys/kernel
-        mount -o remount,bind,ro /proc/sys/kernel
-        exec \"$@\"";
-    let mut dockerd = Command::new("unshare");
-    dockerd
-        .env("PATH", path)
-        .args(["--mount", "--propagation", "slave", "sh", "-ec", script, "sh"])
-        .arg(program);
-    dockerd
-        .arg("--data-root")
-        .arg(dir.join("docker"))
-        .args(["--exec-root", "/run/docker"]);
-    dockerd.args([
-        "--pidfile",
-        "/run/docker.pid",
-        "--host",
-        "unix:///run/docker.sock",
-    ]);
+    let mut more: Vec<std::ffi::OsString> = Vec::new();
     for (role, path) in [(Role::Subject, Some(subject)), (Role::Reference, reference)] {
         let Some(path) = path else { continue };
-        dockerd
-            .arg("--add-runtime")
-            .arg(format!("{}={}", role.name(), path.display()));
         let lesser = lesser(dir, role, path)?;
-        dockerd
-            .arg("--add-runtime")
-            .arg(format!("{}-lesser={}", role.name(), lesser.display()));
+        more.extend([
+            "--add-runtime".into(),
+            format!("{}={}", role.name(), path.display()).into(),
+        ]);
+        more.extend([
+            "--add-runtime".into(),
+            format!("{}-lesser={}", role.name(), lesser.display()).into(),
+        ]);
     }
     // What names no runtime, a build for one, has to use the one that is judged.
-    dockerd.args(["--default-runtime", "subject"]);
-    // Its own containerd, not one that might run on the machine: /run is empty here.
-    Daemon::start("dockerd", dockerd, dir.join("dockerd.log"), || {
-        command::run(docker_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
-    })
+    more.extend(["--default-runtime".into(), "subject".into()]);
+    docker::start(dir, path, &more)
 }
 
 fn start_containerd(
@@ -393,12 +350,4 @@ fn is_lesser_root() -> bool {
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     let mask = bounding.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & CAP_SYS_RESOURCE == 0)
-}
-
-fn only_file(dir: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .next()
-        .map(|entry| entry.path())
 }

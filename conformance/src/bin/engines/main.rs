@@ -19,7 +19,6 @@ mod outages;
 mod podman;
 mod shim;
 mod soak;
-mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::case::{Case, Compare, MOUNTS, Need, SOON, Scene};
 use crate::command::{self, Outcome, USUAL};
 use crate::lab::IMAGE;
-use crate::terminal::Terminal;
+use conformance::terminal::Terminal;
 
 type Done = Result<(), String>;
 

@@ -11,7 +11,7 @@ use crate::case::{Case, Compare, Need, SOON, Scene};
 use crate::command::{self, USUAL};
 use crate::containerd::{run_line, start, start_line, status};
 use crate::lab::CTR_TYPED;
-use crate::terminal::Terminal;
+use conformance::terminal::Terminal;
 
 type Done = Result<(), String>;
 

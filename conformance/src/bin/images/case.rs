@@ -7,13 +7,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use conformance::command::{self, Outcome};
-use conformance::kernel;
 use conformance::played::leaks;
+use conformance::verdict::unmount_below;
+pub use conformance::verdict::{Choice, Done, Sums, has, is, lacks, names};
 
 use crate::cases;
 use crate::lab::{self, Lab, Subject, Used};
-
-pub type Done = Result<(), String>;
+use crate::power;
 
 /// What a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Need {
     Brig,
     /// Something that Docker 20.10 lacks as a subject.
     NotDocker,
+    /// A file system of the case's own, whose power can be cut.
+    Disk,
 }
 
 pub struct Case {
@@ -163,31 +165,6 @@ impl Scene<'_> {
     }
 }
 
-pub fn is(what: &str, value: impl ToString, expected: impl ToString) -> Done {
-    let (value, expected) = (value.to_string(), expected.to_string());
-    if value == expected {
-        Ok(())
-    } else {
-        Err(format!("{what} is {value:?}, expected {expected:?}"))
-    }
-}
-
-pub fn has(what: &str, text: &str, part: &str) -> Done {
-    if text.contains(part) {
-        Ok(())
-    } else {
-        Err(format!("{what} is {text:?}, without {part:?}"))
-    }
-}
-
-pub fn lacks(what: &str, text: &str, part: &str) -> Done {
-    if text.contains(part) {
-        Err(format!("{what} is {text:?}, with {part:?}"))
-    } else {
-        Ok(())
-    }
-}
-
 /// A refusal: exit code 1, nothing like a success, and a message that holds one of these parts, in any case.
 pub fn refused(what: &str, outcome: &Outcome, parts: &[&str]) -> Done {
     let podman_code = outcome.code == 125;
@@ -206,23 +183,6 @@ pub fn refused(what: &str, outcome: &Outcome, parts: &[&str]) -> Done {
             outcome.stderr
         ))
     }
-}
-
-/// Which cases the user asked for.
-pub struct Choice<'a>(pub &'a [String]);
-
-impl Choice<'_> {
-    pub fn has(&self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|filter| name.contains(filter.as_str()))
-    }
-}
-
-/// How many cases ended how.
-#[derive(Default, Clone, Copy)]
-pub struct Sums {
-    pub passed: usize,
-    pub failed: usize,
-    pub skipped: usize,
 }
 
 /// Runs every chosen case and prints a line for each.
@@ -267,6 +227,7 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
         Need::Runc => lab.runc.as_ref().err().cloned(),
         Need::Login => lab.locked.as_ref().err().cloned(),
         Need::Brig => (lab.subject != Subject::Brig).then(|| "the words are brig's own".to_owned()),
+        Need::Disk => power::lack(),
         Need::NotDocker => (lab.subject == Subject::Docker).then(|| "Docker 20.10 cannot".to_owned()),
     })
 }
@@ -324,31 +285,4 @@ fn soundness(scene: &Scene, store: &Path) -> Done {
         }
     }
     Ok(())
-}
-
-/// The entries of a directory; of one that is not there, none.
-pub fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-/// A case that failed may have left mounts, and its directory is about to be removed.
-fn unmount_below(dir: &Path) {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut points: Vec<PathBuf> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4).map(PathBuf::from))
-        .filter(|point| point.starts_with(dir))
-        .collect();
-    // The innermost was made last.
-    points.reverse();
-    for point in points {
-        if let Err(e) = kernel::detach(&point) {
-            eprintln!("images: {}: {e}", point.display());
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::archive::{Entry, Kind, archive};
 use crate::depot::{Compression, Depot, Format, Image, Layer, Recipe, native};
 use crate::lab::Lab;
-use crate::seed::Numbers;
+use conformance::seed::Numbers;
 
 /// What a container of the image `many` prints.
 pub const MESSAGE: &str = "from the last layer";

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use conformance::command::{self, Outcome, USUAL};
-use conformance::daemon::{Daemon, installed, packaged};
+use conformance::daemon::{Daemon, installed, packaged, tell_version};
 use conformance::played::leaks;
+use conformance::{docker, played};
 
 use crate::fixtures::Fixtures;
 use crate::registry::{self, LOCKED, PLAIN, Registry, TLS};
@@ -58,12 +59,16 @@ impl Lab {
         let lab = Lab {
             dir: dir.to_owned(),
             subject,
-            brig: only_file(&dir.join("brig-program")).unwrap_or_default(),
-            runtime: only_file(&dir.join("runtime")).unwrap_or_default(),
+            brig: played::program(dir, "brig-program").unwrap_or_default(),
+            runtime: played::program(dir, "runtime").unwrap_or_default(),
             plain: Registry::start(dir, PLAIN)?,
             tls: Registry::start(dir, TLS)?,
             locked: installed("htpasswd").and_then(|_| Registry::start(dir, LOCKED)),
-            docker: start_docker(dir),
+            docker: docker::start(
+                dir,
+                &docker::usual_path(),
+                &docker::WITHOUT_BRIDGE.map(Into::into),
+            ),
             podman: packaged("podman").and_then(|_| installed("podman")),
             skopeo: installed("skopeo"),
             umoci: installed("umoci"),
@@ -77,23 +82,14 @@ impl Lab {
     }
 
     fn tell_versions(&self) {
-        let first_line = |program: &Path| {
-            let outcome = command::run(Command::new(program).arg("--version"), "", USUAL);
-            let text = outcome.map(|o| o.stdout + &o.stderr).unwrap_or_else(|e| e);
-            println!(
-                "using {}: {}",
-                program.display(),
-                text.lines().next().unwrap_or_default()
-            );
-        };
         if self.subject == Subject::Brig {
-            first_line(&self.brig);
-            first_line(&self.runtime);
+            tell_version(&self.brig);
+            tell_version(&self.runtime);
         }
         let peers = [&self.podman, &self.skopeo, &self.umoci, &self.buildah, &self.runc];
-        peers.into_iter().flatten().for_each(|path| first_line(path));
+        peers.into_iter().flatten().for_each(|path| tell_version(path));
         for program in ["docker", "dockerd", "docker-registry"] {
-            installed(program).iter().for_each(|path| first_line(path));
+            installed(program).iter().for_each(|path| tell_version(path));
         }
     }
 
@@ -117,7 +113,7 @@ impl Lab {
     }
 
     pub fn docker_command(&self) -> Command {
-        let mut docker = docker_client();
+        let mut docker = docker::client();
         self.at_home(&mut docker);
         docker
     }
@@ -226,14 +222,6 @@ fn with_program(command: &Command, program: &str) -> Command {
     other
 }
 
-fn docker_client() -> Command {
-    let mut docker = Command::new("/usr/bin/docker");
-    docker
-        .env("DOCKER_HOST", "unix:///run/docker.sock")
-        .env_remove("DOCKER_CONTEXT");
-    docker
-}
-
 /// What the clients read below /etc, which is this host's own.
 fn prepare_clients(dir: &Path) -> Result<(), String> {
     let text = |e: std::io::Error| format!("/etc/containers: {e}");
@@ -253,44 +241,4 @@ fn make_home(home: &Path) -> Result<(), String> {
     std::fs::create_dir_all(home)
         .and_then(|()| std::fs::write(home.join("auth.json"), "{}"))
         .map_err(|e| format!("{}: {e}", home.display()))
-}
-
-fn start_docker(dir: &Path) -> Result<Daemon, String> {
-    let program = packaged("dockerd").and_then(|_| installed("dockerd"))?;
-    installed("docker")?;
-    // dockerd raises a limit below /proc/sys/kernel, which is the machine's.
-    let script = "mount --bind /proc/sys/kernel /proc/sys/kernel
-        mount -o remount,bind,ro /proc/sys/kernel
-        exec \"$@\"";
-    let mut dockerd = Command::new("unshare");
-    dockerd
-        .env(
-            "PATH",
-            std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin",
-        )
-        .args(["--mount", "--propagation", "slave", "sh", "-ec", script, "sh"])
-        .arg(program);
-    dockerd
-        .arg("--data-root")
-        .arg(dir.join("docker"))
-        .args(["--exec-root", "/run/docker"]);
-    dockerd.args([
-        "--pidfile",
-        "/run/docker.pid",
-        "--host",
-        "unix:///run/docker.sock",
-    ]);
-    // Its containers have no network here.
-    dockerd.args(["--bridge", "none", "--iptables=false", "--ip-forward=false"]);
-    Daemon::start("dockerd", dockerd, dir.join("dockerd.log"), || {
-        command::run(docker_client().arg("version"), "", USUAL).is_ok_and(|o| o.code == 0)
-    })
-}
-
-fn only_file(dir: &Path) -> Option<PathBuf> {
-    std::fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .next()
-        .map(|entry| entry.path())
 }

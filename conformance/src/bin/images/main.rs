@@ -14,10 +14,10 @@ mod fixtures;
 mod lab;
 mod measure;
 mod nasty;
+mod power;
 mod prepare;
 mod proxy;
 mod registry;
-mod seed;
 mod soak;
 mod tap;
 mod tree;
@@ -41,7 +41,7 @@ const USAGE: &str = "usage: images --brig PATH --runtime PATH [options]
   --cache DIR     where base images are kept (default .cache)
   --verbose       for each failed case the end of the daemon's log
   --measure       instead of the cases: pull and rmi of an image of about 700 MiB, beside Docker's and Podman's
-  --soak          instead of the cases: kill -9 at random moments of several brigs at once
+  --soak          instead of the cases: kill -9 at random moments of several brigs at once, then half as many power cuts
   --rounds N      how often each is measured (default 3); how many are killed (default 100)
   --seed N        of the soak (default: another each time)
 Needs root, docker-registry, and the peers as packages. One line for each case, and a last line with the sums.";

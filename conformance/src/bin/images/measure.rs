@@ -1,4 +1,5 @@
-//! Times beside Docker's and Podman's: pulling an image of about 700 MiB, and removing it until the space is free.
+//! Times beside Docker's and Podman's: pulling an image of about 700 MiB, and removing it until the space is free. And brig's two forms
+//! of layers beside each other, with a first run in between, so that the faster one stays the default.
 //!
 //! May not: give anyone an advantage. The rounds are interleaved, every store is empty, the page cache is dropped before each
 //! turn, and each tool verifies and syncs as it does when nobody tells it otherwise.
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 use conformance::command;
 use conformance::played::leaks;
 
+use crate::case::names;
 use crate::depot::{Blob, Depot, Recipe};
-use crate::lab::{Lab, Subject, Used};
+use crate::lab::{self, Lab, Subject, Used};
 use crate::prepare;
 use crate::statistics::{Table, Times};
 
@@ -28,32 +30,90 @@ const OF_DOCKERS_PULL: f64 = 0.35;
 const OF_PODMANS_PULL: f64 = 0.4;
 const OF_PODMANS_RMI: f64 = 0.2;
 const MEMORY: u64 = 128 << 10;
+/// By so much the default may be the slower of the two forms before that counts: two runs of the same differ by as much.
+const AS_FAST: f64 = 1.05;
 
 /// One tool and what it took, a time for each round.
 struct Contestant {
     subject: Subject,
+    /// Brig's layers, where they are not left to brig.
+    form: Option<Form>,
     pulls: Vec<Duration>,
+    /// Of those with a form only.
+    first_runs: Vec<Duration>,
     removals: Vec<Duration>,
+}
+
+/// How brig keeps a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Erofs,
+    Tree,
+}
+
+impl Form {
+    /// In `BRIG_LAYERS`.
+    fn word(self) -> &'static str {
+        match self {
+            Form::Erofs => "erofs",
+            Form::Tree => "tree",
+        }
+    }
+}
+
+impl Contestant {
+    fn new(subject: Subject, form: Option<Form>) -> Contestant {
+        Contestant {
+            subject,
+            form,
+            pulls: Vec::new(),
+            first_runs: Vec::new(),
+            removals: Vec::new(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.form {
+            Some(form) => format!("{} {}", self.subject.name(), form.word()),
+            None => self.subject.name().to_owned(),
+        }
+    }
+
+    fn command(&self, lab: &Lab, store: &Path, words: &[&str]) -> Command {
+        let mut command = match self.subject {
+            Subject::Docker => lab.docker_command(),
+            Subject::Podman => lab.podman_command(),
+            Subject::Brig => lab.command(store),
+        };
+        if let Some(form) = self.form {
+            command.env("BRIG_LAYERS", form.word());
+        }
+        command.args(words);
+        command
+    }
 }
 
 pub fn run(lab: &Lab, cache: &Path, rounds: usize) -> Result<ExitCode, String> {
     plant(lab, cache)?;
+    let (peak, default) = alone(lab)?;
     let mut contestants: Vec<Contestant> = [Subject::Docker, Subject::Podman, Subject::Brig]
         .into_iter()
         .filter(|subject| is_here(lab, *subject))
-        .map(|subject| Contestant {
-            subject,
-            pulls: Vec::new(),
-            removals: Vec::new(),
-        })
+        .map(|subject| Contestant::new(subject, None))
         .collect();
+    if default.is_some() && mounts_images(lab)? {
+        let forms = [Form::Erofs, Form::Tree];
+        contestants.extend(forms.map(|form| Contestant::new(Subject::Brig, Some(form))));
+    }
     for _ in 0..rounds {
         for contestant in &mut contestants {
             turn(lab, contestant)?;
         }
     }
-    let peak = memory(lab)?;
     report(&contestants, peak);
+    if let Some(default) = default {
+        compare_forms(&contestants, default);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,6 +123,17 @@ fn is_here(lab: &Lab, subject: Subject) -> bool {
         Subject::Podman => lab.podman.is_ok(),
         Subject::Brig => lab.subject == Subject::Brig,
     }
+}
+
+/// Whether brig can have its layers as EROFS images on this machine.
+fn mounts_images(lab: &Lab) -> Result<bool, String> {
+    let store = lab.dir.join("measured");
+    let mut pull = lab.command(&store);
+    pull.env("BRIG_LAYERS", Form::Erofs.word())
+        .args(["pull", "-q", &lab.plain.reference("many:1")]);
+    let outcome = lab::run(&mut pull)?;
+    std::fs::remove_dir_all(&store).map_err(|e| format!("{}: {e}", store.display()))?;
+    Ok(outcome.code == 0)
 }
 
 /// Puts the image of the benchmark into the registry.
@@ -79,7 +150,8 @@ fn plant(lab: &Lab, cache: &Path) -> Result<(), String> {
         };
         layers.push(depot.compressed_layer(&depot.path(&blob), diff_id)?);
     }
-    let image = depot.image(&Recipe::new(&["/none"]), &layers)?;
+    let program = prepare::nothing()?.display().to_string();
+    let image = depot.image(&Recipe::new(&[&program]), &layers)?;
     let size: u64 = layers.iter().map(|layer| layer.blob.size).sum();
     println!(
         "the image: {} layers, {} MiB compressed",
@@ -100,11 +172,18 @@ fn turn(lab: &Lab, contestant: &mut Contestant) -> Result<(), String> {
         Subject::Brig => store.clone(),
     };
     let empty = used(&space);
-    let pull = timed(&mut command_of(lab, subject, &store, &["pull", "-q", &reference]))?;
+    let pull = timed(&mut contestant.command(lab, &store, &["pull", "-q", &reference]))?;
     let full = used(&space);
+    print!("{:<12} pull {:>7.3} s", contestant.name(), pull.as_secs_f64());
+    contestant.pulls.push(pull);
+    if contestant.form.is_some() {
+        let first_run = first_run(lab, contestant, &store, &reference)?;
+        print!("   first run {:>7.3} s", first_run.as_secs_f64());
+        contestant.first_runs.push(first_run);
+    }
     drop_caches()?;
     let began = Instant::now();
-    timed(&mut command_of(lab, subject, &store, &["rmi", &reference]))?;
+    timed(&mut contestant.command(lab, &store, &["rmi", &reference]))?;
     // Not statfs: other programs write to this file system, too. What is unlinked and still open counts as free only when no
     // process of the tool is left that could have it open.
     let wanted = empty + full.saturating_sub(empty) / 20;
@@ -112,19 +191,13 @@ fn turn(lab: &Lab, contestant: &mut Contestant) -> Result<(), String> {
         if began.elapsed() > LIMIT {
             return Err(format!(
                 "{}: the space is not free after {LIMIT:?}",
-                subject.name()
+                contestant.name()
             ));
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
     let removal = began.elapsed();
-    println!(
-        "{:<8} pull {:>7.3} s   rmi {:>7.3} s",
-        subject.name(),
-        pull.as_secs_f64(),
-        removal.as_secs_f64()
-    );
-    contestant.pulls.push(pull);
+    println!("   rmi {:>7.3} s", removal.as_secs_f64());
     contestant.removals.push(removal);
     lab.empty_peers(Used {
         docker: subject == Subject::Docker,
@@ -136,14 +209,23 @@ fn turn(lab: &Lab, contestant: &mut Contestant) -> Result<(), String> {
     Ok(())
 }
 
-fn command_of(lab: &Lab, subject: Subject, store: &Path, words: &[&str]) -> Command {
-    let mut command = match subject {
-        Subject::Docker => lab.docker_command(),
-        Subject::Podman => lab.podman_command(),
-        Subject::Brig => lab.command(store),
-    };
-    command.args(words);
-    command
+/// From the image to the end of its first container, and back to the image alone. The page cache stays as the pull left it, as for
+/// everybody who pulls to run.
+fn first_run(lab: &Lab, contestant: &Contestant, store: &Path, reference: &str) -> Result<Duration, String> {
+    let bundle = lab.dir.join("measured-bundle").display().to_string();
+    let mut run = Command::new(&lab.runtime);
+    run.args([
+        "--root",
+        "/run/images-measure",
+        "run",
+        "--bundle",
+        &bundle,
+        "first",
+    ]);
+    let mut took = timed(&mut contestant.command(lab, store, &["bundle", reference, &bundle]))?;
+    took += timed(&mut run)?;
+    took += timed(&mut contestant.command(lab, store, &["unbundle", &bundle]))?;
+    Ok(took)
 }
 
 /// The time from the start of a command until it was waited for.
@@ -186,10 +268,11 @@ fn used(dir: &Path) -> u64 {
     bytes
 }
 
-/// The sum of the high-water marks of all processes of one pull, in KiB. A pull of its own: looking costs time.
-fn memory(lab: &Lab) -> Result<Option<u64>, String> {
+/// A pull of its own, for what would cost the others time: the sum of the high-water marks of all its processes, in KiB, and the form
+/// that brig gives its layers when nobody says which. Nothing, if brig is not here.
+fn alone(lab: &Lab) -> Result<(Option<u64>, Option<Form>), String> {
     if lab.subject != Subject::Brig {
-        return Ok(None);
+        return Ok((None, None));
     }
     let store = lab.dir.join("measured");
     let reference = lab.plain.reference(NAME);
@@ -214,8 +297,15 @@ fn memory(lab: &Lab) -> Result<Option<u64>, String> {
         pulled
     });
     pulled?;
+    let layers = store.join("layers");
+    let is_image = |name: &String| layers.join(name).join("layer.erofs").exists();
+    let form = if names(&layers).iter().any(is_image) {
+        Form::Erofs
+    } else {
+        Form::Tree
+    };
     std::fs::remove_dir_all(&store).map_err(|e| format!("{}: {e}", store.display()))?;
-    Ok(Some(peaks.values().sum()))
+    Ok((Some(peaks.values().sum()), Some(form)))
 }
 
 /// VmHWM of a process that still is one.
@@ -226,25 +316,14 @@ fn high_water_mark(pid: u32) -> Option<u64> {
 }
 
 fn report(contestants: &[Contestant], peak: Option<u64>) {
-    let table = |title: &str, times: fn(&Contestant) -> &Vec<Duration>| {
-        let rows = contestants
-            .iter()
-            .map(|c| (c.subject.name().to_owned(), Times::new(times(c).clone())));
-        Table {
-            title: title.to_owned(),
-            rows: rows.collect(),
-            gauge: None,
-        }
-        .print();
-    };
-    table("pull", |c| &c.pulls);
-    table("rmi, until the space is free", |c| &c.removals);
+    let peers: Vec<&Contestant> = contestants.iter().filter(|c| c.form.is_none()).collect();
+    table("pull", &peers, |c| &c.pulls);
+    table("rmi, until the space is free", &peers, |c| &c.removals);
     println!();
-    let medians = |contestant: &Contestant| {
-        let median = |times: &Vec<Duration>| Times::new(times.clone()).median().as_secs_f64();
-        (median(&contestant.pulls), median(&contestant.removals))
+    let of = |subject| {
+        let found = peers.iter().find(|c| c.subject == subject);
+        found.map(|c| (median(&c.pulls), median(&c.removals)))
     };
-    let of = |subject| contestants.iter().find(|c| c.subject == subject).map(medians);
     let Some(brig) = of(Subject::Brig) else { return };
     if let Some(docker) = of(Subject::Docker) {
         tell("pull, of docker's", brig.0 / docker.0, OF_DOCKERS_PULL);
@@ -262,7 +341,58 @@ fn report(contestants: &[Contestant], peak: Option<u64>) {
     }
 }
 
+/// The second table: the forms of layers, and whether the default is the one that it should be.
+fn compare_forms(contestants: &[Contestant], default: Form) {
+    let forms: Vec<&Contestant> = contestants.iter().filter(|c| c.form.is_some()).collect();
+    if forms.is_empty() {
+        println!("layers: trees only, this kernel mounts no EROFS from a file");
+        return;
+    }
+    table("pull", &forms, |c| &c.pulls);
+    table("first run: bundle, run, unbundle", &forms, |c| &c.first_runs);
+    table("rmi, until the space is free", &forms, |c| &c.removals);
+    println!();
+    let all_of = |form: Form| {
+        let found = forms.iter().find(|c| c.form == Some(form));
+        found.map_or(0.0, |c| {
+            median(&c.pulls) + median(&c.first_runs) + median(&c.removals)
+        })
+    };
+    let (erofs, tree) = (all_of(Form::Erofs), all_of(Form::Tree));
+    let (faster, other) = if erofs <= tree {
+        (Form::Erofs, Form::Tree)
+    } else {
+        (Form::Tree, Form::Erofs)
+    };
+    println!(
+        "pull + first run + rmi: erofs {erofs:.3} s, tree {tree:.3} s; {} is faster, {:.2} times",
+        faster.word(),
+        all_of(other) / all_of(faster)
+    );
+    let share = match default {
+        Form::Erofs => erofs / tree,
+        Form::Tree => tree / erofs,
+    };
+    tell("the default, of the other", share, AS_FAST);
+}
+
+fn table(title: &str, contestants: &[&Contestant], times: fn(&Contestant) -> &Vec<Duration>) {
+    let rows = contestants
+        .iter()
+        .map(|c| (c.name(), Times::new(times(c).clone())));
+    Table {
+        title: title.to_owned(),
+        rows: rows.collect(),
+        gauge: None,
+    }
+    .print();
+}
+
+fn median(times: &[Duration]) -> f64 {
+    Times::new(times.to_vec()).median().as_secs_f64()
+}
+
 fn tell(what: &str, share: f64, limit: f64) {
     let verdict = if share <= limit { "ok" } else { "above" };
-    println!("{what:<24} {share:>6.3}       (at most {limit}) {verdict}");
+    println!("{what:<26} {share:>6.3}       (at most {limit}) {verdict}");
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{Entry, Kind};
-use crate::seed::Numbers;
+use conformance::seed::Numbers;
 
 /// What stands where, as far as the generator has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use conformance::played::leaks;
 
 use crate::case::names;
 use crate::lab::{self, Lab};
-use crate::seed::Numbers;
+use crate::power;
 use crate::tree::Tree;
+use conformance::seed::Numbers;
 
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -23,6 +24,9 @@ pub const PATIENCE: Duration = Duration::from_secs(3600);
 const LATEST: usize = 300;
 /// So often the work is finished and looked at.
 const LOOK: usize = 10;
+
+/// What is pulled and removed.
+pub const IMAGES: [&str; 5] = ["many:1", "many:2", "large:1", "debian:bookworm", "variant:zstd"];
 
 struct Soak<'a> {
     lab: &'a Lab,
@@ -53,14 +57,25 @@ pub fn run(lab: &Lab, kills: usize, seed: u64) -> Result<ExitCode, String> {
         let at = |e: String| format!("seed {seed}, round {rounds} ({words}): {e}");
         soak.must(&["system", "check"]).map_err(at)?;
         if rounds % LOOK == 0 {
-            soak.finish().map_err(at)?;
+            finish(lab, &soak.store, &soak.tree).map_err(at)?;
         }
     }
-    soak.finish()?;
-    soak.empty()?;
+    finish(lab, &soak.store, &soak.tree)?;
+    empty(lab, &soak.store)?;
     leaks::check(&before, &lab.dir)?;
     println!(
         "soak.images: {killed} killed in {rounds} rounds, {:.0} s; nothing lost, nothing left behind",
+        began.elapsed().as_secs_f64()
+    );
+    if let Some(why) = power::lack() {
+        println!("skip soak.power: {why}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (began, cuts) = (Instant::now(), kills / 2);
+    power::run(lab, &lab.dir.join("power"), cuts, seed, true)?;
+    leaks::check(&before, &lab.dir)?;
+    println!(
+        "soak.power: {cuts} power cuts, {:.0} s; nothing lost, nothing left behind",
         began.elapsed().as_secs_f64()
     );
     Ok(ExitCode::SUCCESS)
@@ -107,8 +122,7 @@ impl Soak<'_> {
 
     /// A command line, any.
     fn words(&mut self) -> Vec<String> {
-        let images = ["many:1", "many:2", "large:1", "debian:bookworm", "variant:zstd"];
-        let image = self.numbers.pick(&images).copied().unwrap_or("many:1");
+        let image = self.numbers.pick(&IMAGES).copied().unwrap_or("many:1");
         let reference = self.lab.plain.reference(image);
         match self.numbers.below(10) {
             0..=4 => vec!["pull".to_owned(), reference],
@@ -119,43 +133,43 @@ impl Soak<'_> {
         }
     }
 
-    /// The next pull finishes what was broken off, and the image is what it must be.
-    fn finish(&self) -> Result<(), String> {
-        // All of them: what was begun of an image waits in partial/ for whoever goes on with it.
-        for name in ["many:1", "many:2", "large:1", "debian:bookworm", "variant:zstd"] {
-            self.must(&["pull", "-q", &self.lab.plain.reference(name)])?;
-        }
-        self.must(&["system", "check"])?;
-        let tree = tree(self.lab, &self.store)?;
-        tree.differences(&self.tree, "the first tree").map_or(Ok(()), Err)
-    }
-
-    /// After everything was removed nothing is left.
-    fn empty(&self) -> Result<(), String> {
-        self.must(&["image", "prune", "-a", "-f"])?;
-        self.must(&["system", "check"])?;
-        for place in ["blobs/sha256", "layers", "tmp", "partial"] {
-            let left = names(&self.store.join(place));
-            if !left.is_empty() {
-                return Err(format!("left in {place}: {}", left.join(" ")));
-            }
-        }
-        Ok(())
-    }
-
     fn must(&self, words: &[&str]) -> Result<String, String> {
         must(self.lab, &self.store, words)
     }
 }
 
-fn must(lab: &Lab, store: &Path, words: &[&str]) -> Result<String, String> {
+/// The next pull finishes what was broken off, and the image is what it must be.
+pub fn finish(lab: &Lab, store: &Path, first: &Tree) -> Result<(), String> {
+    // All of them: what was begun of an image waits in partial/ for whoever goes on with it.
+    for name in IMAGES {
+        must(lab, store, &["pull", "-q", &lab.plain.reference(name)])?;
+    }
+    must(lab, store, &["system", "check"])?;
+    let tree = tree(lab, store)?;
+    tree.differences(first, "the first tree").map_or(Ok(()), Err)
+}
+
+/// After everything was removed nothing is left.
+pub fn empty(lab: &Lab, store: &Path) -> Result<(), String> {
+    must(lab, store, &["image", "prune", "-a", "-f"])?;
+    must(lab, store, &["system", "check"])?;
+    for place in ["blobs/sha256", "layers", "tmp", "partial"] {
+        let left = names(&store.join(place));
+        if !left.is_empty() {
+            return Err(format!("left in {place}: {}", left.join(" ")));
+        }
+    }
+    Ok(())
+}
+
+pub fn must(lab: &Lab, store: &Path, words: &[&str]) -> Result<String, String> {
     lab::run(lab.command(store).args(words))?
         .ok()
         .map_err(|e| format!("brig {}: {e}", words.join(" ")))
 }
 
 /// An archive of two images, for the loads.
-fn archive(lab: &Lab) -> Result<String, String> {
+pub fn archive(lab: &Lab) -> Result<String, String> {
     let store = lab.dir.join("saved-from");
     let file = lab.dir.join("soak.tar").display().to_string();
     let names = ["many:1", "debian:bookworm"].map(|name| lab.plain.reference(name));
@@ -168,7 +182,7 @@ fn archive(lab: &Lab) -> Result<String, String> {
 }
 
 /// The tree of `many` as a bundle of this store.
-fn tree(lab: &Lab, store: &Path) -> Result<Tree, String> {
+pub fn tree(lab: &Lab, store: &Path) -> Result<Tree, String> {
     let reference = lab.plain.reference("many:1");
     let bundle = lab.dir.join("soak-bundle");
     let text = bundle.display().to_string();
@@ -179,7 +193,7 @@ fn tree(lab: &Lab, store: &Path) -> Result<Tree, String> {
     tree
 }
 
-fn kill(child: &mut Child) -> Result<(), String> {
+pub fn kill(child: &mut Child) -> Result<(), String> {
     let pid = i32::try_from(child.id()).map_err(|e| e.to_string())?;
     match kernel::kill(-pid, 9) {
         Err(e) if e.raw_os_error() != Some(libc::ESRCH) => Err(format!("kill: {e}")),
@@ -187,7 +201,7 @@ fn kill(child: &mut Child) -> Result<(), String> {
     }
 }
 
-fn wait(child: &mut Child) -> Result<i32, String> {
+pub fn wait(child: &mut Child) -> Result<i32, String> {
     let mut ended = None;
     command::until("the end of a command", Duration::from_secs(120), || {
         ended = child.try_wait().ok().flatten();

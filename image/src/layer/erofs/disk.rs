@@ -16,6 +16,12 @@ pub(super) const SUPERBLOCK_SIZE: usize = 128;
 pub(super) const ROOT_NID: u64 = ((SUPERBLOCK + SUPERBLOCK_SIZE) / SLOT) as u64;
 /// Of an entry in a directory, without its name.
 pub(super) const DIRENT: usize = 12;
+/// The name of the volume, in the superblock: who wrote the image. Whoever changes where anything goes changes the number, because check compares
+/// images byte for byte.
+pub(super) const VOLUME: &[u8; 16] = b"brig layer 1\0\0\0\0";
+pub(super) const VOLUME_AT: usize = 64;
+/// What all versions begin it with.
+pub(super) const OURS: &[u8] = b"brig layer ";
 /// Where the number of links is in an inode.
 pub(super) const LINKS_AT: u64 = 44;
 
@@ -82,6 +88,7 @@ pub(super) fn superblock(block: &mut [u8; BLOCK], inodes: u64, blocks: u32) {
     s[16..24].copy_from_slice(&inodes.to_le_bytes());
     // 24..36: the time of making, 36..40: below. No time, so that the same archive gives the same image.
     s[36..40].copy_from_slice(&blocks.to_le_bytes());
+    s[VOLUME_AT..VOLUME_AT + VOLUME.len()].copy_from_slice(VOLUME);
     let sum = crc32c(&block[SUPERBLOCK..]);
     block[SUPERBLOCK + 4..SUPERBLOCK + 8].copy_from_slice(&sum.to_le_bytes());
 }

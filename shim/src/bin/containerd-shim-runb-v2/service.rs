@@ -146,6 +146,7 @@ impl Task {
             io_gid: options.io_gid,
             no_pivot: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
+            keep_rootfs: false,
             checkpoint: (!request.checkpoint.is_empty()).then(|| PathBuf::from(&request.checkpoint)),
             criu_work: (!options.criu_work_path.is_empty()).then(|| PathBuf::from(&options.criu_work_path)),
         };
@@ -154,6 +155,7 @@ impl Task {
             stdout: request.stdout.clone(),
             stderr: request.stderr.clone(),
             terminal: request.terminal,
+            given: None,
         };
         let mounts = request.rootfs.iter().map(|m| shim::mount::Mount {
             kind: m.kind.clone(),
@@ -236,6 +238,7 @@ impl Task {
             stdout: request.stdout,
             stderr: request.stderr,
             terminal: request.terminal,
+            given: None,
         };
         Ok(container.add_exec(&request.exec_id, wanted, spec)?)
     }

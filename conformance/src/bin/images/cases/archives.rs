@@ -272,6 +272,24 @@ pub fn cases() -> Vec<Case> {
                 "imported",
             )
         }),
+        case("import.web", &[], |s| {
+            // A registry gives a blob to everybody who knows its path.
+            let reference = s.lab.plain.reference("small");
+            let host = reference.split('/').next().unwrap_or_default();
+            let layer = &s.lab.fixtures.small[0].layers[0];
+            let address = format!("http://{host}/v2/small/blobs/{}", layer.blob.digest);
+            s.brig_must(&["import", &address, "fetched:1"])?;
+            let layers = s.brig_must(&[
+                "image",
+                "inspect",
+                "--format",
+                "{{json .RootFS.Layers}}",
+                "fetched:1",
+            ])?;
+            is("layers", layers, serde_json::json!([layer.diff_id]))?;
+            let refusal = s.brig(&["import", &format!("http://{host}/v2/none"), "none:1"])?;
+            is("what is not there is refused", refusal.code == 0, false)
+        }),
         case("import.stdin", &[], |s| {
             let tar = tree(s)?;
             let mut import = s.command();

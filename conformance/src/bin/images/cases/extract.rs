@@ -13,8 +13,8 @@ use crate::case::{Case, Done, Need, Scene, case, is};
 use crate::depot::{Compression, Image, Recipe};
 use crate::lab::Subject;
 use crate::nasty::{self, Repeats};
-use crate::seed::Numbers;
 use crate::tree::Tree;
+use conformance::seed::Numbers;
 
 /// So many generated archives, as layers of images.
 const IMAGES: u64 = 50;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::case::{Case, Done, Need, Scene, case, has, is, lacks, names, refused};
-use crate::lab::Subject;
+use crate::lab::{self, Subject};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -93,6 +93,7 @@ pub fn cases() -> Vec<Case> {
             s.brig_must(&["bundle", &reference, &bundle])?;
             let refusal = s.brig(&["rmi", s.lab.fixtures.many.config.short()])?;
             refused("rmi", &refusal, &["in use", "being used", "is using"])?;
+            has("the message", &refusal.stderr, &bundle)?;
             s.brig_must(&["image", "prune", "-af"])?;
             is("after prune", s.id(&reference)?, s.lab.fixtures.many.id())?;
             is(
@@ -223,7 +224,42 @@ pub fn cases() -> Vec<Case> {
             gone.map_err(|e| format!("{}: {e}", dir.display()))?;
             found_and_mended(s, &layer)
         }),
+        case("check.layer", &[Need::Brig, Need::Runc], |s| {
+            pulled(s)?;
+            let layer = s.lab.fixtures.many.layers[0].diff_id[7..].to_owned();
+            let dir = s.store().join("layers").join(&layer);
+            let image = dir.join("layer.erofs");
+            let file = if image.exists() {
+                image
+            } else {
+                some_file(&dir.join("fs")).ok_or("the layer has no file")?
+            };
+            flip(&file)?;
+            found_and_mended(s, &layer)
+        }),
+        case("check.tree", &[Need::Brig, Need::Runc], |s| {
+            let reference = s.lab.plain.reference("many:1");
+            let mut pull = s.command();
+            pull.env("BRIG_LAYERS", "tree").args(["pull", "-q", &reference]);
+            lab::run(&mut pull)?.ok()?;
+            let layer = s.lab.fixtures.many.layers[0].diff_id[7..].to_owned();
+            let tree = s.store().join("layers").join(&layer).join("fs");
+            let file = some_file(&tree).ok_or("the layer has no file")?;
+            std::fs::remove_file(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            found_and_mended(s, &layer)
+        }),
     ]
+}
+
+/// A file of a tree that is not empty.
+fn some_file(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        if metadata.is_dir() {
+            return some_file(&entry.path());
+        }
+        (metadata.is_file() && metadata.len() > 0).then(|| entry.path())
+    })
 }
 
 fn pulled(s: &mut Scene) -> Done {
@@ -234,16 +270,19 @@ fn pulled(s: &mut Scene) -> Done {
 /// One bit of a file of the store changes, in its middle.
 fn damage(s: &mut Scene, path: &Path, name: &str) -> Done {
     pulled(s)?;
-    let file = s.store().join(path);
+    flip(&s.store().join(path))?;
+    found_and_mended(s, name)
+}
+
+fn flip(file: &Path) -> Done {
     let text = |e: std::io::Error| format!("{}: {e}", file.display());
-    let mut bytes = std::fs::read(&file).map_err(text)?;
+    let mut bytes = std::fs::read(file).map_err(text)?;
     let middle = bytes.len() / 2;
     if let Some(byte) = bytes.get_mut(middle) {
         *byte ^= 4;
     }
-    std::fs::remove_file(&file).map_err(text)?;
-    std::fs::write(&file, bytes).map_err(text)?;
-    found_and_mended(s, name)
+    std::fs::remove_file(file).map_err(text)?;
+    std::fs::write(file, bytes).map_err(text)
 }
 
 /// The check says what is wrong, mends it by pulling again, and the image is whole.

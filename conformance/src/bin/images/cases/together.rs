@@ -11,6 +11,7 @@ use conformance::{command, kernel, patience};
 
 use super::pull;
 use crate::case::{Case, Done, Need, Scene, case, is, names};
+use crate::power;
 use crate::tap::Tap;
 
 /// What may come down twice: requests in flight, manifests, headers.
@@ -18,6 +19,10 @@ const SLACK: u64 = 4 << 20;
 
 pub fn cases() -> Vec<Case> {
     vec![
+        // Some; `--soak` has many, each time others.
+        case("power.cuts", &[Need::Brig, Need::Disk], |s| {
+            power::run(s.lab, &s.dir, 5, 1, false)
+        }),
         case("together.same-image", &[Need::Brig], |s| {
             let tap = Tap::open(s.lab.plain.host)?;
             let reference = tap.reference("large:1");

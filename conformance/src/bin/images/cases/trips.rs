@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use conformance::command::{self, USUAL};
+use conformance::kernel;
 
-use crate::case::{Case, Done, Need, Scene, case, has, is};
+use crate::case::{Case, Done, Need, Scene, case, has, is, refused};
 use crate::depot::Image;
 use crate::fixtures::MESSAGE;
 use crate::lab::Subject;
@@ -272,6 +273,26 @@ pub fn cases() -> Vec<Case> {
             let reference = s.lab.plain.reference("debian:bookworm");
             s.brig_must(&["pull", "-q", &reference])?;
             has("what it prints", &run_bundle(s, &reference)?, "12.")
+        }),
+        case("bundle.after-a-reboot", &[Need::Brig], |s| {
+            let reference = s.lab.plain.reference("many:1");
+            s.brig_must(&["pull", "-q", &reference])?;
+            let bundle = s.path("bundle");
+            s.brig_must(&["bundle", &reference, &bundle])?;
+            let rootfs = Path::new(&bundle).join("rootfs");
+            let text = |e: std::io::Error| format!("{}: {e}", rootfs.display());
+            std::fs::write(rootfs.join("mine"), "kept").map_err(text)?;
+            refused("again", &s.brig(&["bundle", &reference, &bundle])?, &["already"])?;
+            // All that a reboot takes away.
+            kernel::detach(&rootfs).map_err(text)?;
+            s.brig_must(&["bundle", &reference, &bundle])?;
+            is(
+                "what was written",
+                std::fs::read_to_string(rootfs.join("mine")).map_err(text)?,
+                "kept",
+            )?;
+            is("the image", rootfs.join("message").exists(), true)?;
+            s.brig_must(&["unbundle", &bundle]).map(|_| ())
         }),
         case("bundle.is-writable-and-its-own", &[Need::Brig, Need::Runc], |s| {
             let reference = s.lab.plain.reference("many:1");

@@ -10,7 +10,7 @@ impl Numbers {
         Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -20,7 +20,7 @@ impl Numbers {
     /// One of so many, from zero.
     pub fn below(&mut self, count: usize) -> usize {
         // The high bits are the better ones.
-        ((self.next() >> 32) as usize) % count.max(1)
+        ((self.draw() >> 32) as usize) % count.max(1)
     }
 
     pub fn chance(&mut self, percent: usize) -> bool {
@@ -34,7 +34,7 @@ impl Numbers {
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(count + 8);
         while bytes.len() < count {
-            bytes.extend(self.next().to_le_bytes());
+            bytes.extend(self.draw().to_le_bytes());
         }
         bytes.truncate(count);
         bytes

@@ -96,7 +96,7 @@ impl Drop for Terminal {
         if let Ok(None) = self.child.try_wait() {
             // The program at the other side of the pseudo-terminal gets its hang-up from this.
             if let Err(e) = self.child.kill().and_then(|()| self.child.wait().map(|_| ())) {
-                eprintln!("engines: script: {e}");
+                eprintln!("script: {e}");
             }
         }
     }

@@ -1,0 +1,92 @@
+//! `rm`, `rename`, `container prune`.
+
+use engine::Kind;
+use engine::control::{self, Force};
+
+use super::super::each_at_once;
+use crate::choose::Choice;
+use crate::flags::Parsed;
+use crate::session::{Failure, Outcome, Session};
+use crate::terminal;
+use crate::units;
+use crate::workshop::Workshop;
+
+pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
+    if parsed.switch("link") {
+        return Err(Failure::plain(
+            "links are not there yet: there is none that could be removed",
+        ));
+    }
+    let force = match parsed.switch("force") {
+        true => Force::Yes,
+        false => Force::No,
+    };
+    let volumes = parsed.switch("volumes");
+    // What a container has written may belong to ids that an ordinary user has only in a namespace.
+    let workshop = Workshop::open(session)?;
+    let containers = workshop.containers()?;
+    each_at_once(session, &parsed.names(), |name| {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        let id = match containers.find_id(name) {
+            Err(e) if e.kind() == Kind::NotFound && force == Force::Yes => return Ok(Some(name.to_owned())),
+            id => id?,
+        };
+        control::remove(&containers, &id, force, volumes)?;
+        Ok(Some(name.to_owned()))
+    })
+}
+
+pub(super) fn rename(session: &Session, parsed: &Parsed) -> Outcome {
+    let (old, new) = (
+        parsed.operand(0).unwrap_or_default(),
+        parsed.operand(1).unwrap_or_default(),
+    );
+    let (old, new) = (old.trim(), new.trim());
+    if old.is_empty() || new.is_empty() {
+        return Err(Failure::plain("Error: Neither old nor new names may be empty"));
+    }
+    let containers = crate::workshop::containers(session)?;
+    let id = containers.find_id(old)?;
+    Ok(control::rename(&containers, &id, new)?)
+}
+
+pub(super) fn prune(session: &Session, parsed: &Parsed) -> Outcome {
+    let filters = session.config().with_prune_filters(parsed.filters("filter"));
+    let choice = Choice::of_age_and_labels(&filters, units::now())?;
+    if !parsed.switch("force")
+        && !terminal::confirm(
+            session,
+            "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?",
+        )?
+    {
+        return Err(Failure::silent(0));
+    }
+    let workshop = Workshop::open(session)?;
+    let containers = workshop.containers()?;
+    let (mut removed, mut bytes) = (Vec::new(), 0);
+    for container in containers.list()? {
+        let definition = &container.definition;
+        if container.is_supervised() || !choice.accepts(&definition.created, Some(&definition.config.labels))
+        {
+            continue;
+        }
+        let size = engine::remove::size(&containers, container.id());
+        match engine::remove::remove(&containers, container.id()) {
+            // Started or removed by somebody else meanwhile.
+            Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+            done => {
+                done?;
+                removed.push(container.definition.id);
+                bytes += size;
+            }
+        }
+    }
+    let mut text = String::new();
+    if !removed.is_empty() {
+        text = format!("Deleted Containers:\n{}\n\n", removed.join("\n"));
+    }
+    session.print(&format!(
+        "{text}Total reclaimed space: {}\n",
+        units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX))
+    ))
+}

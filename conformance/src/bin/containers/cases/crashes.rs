@@ -1,0 +1,159 @@
+//! What is killed, and reboots: `ps` tells the truth, nothing is stuck, `system check` mends.
+//!
+//! May not: kill at random; that is the soak's.
+
+use conformance::command;
+use conformance::played::leaks;
+
+use crate::case::{Case, Done, Need, Scene, case, has, is, soon};
+use crate::uptime;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("crash.monitor-killed", &[Need::Brig], monitor_killed),
+        case(
+            "crash.monitor-killed-then-ended",
+            &[Need::Brig],
+            monitor_killed_then_ended,
+        ),
+        case("crash.monitor-and-all-killed", &[Need::Brig], all_killed),
+        case("crash.payload-killed", &[Need::Brig], payload_killed),
+        case("crash.reboot", &[Need::Brig], reboot),
+        case("crash.reboot-in-the-middle", &[Need::Brig], reboot_in_the_middle),
+    ]
+}
+
+/// The one monitor that there is.
+fn kill_monitor() -> Done {
+    let monitors = uptime::named("brig-mon");
+    is("monitors", monitors.len(), 1)?;
+    monitors.into_iter().try_for_each(uptime::kill)?;
+    command::until("the monitor is gone", soon(), || {
+        uptime::named("brig-mon").is_empty()
+    })
+}
+
+fn mends(s: &Scene) -> Done {
+    s.must("docker system check --repair")?;
+    s.must("docker system check").map(|_| ())
+}
+
+fn monitor_killed(s: &mut Scene) -> Done {
+    s.must("docker run -d --name box --network none tiny sh -c 'echo said; exec sleep 600'")?;
+    s.until("docker logs box", "said")?;
+    kill_monitor()?;
+    uptime::truth(s.lab)?;
+    // Whether it survives its monitor or not: it can be stopped, looked at and started again.
+    s.prints("docker logs box", "said\n")?;
+    s.prints("docker stop -t 0 box", "box\n")?;
+    is("state", s.inspect("box", "{{.State.Running}}")?, false)?;
+    mends(s)?;
+    s.prints("docker start box", "box\n")?;
+    uptime::truth(s.lab)?;
+    s.prints("docker rm -f box", "box\n")
+}
+
+fn monitor_killed_then_ended(s: &mut Scene) -> Done {
+    s.must("docker run -d --name box --network none tiny sleep 600")?;
+    let pid: u32 = s
+        .inspect("box", "{{.State.Pid}}")?
+        .parse()
+        .map_err(|e| format!("pid: {e}"))?;
+    kill_monitor()?;
+    uptime::kill(pid)?;
+    command::until("the container's process is gone", soon(), || {
+        !leaks::processes().iter().any(|(other, _)| *other == pid)
+    })?;
+    uptime::truth(s.lab)?;
+    has(
+        "status",
+        &s.must("docker ps -a --format '{{.Status}}'")?,
+        "Exited (",
+    )?;
+    mends(s)?;
+    s.prints("docker rm box", "box\n")
+}
+
+fn all_killed(s: &mut Scene) -> Done {
+    for n in 1..=3 {
+        s.must(&format!(
+            "docker run -d --name box{n} --network none --restart always tiny sleep 600"
+        ))?;
+    }
+    s.must("docker run -d --rm --name brief --network none tiny sleep 600")?;
+    for prefix in ["brig", "sleep", "busybox"] {
+        uptime::named(prefix).into_iter().try_for_each(uptime::kill)?;
+    }
+    command::until("all are gone", soon(), || {
+        ["brig", "sleep", "busybox"]
+            .iter()
+            .all(|prefix| uptime::named(prefix).is_empty())
+    })?;
+    uptime::truth(s.lab)?;
+    mends(s)?;
+    s.must("docker start box1")?;
+    uptime::truth(s.lab)?;
+    s.must("docker rm -f box1 box2 box3").map(|_| ())
+}
+
+fn payload_killed(s: &mut Scene) -> Done {
+    s.must("docker run -d --name box --network none tiny sleep 600")?;
+    let pid: u32 = s
+        .inspect("box", "{{.State.Pid}}")?
+        .parse()
+        .map_err(|e| format!("pid: {e}"))?;
+    uptime::kill(pid)?;
+    s.until_ended("box")?;
+    is("exit code", s.inspect("box", "{{.State.ExitCode}}")?, 137)?;
+    uptime::truth(s.lab)
+}
+
+fn reboot(s: &mut Scene) -> Done {
+    let before = leaks::survey(&s.lab.dir);
+    let played = || -> Done {
+        s.must("docker run -d --name plain --network none tiny sh -c 'echo kept >/file; echo said; exec sleep 600'")?;
+        s.must("docker run -d --name always1 --restart always --network none tiny sleep 600")?;
+        s.must("docker run -d --rm --name brief --network none tiny sleep 600")?;
+        s.must("docker run --name ended --network none tiny true")?;
+        s.must("docker create --name made --network none tiny true")?;
+        s.until("docker logs plain", "said")?;
+        uptime::reboot(s.lab, &before)?;
+        uptime::truth(s.lab)?;
+        has(
+            "plain",
+            &s.must("docker ps -a --filter name=plain --format '{{.Status}}'")?,
+            "Exited (",
+        )?;
+        is("made", s.inspect("made", "{{.State.Status}}")?, "created")?;
+        is(
+            "ended",
+            s.inspect("ended", "{{.State.Status}} {{.State.ExitCode}}")?,
+            "exited 0",
+        )?;
+        s.prints("docker logs plain", "said\n")?;
+        s.prints("docker start plain", "plain\n")?;
+        s.prints("docker exec plain cat /file", "kept\n")?;
+        uptime::truth(s.lab)?;
+        mends(s)?;
+        s.must("docker ps -aq | xargs docker rm -f").map(|_| ())
+    };
+    played().and(uptime::back_to_the_boot_id())
+}
+
+fn reboot_in_the_middle(s: &mut Scene) -> Done {
+    let before = leaks::survey(&s.lab.dir);
+    let played = || -> Done {
+        // Several are at different points of their way when the power goes.
+        s.must("for n in 1 2 3 4 5 6; do docker run -d --name box$n --network none tiny sleep 600 >/dev/null 2>&1 & done; docker run --name one --network none tiny true")?;
+        uptime::reboot(s.lab, &before)?;
+        uptime::truth(s.lab)?;
+        mends(s)?;
+        is("nobody runs", s.must("docker ps -q")?, "")?;
+        s.must("docker ps -aq | xargs -r docker rm -f")?;
+        s.prints(
+            "docker run --rm --name box1 --network none tiny echo again",
+            "again\n",
+        )
+    };
+    played().and(uptime::back_to_the_boot_id())
+}

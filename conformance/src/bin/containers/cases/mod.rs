@@ -1,0 +1,12 @@
+//! The cases. `first` and `second` are the rows of everyday examples, in their order and as they are typed; the others are named
+//! after what they are about.
+
+pub mod codes;
+pub mod copies;
+pub mod crashes;
+pub mod first;
+pub mod lives;
+pub mod options;
+pub mod second;
+pub mod tables;
+pub mod terminals;

@@ -1,0 +1,695 @@
+//! Command lines that brig and Docker 20.10 must answer alike: the shape of stdout, the class of stderr, the exit code.
+//!
+//! May not: leave a difference without a reason. The known ones are a table; one that is none any more fails, too.
+
+use std::time::Instant;
+
+use conformance::command::Outcome;
+use conformance::patience;
+use conformance::verdict::{Choice, Done, Sums};
+
+use crate::case;
+use crate::lab::{Lab, Subject};
+use crate::mask;
+
+/// What of a line is compared beside its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compare {
+    /// The shape of stdout and the class of stderr.
+    Both,
+    /// As Both, whatever the order of the lines on stdout.
+    Sorted,
+    /// Only whether anything is on stdout, and the class of stderr: the text is another one by design (help, versions).
+    Class,
+}
+
+use Compare::{Both, Class, Sorted};
+
+pub struct Line {
+    group: &'static str,
+    number: usize,
+    text: &'static str,
+    compare: Compare,
+}
+
+impl Line {
+    pub fn name(&self) -> String {
+        format!("diff.{}-{:02}", self.group, self.number)
+    }
+}
+
+/// Lines that share containers, which are made before and removed afterwards.
+struct Group {
+    name: &'static str,
+    setup: &'static [&'static str],
+    lines: &'static [(Compare, &'static str)],
+}
+
+/// A container in each state, for lines that only look.
+const STATES: &[&str] = &[
+    "docker create --network none --name made --label colour=blue --env A=1 full one two",
+    "docker run --network none --name done tiny sh -c 'echo out; sleep 0.3; echo err >&2; exit 3'",
+    "docker run -d --network none --name up --label colour=red tiny sleep 10000",
+    "docker run -d --network none --name held tiny sleep 10000",
+    "docker pause held",
+];
+
+const GROUPS: &[Group] = &[
+    Group {
+        name: "usage",
+        setup: &[],
+        lines: &[
+            (Both, "docker run"),
+            (Both, "docker create"),
+            (Both, "docker start"),
+            (Both, "docker stop"),
+            (Both, "docker kill"),
+            (Both, "docker rm"),
+            (Both, "docker exec one"),
+            (Both, "docker logs"),
+            (Both, "docker attach"),
+            (Both, "docker wait"),
+            (Both, "docker rename one"),
+            (Both, "docker commit"),
+            (Both, "docker diff"),
+            (Both, "docker export"),
+            (Both, "docker cp one"),
+            (Both, "docker top"),
+            (Both, "docker port"),
+            (Both, "docker pause"),
+            (Both, "docker unpause"),
+            (Both, "docker restart"),
+            (Both, "docker update"),
+            (Both, "docker inspect"),
+            (Both, "docker ps extra"),
+            (Both, "docker events extra"),
+            (Both, "docker container prune extra"),
+            (Both, "docker run --nonsense tiny"),
+            (Both, "docker run -rm tiny"),
+            (Both, "docker run -name x tiny"),
+            (Both, "docker ps -ls"),
+            (Both, "docker ps --nonsense"),
+            (Both, "docker stop --nonsense x"),
+            (Both, "docker rm --nonsense x"),
+            (Both, "docker logs --nonsense x"),
+            (Both, "docker exec --nonsense x y"),
+            (Both, "docker run --name"),
+            (Both, "docker ps -n x"),
+            (Both, "docker run --cpus x tiny"),
+            (Both, "docker run --memory x tiny"),
+            (Both, "docker nonsense"),
+            (Class, "docker run --help"),
+            (Class, "docker ps --help"),
+            (Class, "docker container --help"),
+            (Class, "docker --version"),
+        ],
+    },
+    Group {
+        name: "absent",
+        setup: &[],
+        lines: &[
+            (Both, "docker start absent"),
+            (Both, "docker stop absent"),
+            (Both, "docker restart absent"),
+            (Both, "docker kill absent"),
+            (Both, "docker pause absent"),
+            (Both, "docker unpause absent"),
+            (Both, "docker rm absent"),
+            (Both, "docker rm -f absent"),
+            (Both, "docker exec absent true"),
+            (Both, "docker logs absent"),
+            (Both, "docker attach absent"),
+            (Both, "docker wait absent"),
+            (Both, "docker rename absent other"),
+            (Both, "docker commit absent"),
+            (Both, "docker diff absent"),
+            (Both, "docker export absent >/dev/null"),
+            (Both, "docker cp absent:/x ."),
+            (Both, "docker top absent"),
+            (Both, "docker port absent"),
+            (Both, "docker update --memory 64m absent"),
+            (Both, "docker inspect absent"),
+            (Both, "docker inspect --type container absent"),
+            (Both, "docker container inspect absent"),
+            (Both, "docker stats --no-stream absent"),
+            (Both, "docker ps"),
+            (Both, "docker ps -aq"),
+            (Both, "docker run --network none --pull never nosuchimage true"),
+            (Both, "docker create --network none --pull never nosuchimage true"),
+            (Both, "docker run me/ubuntu:14:04 true"),
+            (Both, "docker run --name .bad tiny true"),
+        ],
+    },
+    Group {
+        name: "shown",
+        setup: STATES,
+        lines: &[
+            (Both, "docker ps"),
+            (Both, "docker ps -a"),
+            (Both, "docker ps -a --no-trunc"),
+            (Both, "docker ps -q"),
+            (Both, "docker ps -aq --no-trunc"),
+            (Both, "docker ps -l"),
+            (Both, "docker ps -n 2"),
+            (Both, "docker ps -as --format '{{.Names}} {{.Size}}'"),
+            (Both, "docker container ls -a --format '{{.Names}}: {{.Status}}'"),
+            (
+                Both,
+                "docker ps -a --format 'table {{.Names}}\\t{{.State}}\\t{{.Image}}'",
+            ),
+            (Both, "docker ps -a --format '{{.Names}} {{.Labels}}'"),
+            (
+                Both,
+                "docker ps -a --format '{{.Names}} {{.Label \"colour\"}} {{.Mounts}} {{.Networks}} {{.Ports}}'",
+            ),
+            (Both, "docker ps -a --format '{{.Command}}'"),
+            (Both, "docker ps -a --format '{{.CreatedAt}} {{.RunningFor}}'"),
+            (Both, "docker ps -a --format '{{json .Names}}'"),
+            (Both, "docker ps -a --format '{{.Nonsense}}'"),
+            (Both, "docker ps -a --format '{{'"),
+            (Both, "docker ps --filter status=paused --format '{{.Names}}'"),
+            (
+                Both,
+                "docker ps --filter status=exited --filter status=created --format '{{.Names}}'",
+            ),
+            (Both, "docker ps -a --filter label=colour --format '{{.Names}}'"),
+            (
+                Both,
+                "docker ps -a --filter label=colour=red --format '{{.Names}}'",
+            ),
+            (Both, "docker ps -a --filter name=e --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter name=^/up$ --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter ancestor=full --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter exited=3 --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter since=done --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter before=done --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter network=none --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter nonsense=1"),
+            (Both, "docker ps -a --filter status=nonsense"),
+            (
+                Both,
+                "docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.State.Running}} {{.State.Paused}}' made done up held",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.Name}} {{.Path}} {{.Args}} {{.Config.Image}}' made done up",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .Config.Cmd}} {{json .Config.Entrypoint}} {{.Config.Env}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.Config.User}} {{.Config.WorkingDir}} {{.Config.StopSignal}} {{json .Config.Labels}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.Config.Tty}} {{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdout}}' done up",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.HostConfig.NetworkMode}} {{.HostConfig.RestartPolicy}} {{.HostConfig.AutoRemove}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.ShmSize}} {{.HostConfig.Privileged}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .HostConfig.LogConfig}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .HostConfig.MaskedPaths}} {{json .HostConfig.ReadonlyPaths}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .Config.ExposedPorts}} {{json .Mounts}}' made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.Created}} {{.State.StartedAt}} {{.State.FinishedAt}}' made done",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{.Image}} {{.RestartCount}} {{.Platform}} {{.Driver}}' made",
+            ),
+            (Both, "docker inspect --format '{{.Nonsense}}' made"),
+            (Both, "docker inspect --format '{{.State.Nonsense}}' made"),
+            (Both, "docker inspect --format '{{' made"),
+            (Both, "docker inspect made absent | head -c 0"),
+            (Both, "docker logs done"),
+            (Both, "docker logs -t done"),
+            (Both, "docker logs --tail 1 done"),
+            (Both, "docker logs --since 1h --until 10m done"),
+            (Both, "docker logs made"),
+            (Both, "docker logs --details done"),
+            (Both, "docker diff done"),
+            (Both, "docker port up"),
+            (Both, "docker port up 80"),
+            (Both, "docker top up | sed 's/[0-9][0-9][0-9]*/N/g'"),
+            (
+                Both,
+                "docker top up -o pid,args | tail -n +2 | sed 's/^ *[0-9]*//'",
+            ),
+            (Both, "docker top done"),
+            (Both, "docker stats --no-stream --format '{{.Name}} {{.PIDs}}' up"),
+            (
+                Both,
+                "docker stats --no-stream --format '{{.Container}} {{.NetIO}}' up done",
+            ),
+            (Both, "docker wait done"),
+            (
+                Sorted,
+                "docker events --since 10m --until -1s --filter container=$(docker ps -q --no-trunc --filter name=^/up$) --format '{{.Type}} {{.Action}}'",
+            ),
+            (
+                Both,
+                "docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}' | grep Containers",
+            ),
+        ],
+    },
+    Group {
+        name: "verbs",
+        setup: STATES,
+        lines: &[
+            (Both, "docker start up"),
+            (Both, "docker start held"),
+            (Both, "docker stop done"),
+            (Both, "docker kill done"),
+            (Both, "docker pause held"),
+            (Both, "docker pause made"),
+            (Both, "docker pause done"),
+            (Both, "docker unpause up"),
+            (Both, "docker exec made true"),
+            (Both, "docker exec done true"),
+            (Both, "docker exec held true"),
+            (Both, "docker exec up true"),
+            (Both, "docker exec up false"),
+            (Both, "docker exec up sh -c 'echo o; echo e >&2; exit 4'"),
+            (
+                Both,
+                "docker exec -e X=1 -w /tmp -u guest up sh -c 'echo $X $PWD $(id -u)'",
+            ),
+            (Both, "docker exec up nosuch"),
+            (Both, "docker exec -w /absent up true"),
+            (Both, "docker exec -u nosuch up true"),
+            (Both, "docker exec -it up true"),
+            (Both, "docker exec -d up true"),
+            (Both, "docker attach done"),
+            (Both, "docker rm up"),
+            (Both, "docker rm held"),
+            (Both, "docker rename up held"),
+            (Both, "docker rename up up"),
+            (Both, "docker rename up risen && docker rename risen up"),
+            (Both, "docker kill -s NONSENSE up"),
+            (Both, "docker kill -s 0 up"),
+            (Both, "docker stop -t 0 up absent"),
+            (
+                Both,
+                "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' up",
+            ),
+            (Both, "docker start up"),
+            (Both, "docker restart -t 0 up"),
+            (Both, "docker update --memory 1g --memory-swap 2g up"),
+            (Both, "docker update up"),
+            (Both, "docker update --memory 1k up"),
+            (Both, "docker start -a done"),
+            (Both, "docker start -a made"),
+            (Both, "docker commit -m m -a a done committed:1"),
+            (
+                Both,
+                "docker image inspect --format '{{.Comment}} {{.Author}} {{json .Config.Cmd}}' committed:1",
+            ),
+            (Both, "docker rmi committed:1 | sort"),
+            (Both, "docker commit -c 'RUN x' done"),
+            (Both, "docker commit done Bad:1"),
+            (Both, "docker export done | tar -tf - | grep -c busybox"),
+            (
+                Both,
+                "docker cp done:/etc/passwd - | tar -tvf - | sed 's/ [0-9-]* [0-9:]* / /'",
+            ),
+            (Both, "docker cp done:/absent ."),
+            (Both, "docker cp done:/etc/passwd done:/x"),
+            (Both, "docker cp /etc/hostname done:/absent/x"),
+            (Both, "docker cp /absent-here done:/"),
+            (Both, "docker stop -t 0 up held"),
+            (Both, "docker rm made done up held"),
+            (Both, "docker ps -a"),
+        ],
+    },
+    Group {
+        name: "run",
+        setup: &["docker create --network none --name box tiny true"],
+        lines: &[
+            (Both, "docker run --rm --network none tiny echo hello"),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'echo o; echo e >&2; exit 7'",
+            ),
+            (Both, "docker run --rm --network none full"),
+            (Both, "docker run --rm --network none full a b c"),
+            (Both, "docker run --rm --network none --entrypoint id full"),
+            (Both, "docker run --rm --network none tiny env"),
+            (
+                Both,
+                "docker run --rm --network none -h h1 tiny sh -c 'cat /etc/hosts /etc/hostname'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'cut -d \" \" -f 2-4 /proc/mounts | cut -d , -f 1 | sort'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'cat /proc/self/status | grep -E \"^(Cap|Seccomp|NoNew|Uid|Gid|Groups)\"'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'ulimit -c; ulimit -a | wc -l; umask'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'ls -l /dev | cut -c 1-10,57- | sort'",
+            ),
+            (Both, "docker run --rm --network none tiny ls -a /"),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'cat /proc/self/oom_score_adj /proc/sys/kernel/hostname | head -n 1'",
+            ),
+            (Both, "docker run --rm --network none -u 5:6 tiny id"),
+            (Both, "docker run --rm --network none -u guest:nosuch tiny id"),
+            (Both, "docker run --rm --network none -u nosuch tiny id"),
+            (Both, "docker run --rm --network none -w relative tiny pwd"),
+            (Both, "docker run --rm --network none -w /etc/passwd tiny pwd"),
+            (Both, "docker run --rm --network none tiny nosuch"),
+            (Both, "docker run --rm --network none tiny /etc"),
+            (Both, "docker run --rm --network none tiny /bin/plain"),
+            (Both, "docker run --rm --network none tiny lost"),
+            (Both, "docker run --rm --network none nothing"),
+            (Both, "docker run --network none --name box tiny true"),
+            (Both, "docker run --rm -it --network none tiny true"),
+            (Both, "docker run --rm -d -a stdout --network none tiny true"),
+            (Both, "docker run --rm --restart always --network none tiny true"),
+            (
+                Both,
+                "docker run --rm --restart nonsense --network none tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -e A=1 -e A=2 -e B tiny sh -c 'echo $A ${B-unset}'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --env-file /absent tiny true",
+            ),
+            (Both, "docker run --rm --network none -l bad= tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --label-file /absent tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v relative/path:/x tiny true",
+            ),
+            (Both, "docker run --rm --network none -v /tmp:relative tiny true"),
+            (Both, "docker run --rm --network none -v /tmp:/ tiny true"),
+            (
+                Both,
+                "docker run --rm --network none -v /tmp:/x:nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=bind,src=/absent,dst=/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=tmpfs,dst=/x,tmpfs-mode=700 tiny stat -c '%a %u' /x",
+            ),
+            (Both, "docker run --rm --network none --mount nonsense tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --tmpfs /x tiny sh -c 'grep \" /x \" /proc/mounts | cut -d \" \" -f 4 | tr , \"\\n\" | sort | head -n 5'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --read-only tiny sh -c 'touch /x /dev/x /dev/shm/x /tmp/x; echo $?'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --cap-drop all --cap-add chown tiny grep CapEff /proc/self/status",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --cap-add nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --ulimit nofile=10:20 tiny sh -c 'ulimit -n; ulimit -Hn'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --ulimit nonsense=1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --sysctl net.ipv4.ip_forward=1 tiny cat /proc/sys/net/ipv4/ip_forward",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --sysctl kernel.nonsense=1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --device /dev/absent tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --device /dev/zero:/dev/z:r tiny sh -c 'ls -l /dev/z | cut -c 1-10; head -c 1 /dev/z | wc -c; echo x >/dev/z'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --security-opt nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --security-opt seccomp=/absent tiny true",
+            ),
+            (Both, "docker run --rm --network container:absent tiny true"),
+            (Both, "docker run --rm --network none --pid nonsense tiny true"),
+            (Both, "docker run --rm --network none --ipc nonsense tiny true"),
+            (Both, "docker run --rm --network none --memory 1k tiny true"),
+            (Both, "docker run --rm --network none --cpus 1000 tiny true"),
+            (Both, "docker run --rm --network none --cpuset-cpus 999 tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --log-driver nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --log-opt nonsense=1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --log-driver none tiny echo x",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --stop-signal NONSENSE tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --runtime nonsense tiny true",
+            ),
+            (Both, "docker run --rm --network none --init tiny sh -c 'exit 9'"),
+            (
+                Both,
+                "docker run --rm --network none --init tiny sh -c 'grep -c init /proc/1/comm'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --no-healthcheck --health-cmd x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --health-retries -1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --shm-size 1m tiny sh -c 'df -k /dev/shm | tail -n 1'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --shm-size nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --platform linux/nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --expose 1-3 --expose nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --add-host nonsense tiny true",
+            ),
+            (Both, "docker run --rm --network none --dns nonsense tiny true"),
+            (Both, "docker run --rm --network none --attach nonsense tiny true"),
+            (Both, "docker run --rm --network none --blkio-weight 5 tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --oom-score-adj 5000 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --group-add nosuch tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --detach-keys nonsense tiny true",
+            ),
+            (Both, "docker run --rm --network none --userns nonsense tiny true"),
+            (Both, "docker run --rm --network none --uts nonsense tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --cgroupns nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'kill -KILL $$; echo survived'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none tiny sh -c 'sh -c \"kill -TERM \\$\\$\"; echo $?'",
+            ),
+            (
+                Both,
+                "docker run --network none --cidfile /proc/version tiny true",
+            ),
+            (Both, "docker container prune -f | tail -n 1"),
+            (Both, "docker ps -aq"),
+        ],
+    },
+];
+
+/// Lines where the contract is newer than Docker 20.10, or brig is better on purpose. Each has its reason.
+const KNOWN: &[(&str, &str)] = &[];
+
+/// Every line, in the order in which they run.
+pub fn lines() -> Vec<Line> {
+    GROUPS.iter().flat_map(lines_of).collect()
+}
+
+fn lines_of(group: &Group) -> impl Iterator<Item = Line> {
+    group
+        .lines
+        .iter()
+        .enumerate()
+        .map(|(index, (compare, text))| Line {
+            group: group.name,
+            number: index + 1,
+            text,
+            compare: *compare,
+        })
+}
+
+/// Plays the groups that the user asked for, with both, and judges each line.
+pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
+    let mut sums = Sums::default();
+    for group in GROUPS {
+        let chosen: Vec<Line> = lines_of(group).filter(|line| choice.has(&line.name())).collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        if let Err(why) = lab.docker() {
+            for line in &chosen {
+                sums.skipped += 1;
+                println!("skip {}: {why}", line.name());
+            }
+            continue;
+        }
+        let began = Instant::now();
+        // Docker against itself shows that the masks hide what differs each time.
+        let played =
+            play(lab, group, Subject::Docker).and_then(|docker| Ok((docker, play(lab, group, lab.subject)?)));
+        let (docker, subject) = match played {
+            Ok(both) => both,
+            Err(why) => {
+                case::tell(&mut sums, &format!("diff.{}", group.name), began, Err(why));
+                continue;
+            }
+        };
+        for line in &chosen {
+            let (Some(theirs), Some(ours)) = (docker.get(line.number - 1), subject.get(line.number - 1))
+            else {
+                continue;
+            };
+            let verdict = judge(lab.subject, line, theirs, ours);
+            case::tell(&mut sums, &line.name(), Instant::now(), verdict);
+        }
+    }
+    sums
+}
+
+/// All lines of a group, in their order: one changes what the next one sees.
+fn play(lab: &Lab, group: &Group, who: Subject) -> Result<Vec<Outcome>, String> {
+    let run = |line: &str| lab.run(who, line, "", patience::seconds(60));
+    for line in group.setup {
+        let o = run(line)?;
+        // A container that ends with 3 was made as well as one that ends with 0.
+        if o.code > 100 || o.code == 1 {
+            return Err(format!("{}: {line}: {}{}", who.name(), o.stdout, o.stderr));
+        }
+    }
+    let outcomes: Result<Vec<Outcome>, String> = group.lines.iter().map(|(_, line)| run(line)).collect();
+    lab.empty()
+        .map_err(|e| format!("after the group {}: {e}", group.name))?;
+    outcomes
+}
+
+fn judge(subject: Subject, line: &Line, theirs: &Outcome, ours: &Outcome) -> Done {
+    let verdict = compare(line, theirs, ours);
+    let known = KNOWN
+        .iter()
+        .find(|(name, _)| subject == Subject::Brig && *name == line.text);
+    match (known, verdict) {
+        (None, verdict) => verdict,
+        (Some(_), Err(_)) => Ok(()),
+        (Some((_, why)), Ok(())) => Err(format!(
+            "{}: both say the same now, and this was expected to differ: {why}",
+            line.text
+        )),
+    }
+}
+
+fn compare(line: &Line, theirs: &Outcome, ours: &Outcome) -> Done {
+    let shape = |o: &Outcome| match line.compare {
+        Both => mask::shape(&o.stdout),
+        Sorted => {
+            let text = mask::shape(&o.stdout);
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        }
+        Class => (!o.stdout.trim().is_empty()).to_string(),
+    };
+    let mut problems = Vec::new();
+    if theirs.code != ours.code {
+        problems.push(format!("exit code {} instead of {}", ours.code, theirs.code));
+    }
+    if shape(theirs) != shape(ours) {
+        problems.push(format!("stdout {:?} instead of {:?}", shape(ours), shape(theirs)));
+    }
+    let (their_class, our_class) = (mask::class(&theirs.stderr), mask::class(&ours.stderr));
+    if their_class != our_class {
+        problems.push(format!(
+            "stderr is {our_class} instead of {their_class}: {:?} instead of {:?}",
+            ours.stderr, theirs.stderr
+        ));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{}\n{}", line.text, problems.join("\n")))
+    }
+}

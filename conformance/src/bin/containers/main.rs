@@ -1,0 +1,227 @@
+//! `containers`: judges the container half of `brig` from the outside, beside Docker.
+//!
+//! May not: link any code of brig, touch the machine's firewall, `/etc` or services, or leave anything behind.
+//!
+//! The program has two lives, as `engines` has: outside it prepares images that are kept between runs, inside a played host it is
+//! that host's only user, and types. With `--peer docker` the cases are played with Docker in brig's place, which shows whether
+//! the case itself is right.
+
+mod case;
+mod cases;
+mod differential;
+mod lab;
+mod mask;
+mod measure;
+mod prepare;
+mod soak;
+mod uptime;
+
+#[path = "../bench/statistics.rs"]
+mod statistics;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use conformance::verdict::Choice;
+use conformance::{patience, played};
+use lab::Subject;
+
+const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
+  --brig PATH     the command line to judge; programs beside it whose names begin with brig- go with it
+  --runtime PATH  the runtime that comes with it
+  --peer docker   Docker in brig's place: judges the cases, not brig
+  --filter TEXT   only cases whose name contains TEXT; may be given again
+  --list          print the names of the cases
+  --patience N    every deadline times N (default 1)
+  --cache DIR     where images are kept (default .cache)
+  --verbose       each command line with what it printed
+  --measure       instead of the cases: times beside Docker's, memory of 300 containers
+  --soak          instead of the cases: 2,000 short lives, then kill -9 at random moments and reboots
+  --rounds N      how many rounds of each (default 5); how many are killed (default 300)
+  --seed N        of the soak (default: another each time)
+Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
+
+/// What the user asked for.
+#[derive(Default)]
+struct Arguments {
+    brig: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    peer: Option<Subject>,
+    filters: Vec<String>,
+    list: bool,
+    patience: u32,
+    cache: Option<PathBuf>,
+    verbose: bool,
+    measure: bool,
+    soak: bool,
+    seed: Option<u64>,
+    rounds: Option<usize>,
+    /// Set by the program itself when it starts its second life.
+    inside: Option<PathBuf>,
+}
+
+fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        patience: 1,
+        ..Arguments::default()
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--brig" => arguments.brig = Some(value()?.into()),
+            "--runtime" => arguments.runtime = Some(value()?.into()),
+            "--peer" => match value()?.as_str() {
+                "docker" => arguments.peer = Some(Subject::Docker),
+                other => return Err(format!("no such peer: {other}")),
+            },
+            "--filter" => arguments.filters.push(value()?),
+            "--list" => arguments.list = true,
+            "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
+            "--cache" => arguments.cache = Some(value()?.into()),
+            "--verbose" => arguments.verbose = true,
+            "--measure" => arguments.measure = true,
+            "--soak" => arguments.soak = true,
+            "--seed" => arguments.seed = Some(value()?.parse().map_err(|e| format!("--seed: {e}"))?),
+            "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
+            "--inside" => arguments.inside = Some(value()?.into()),
+            _ => return Err(format!("unknown argument {word}")),
+        }
+    }
+    let complete = (arguments.brig.is_some() && arguments.runtime.is_some()) || arguments.peer.is_some();
+    if !complete && !arguments.list && arguments.inside.is_none() {
+        return Err("--brig and --runtime are missing".into());
+    }
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse_arguments(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("containers: {problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    patience::set(arguments.patience);
+    let verdict = if arguments.list {
+        for case in case::all() {
+            println!("{}", case.name);
+        }
+        for line in differential::lines() {
+            println!("{}", line.name());
+        }
+        Ok(ExitCode::SUCCESS)
+    } else if let Some(dir) = &arguments.inside {
+        inside(&arguments, dir)
+    } else {
+        outside(&arguments)
+    };
+    verdict.unwrap_or_else(|problem| {
+        eprintln!("containers: {problem}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The first life: everything that belongs to the real machine.
+fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
+    let cache = arguments.cache.clone().unwrap_or_else(|| ".cache".into());
+    let archive = prepare::images(&cache)?;
+    played::sweep_leftovers();
+    let mut programs: Vec<(&str, PathBuf)> = Vec::new();
+    if arguments.peer.is_none()
+        && let (Some(brig), Some(runtime)) = (&arguments.brig, &arguments.runtime)
+    {
+        programs.push((lab::PROGRAM, brig.clone()));
+        // brig finds its runtime and its other programs beside itself.
+        programs.push((lab::BESIDE, runtime.clone()));
+        programs.extend(companions(brig).into_iter().map(|path| (lab::BESIDE, path)));
+    }
+    let borrowed: Vec<(&str, &Path)> = programs
+        .iter()
+        .map(|(role, path)| (*role, path.as_path()))
+        .collect();
+    let machine = played::Machine::prepare(&borrowed, Some(&archive))?;
+    let mut words: Vec<String> = arguments
+        .filters
+        .iter()
+        .flat_map(|f| ["--filter".into(), f.clone()])
+        .collect();
+    words.extend(["--patience".into(), arguments.patience.to_string()]);
+    if let Some(peer) = arguments.peer {
+        words.extend(["--peer".into(), peer.name().into()]);
+    }
+    words.extend(arguments.verbose.then(|| "--verbose".into()));
+    words.extend(
+        arguments
+            .rounds
+            .into_iter()
+            .flat_map(|n| ["--rounds".into(), n.to_string()]),
+    );
+    if arguments.measure {
+        words.push("--measure".into());
+        return machine.live(&words, measure::PATIENCE);
+    }
+    if arguments.soak {
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |time| u64::from(time.subsec_nanos()));
+        let seed = arguments.seed.unwrap_or(now);
+        words.extend(["--soak".into(), "--seed".into(), seed.to_string()]);
+        return machine.live(&words, soak::PATIENCE);
+    }
+    machine.live(&words, played::PATIENCE)
+}
+
+/// Programs that are installed beside brig because it runs them.
+fn companions(brig: &Path) -> Vec<PathBuf> {
+    let dir = match brig.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("brig-") && !name.contains('.') && path.is_file()
+        })
+        .collect()
+}
+
+/// The second life: the played host's.
+fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
+    let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig), arguments.verbose)?;
+    let ended = if arguments.measure {
+        Some(measure::run(&lab, arguments.rounds.unwrap_or(5)))
+    } else if arguments.soak {
+        Some(soak::run(
+            &lab,
+            arguments.rounds.unwrap_or(300),
+            arguments.seed.unwrap_or(1),
+        ))
+    } else {
+        None
+    };
+    if let Some(ended) = ended {
+        // What went wrong comes first; then nothing is left to end but this whole host.
+        let code = ended?;
+        lab.shut_down()?;
+        return Ok(code);
+    }
+    let choice = Choice(&arguments.filters);
+    let mut sums = case::run_all(&lab, &choice);
+    let compared = differential::run_all(&lab, &choice);
+    sums.passed += compared.passed;
+    sums.failed += compared.failed;
+    sums.skipped += compared.skipped;
+    lab.shut_down()?;
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sums.passed, sums.failed, sums.skipped
+    );
+    Ok(if sums.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

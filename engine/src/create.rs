@@ -1,0 +1,137 @@
+//! A container from an image and a command line: its record, its name, its directory.
+//!
+//! May not: start it, or fetch the image.
+
+use std::time::SystemTime;
+
+use image::store::{Image, Store};
+use image::{Error, Result};
+
+use crate::containers::{Containers, Durable};
+use crate::logs;
+use crate::merge;
+use crate::model::{Config, Definition, HostConfig, VERSION};
+use crate::mountpoints;
+use crate::names;
+use crate::network;
+use crate::spec::{self, settle};
+use crate::telling;
+
+/// What somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Without one, one is made up.
+    pub name: Option<String>,
+    pub config: Config,
+    pub host: HostConfig,
+}
+
+/// What there is now.
+#[derive(Clone, Debug)]
+pub struct Created {
+    pub id: String,
+    pub warnings: Vec<String>,
+}
+
+/// Makes the container. Killed meanwhile, it leaves a directory without a name, which [`crate::remove::sweep_unfinished`] sweeps.
+///
+/// # Errors
+/// The name is taken ([`image::Kind::Conflict`]), nothing is to be run, or the record cannot be written. Nothing is left then.
+pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wanted) -> Result<Created> {
+    let (image_config, _) = store.config(&image.id)?;
+    let Wanted {
+        name,
+        mut config,
+        mut host,
+    } = wanted;
+    merge::merge(&mut config, &image_config.config);
+    let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
+    if host.log_config.kind.is_empty() {
+        host.log_config.kind = "json-file".into();
+    }
+    logs::check(&host.log_config)?;
+    let (mut host, warnings) = settle::settle(&config, host, &spec::Host::ask())?;
+    network::check(&host)?;
+    crate::programs::runtime(&host.runtime)?;
+    let mounts = mountpoints::list(&host)?;
+    let id = store.random_id()?;
+    fill_in(&mut config, &mut host, &id);
+    let (place, _lock) = containers.make(&id)?;
+    let mut definition = Definition {
+        version: VERSION,
+        id: id.clone(),
+        created: sys::time::rfc3339_nano(SystemTime::now()),
+        path,
+        args,
+        image: image.id.to_string(),
+        manifest: image.manifest.to_string(),
+        platform: image_config.platform().to_string(),
+        driver: "overlay2".into(),
+        config,
+        host,
+        mounts,
+        ..Definition::default()
+    };
+    let made = store.stand_container(&place.dir, image).and_then(|()| {
+        definition.name = take_name(containers, name.as_deref(), &id)?;
+        let durable = match definition.host.auto_remove {
+            true => Durable::No,
+            false => Durable::Yes,
+        };
+        containers.save(&definition, durable)
+    });
+    match made {
+        Ok(()) => {
+            telling::tell(containers, &definition, "create", &[]);
+            Ok(Created {
+                id,
+                warnings: warnings.iter().map(ToString::to_string).collect(),
+            })
+        }
+        Err(e) => Err(e.and_also(monitor::remove::remove(&place, &definition.name).map_err(Error::from))),
+    }
+}
+
+/// What Docker fills in at creation.
+fn fill_in(config: &mut Config, host: &mut HostConfig, id: &str) {
+    let of_host = host.network_mode == "host" || host.uts_mode == "host";
+    if config.hostname.is_empty() {
+        config.hostname = match of_host {
+            true => host_name(),
+            false => id.chars().take(12).collect(),
+        };
+    }
+    if host.runtime.is_empty() {
+        host.runtime = crate::programs::RUNTIME.into();
+    }
+    if host.shm_size == 0 {
+        host.shm_size = HostConfig::default().shm_size;
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Attempts at a name that nobody has.
+const ATTEMPTS: u32 = 6;
+
+fn take_name(containers: &Containers, wanted: Option<&str>, id: &str) -> Result<String> {
+    if let Some(name) = wanted {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        names::check(name)?;
+        containers.claim_name(name, id)?;
+        return Ok(name.to_owned());
+    }
+    for attempt in 0..ATTEMPTS {
+        let name = names::generate(attempt)?;
+        match containers.claim_name(&name, id) {
+            Err(e) if e.kind() == image::Kind::Conflict => {}
+            claimed => return claimed.map(|()| name),
+        }
+    }
+    let name: String = id.chars().take(12).collect();
+    containers.claim_name(&name, id)?;
+    Ok(name)
+}

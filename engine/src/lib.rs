@@ -1,0 +1,38 @@
+//! Containers from images: everything that `brig` does with them.
+//!
+//! May not: print, read the command line, or know what a terminal is.
+
+pub mod commit;
+pub mod containers;
+pub mod control;
+pub mod copy;
+pub mod create;
+pub mod diff;
+pub mod events;
+pub mod exec;
+pub mod export;
+pub mod logs;
+pub mod merge;
+pub mod model;
+pub mod moment;
+pub mod mountpoints;
+pub mod mounts;
+pub mod names;
+pub mod netfiles;
+pub mod network;
+pub mod pattern;
+pub mod programs;
+pub mod recovery;
+pub mod remove;
+pub mod root;
+pub mod spec;
+pub mod start;
+pub mod stats;
+pub mod summary;
+pub mod telling;
+pub mod top;
+pub mod tree;
+pub mod update;
+
+pub use image::{Context, Error, Kind, Result};
+pub use spec::signal;

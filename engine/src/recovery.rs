@@ -1,0 +1,213 @@
+//! After a kill, a power cut or a reboot: what is left of containers, and how it is mended.
+//!
+//! Nothing here is needed for the truth: `ps` tells it from the records alone ([`monitor::state::State::truth`]). This is about what lies
+//! around, and about what should run again.
+//!
+//! May not: touch anything that somebody has locked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::{Context, Error, Kind, Result};
+use monitor::place;
+use monitor::state::{State, Status};
+
+use crate::containers::{Container, Containers, is_id};
+use crate::remove;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A directory that nobody has finished making or removing.
+    Unfinished(String),
+    /// A name that leads nowhere.
+    Name(String),
+    /// Things of this uptime that belong to no container.
+    Leftover(PathBuf),
+    /// It runs, and nobody supervises it: its monitor was killed.
+    Unsupervised { id: String, name: String },
+    /// Its record says that it runs, and it does not.
+    Ended { id: String, name: String },
+    /// A record that cannot be read.
+    Damaged { id: String, why: String },
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Finding::Unfinished(id) => write!(f, "container {}: unfinished", short(id)),
+            Finding::Name(name) => write!(f, "the name {name} leads to no container"),
+            Finding::Leftover(path) => write!(f, "{} belongs to no container", path.display()),
+            Finding::Unsupervised { name, .. } => {
+                write!(f, "container {name} runs without its monitor, which was killed")
+            }
+            Finding::Ended { name, .. } => write!(f, "container {name} has ended while nobody was looking"),
+            Finding::Damaged { id, why } => write!(f, "container {}: {why}", short(id)),
+        }
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// The directories cannot be read.
+pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for id in containers.ids()? {
+        let lock = match containers.try_lock(&id) {
+            Err(e) if e.kind() == Kind::NotFound => continue,
+            lock => lock?,
+        };
+        // Somebody is at work on it.
+        if lock.is_none() {
+            continue;
+        }
+        match containers.load(&id) {
+            Err(e) => findings.push(Finding::Damaged {
+                id,
+                why: e.to_string(),
+            }),
+            Ok(None) => findings.push(Finding::Unfinished(id)),
+            Ok(Some(container)) => findings.extend(look_at(containers, &container)?),
+        }
+    }
+    for name in entries(&place::names(&containers.roots().root))? {
+        if let Some(id) = containers.named(&name)?
+            && !containers.place(&id).dir.exists()
+        {
+            findings.push(Finding::Name(name));
+        }
+    }
+    for directory in [
+        place::containers(&containers.roots().run),
+        remove::runtime_root(containers),
+    ] {
+        for id in entries(&directory)? {
+            if is_id(&id) && !containers.place(&id).dir.exists() {
+                findings.push(Finding::Leftover(directory.join(id)));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn look_at(containers: &Containers, container: &Container) -> Result<Option<Finding>> {
+    let (id, name) = (container.id().to_owned(), container.definition.name.clone());
+    if containers.named(&name)?.as_deref() != Some(&id) {
+        return Ok(Some(Finding::Unfinished(id)));
+    }
+    let written = State::load(&containers.place(&id)).map_err(|e| Error::new(e.to_string()))?;
+    let is_monitored = written.is_monitored(containers.boot());
+    Ok(match (container.is_running(), is_monitored) {
+        (true, false) => Some(Finding::Unsupervised { id, name }),
+        (false, _) if container.state.status != written.status => Some(Finding::Ended { id, name }),
+        _ => None,
+    })
+}
+
+fn entries(directory: &Path) -> Result<Vec<String>> {
+    let failed = || format!("failed to list {}", directory.display());
+    let found = match fs::read_dir(directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found.context(failed())?,
+    };
+    let mut names = Vec::new();
+    for entry in found {
+        if let Ok(name) = entry.context(failed())?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Mends what can be mended without ending anybody's work. What was done about it; `None`: nothing could be.
+///
+/// # Errors
+/// Something cannot be removed or written.
+pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<String>> {
+    Ok(match finding {
+        Finding::Unfinished(id) => {
+            if let Some(container) = containers.load(id).ok().flatten() {
+                remove::sweep(containers, &container)?;
+            }
+            let name = containers.load(id).ok().flatten().map(|c| c.definition.name);
+            monitor::remove::remove(&containers.place(id), name.as_deref().unwrap_or_default())
+                .context(format!("failed to remove what is left of container {id}"))?;
+            Some("removed".into())
+        }
+        Finding::Name(name) => {
+            if let Some(id) = containers.named(name)? {
+                containers.release_name(name, &id)?;
+            }
+            Some("removed".into())
+        }
+        Finding::Leftover(path) => {
+            remove_leftover(containers, path)?;
+            Some("removed".into())
+        }
+        Finding::Ended { id, .. } => {
+            settle(containers, id)?;
+            Some("written down".into())
+        }
+        Finding::Unsupervised { .. } | Finding::Damaged { .. } => None,
+    })
+}
+
+/// The runtime knows how to end what it has made; without a container nobody knows which runtime it was.
+fn remove_leftover(containers: &Containers, path: &Path) -> Result<()> {
+    let root = remove::runtime_root(containers);
+    if path.parent() == Some(&root)
+        && let Some(id) = path.file_name().and_then(|n| n.to_str())
+    {
+        let runtime = crate::programs::runtime("")?;
+        return remove::call(&runtime, &root, &["delete", "--force", id]);
+    }
+    fs::remove_dir_all(path).context(format!("failed to remove {}", path.display()))
+}
+
+fn settle(containers: &Containers, id: &str) -> Result<()> {
+    let Some(_lock) = containers.try_lock(id)? else {
+        return Ok(());
+    };
+    let Some(container) = containers.load(id)? else {
+        return Ok(());
+    };
+    remove::sweep(containers, &container)?;
+    let place = containers.place(id);
+    if container.definition.host.auto_remove {
+        return monitor::remove::remove(&place, &container.definition.name)
+            .context(format!("failed to remove container {id}"));
+    }
+    let mut state = container.state;
+    state.boot = containers.boot().to_owned();
+    state
+        .save(&place)
+        .context("failed to write the state of the container")
+}
+
+/// Containers that run again when the machine has started, the oldest first: as their restart policies say.
+///
+/// # Errors
+/// They cannot be read.
+pub fn to_start(containers: &Containers) -> Result<Vec<Container>> {
+    let mut found: Vec<Container> = containers.list()?.into_iter().filter(runs_again).collect();
+    found.reverse();
+    Ok(found)
+}
+
+fn runs_again(container: &Container) -> bool {
+    let state = &container.state;
+    if container.is_supervised() || state.status != Status::Exited {
+        return false;
+    }
+    match container.definition.host.restart_policy.name.as_str() {
+        "always" => true,
+        "unless-stopped" => !state.stopped_by_user,
+        "on-failure" => !state.stopped_by_user && state.exit_code != 0,
+        _ => false,
+    }
+}

@@ -1,0 +1,333 @@
+//! `start`: a container's root is mounted, its config.json written, its monitor started.
+//!
+//! May not: wait for the container. Once this returns, its monitor has it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
+use image::mount::{self, Upper};
+use image::store::{Image, Store};
+use image::{Context, Digest, Error, Kind, Result, standing};
+use monitor::client::{self, Started};
+use monitor::launch::{self, Health, Launch};
+use monitor::place::Place;
+use monitor::protocol::Attach;
+use monitor::state::Status;
+
+use crate::containers::{Container, Containers, Durable, make_private, write};
+use crate::control::{STOP_TIMEOUT, refusal};
+use crate::model::Definition;
+use crate::netfiles::{self, File};
+use crate::network::{self, Mode};
+use crate::spec::host::Driver;
+use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
+use crate::{logs, mounts, programs, remove};
+
+/// Why a container does not run, and what Docker would have ended with.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// 126, 127, or 128 as its exit code; what `run` ends with is 125 for the last.
+    pub code: i32,
+    pub error: Error,
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> NotStarted {
+        NotStarted { code: 128, error }
+    }
+}
+
+/// What a start came to.
+#[derive(Debug)]
+pub enum Outcome {
+    Started(Started),
+    /// It runs already.
+    Running,
+}
+
+/// Makes the layers of an image again, where they are not there.
+pub type Layers<'l> = &'l dyn Fn(&Image) -> Result<Vec<mount::Layer>>;
+
+/// Starts it. With `attach`, the caller gets its streams from the first byte on.
+///
+/// # Errors
+/// What is missing, or what the runtime says. The container stays as it was, with the failure in its state.
+pub fn start(
+    containers: &Containers,
+    store: &Store,
+    make: Layers<'_>,
+    id: &str,
+    attach: Option<Attach>,
+) -> std::result::Result<Outcome, NotStarted> {
+    let _lock = containers.lock(id)?;
+    let container = containers
+        .load(id)?
+        .ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
+    match container.state.status {
+        Status::Paused => {
+            return Err(conflict("cannot start a paused container, try unpause instead").into());
+        }
+        Status::Running | Status::Restarting => return Ok(Outcome::Running),
+        Status::Removing | Status::Dead => {
+            return Err(conflict("container is marked for removal and cannot be started").into());
+        }
+        Status::Created | Status::Exited => {}
+    }
+    match begin(containers, store, make, &container, attach) {
+        Ok(Ok(started)) => Ok(Outcome::Started(started)),
+        Ok(Err(refused)) => Err(refused_by_monitor(refused)),
+        Err(e) => Err(note(containers, &container, e.into())),
+    }
+}
+
+fn conflict(message: &str) -> Error {
+    Error::of(Kind::Conflict, message)
+}
+
+/// The monitor has written it down already, and with `--rm` there is nothing left that it could be written to.
+fn refused_by_monitor(e: client::Error) -> NotStarted {
+    let code = match &e {
+        client::Error::Refused { message, .. } => monitor::protocol::Kind::of_start(message).1,
+        client::Error::Gone | client::Error::Failed(_) => 128,
+    };
+    NotStarted {
+        code,
+        error: refusal(e),
+    }
+}
+
+/// Writes the failure down, as `inspect` shows it.
+fn note(containers: &Containers, container: &Container, failure: NotStarted) -> NotStarted {
+    let place = containers.place(container.id());
+    let mut state = container.state.clone();
+    state.version = monitor::state::VERSION;
+    state.boot = containers.boot().to_owned();
+    state.exit_code = failure.code;
+    state.error = failure.error.to_string();
+    state.init = None;
+    state.monitor = None;
+    let saved = state
+        .save(&place)
+        .context("failed to write the state of the container");
+    NotStarted {
+        error: failure.error.and_also(saved),
+        ..failure
+    }
+}
+
+fn begin(
+    containers: &Containers,
+    store: &Store,
+    make: Layers<'_>,
+    container: &Container,
+    attach: Option<Attach>,
+) -> Result<client::Result<Started>> {
+    let definition = &container.definition;
+    let place = containers.place(container.id());
+    // What a life before has left, if nobody has seen its end.
+    remove::sweep(containers, container)?;
+    let mode = network::check(&definition.host)?;
+    let machine = spec::Host::ask();
+    let runtime = launch::Runtime {
+        program: programs::runtime(&definition.host.runtime)?,
+        root: remove::runtime_root(containers),
+        systemd_cgroup: machine.cgroups.driver == Driver::Systemd,
+    };
+    let machine = spec::Host::ask();
+    let layers = layers(store, make, definition)?;
+    make_room(&place)?;
+    netfiles::write(&place, definition, &mode)?;
+    let joined = joined(containers, definition, &mode)?;
+    let monitor = programs::monitor()?;
+    let spec = mount::Spec {
+        layers,
+        upper: Some(Upper {
+            upper: place.upper(),
+            work: place.work(),
+        }),
+        scratch: Some(place.run.clone()),
+        options: mount::Options {
+            volatile: definition.host.auto_remove,
+            ..mount::Options::default()
+        },
+    };
+    mounts::apart(&place.run, || {
+        mount::mount(&spec, &place.rootfs())?;
+        write_files(&place, definition, &machine, joined, runtime)?;
+        Ok(client::spawn(&place, &monitor, attach))
+    })
+}
+
+/// What the monitor has to know.
+fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
+    let definition = inputs.definition;
+    let (config, host) = (&definition.config, &definition.host);
+    let mut attributes: BTreeMap<String, String> = config.labels.clone();
+    attributes.insert("image".into(), config.image.clone());
+    attributes.insert("name".into(), definition.name.clone());
+    Ok(Launch {
+        version: launch::VERSION,
+        id: definition.id.clone(),
+        name: definition.name.clone(),
+        runtime,
+        terminal: config.tty,
+        open_stdin: config.open_stdin,
+        stdin_once: config.stdin_once,
+        log: logs::log_of(definition, place)?,
+        restart: host.restart_policy.clone(),
+        auto_remove: host.auto_remove,
+        stop_signal: machine::stop_signal(definition, inputs.found.is_machine)?,
+        stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
+        health: health(inputs)?,
+        attributes,
+        volumes: Vec::new(),
+    })
+}
+
+/// What is not said about a health check.
+const HEALTH_TIME: i64 = 30_000_000_000;
+const HEALTH_START_INTERVAL: i64 = 5_000_000_000;
+const HEALTH_RETRIES: i64 = 3;
+
+fn health(inputs: &Inputs<'_>) -> Result<Option<Health>> {
+    let config = &inputs.definition.config;
+    let Some(check) = &config.healthcheck else {
+        return Ok(None);
+    };
+    let command: Vec<String> = match check.test.split_first() {
+        Some((kind, rest)) if kind == "CMD" && !rest.is_empty() => rest.to_vec(),
+        Some((kind, rest)) if kind == "CMD-SHELL" && !rest.is_empty() => {
+            let usual = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+            let shell = config.shell.clone().filter(|shell| !shell.is_empty());
+            [shell.unwrap_or_else(usual), vec![rest.join(" ")]].concat()
+        }
+        _ => return Ok(None),
+    };
+    let or = |own: i64, usual: i64| u64::try_from(if own > 0 { own } else { usual }).unwrap_or_default();
+    let process = process::exec(
+        inputs,
+        &process::Exec {
+            args: command.clone(),
+            ..process::Exec::default()
+        },
+    )?;
+    Ok(Some(Health {
+        command,
+        interval: or(check.interval, HEALTH_TIME),
+        timeout: or(check.timeout, HEALTH_TIME),
+        start_period: or(check.start_period, 0),
+        start_interval: or(check.start_interval, HEALTH_START_INTERVAL),
+        retries: u32::try_from(or(check.retries, HEALTH_RETRIES)).unwrap_or(u32::MAX),
+        process,
+    }))
+}
+
+fn write_launch(place: &Place, launch: &Launch) -> Result<()> {
+    launch
+        .write(&place.launch())
+        .map_err(|e| Error::new(e.to_string()).context("failed to tell the monitor what to do"))
+}
+
+/// The layers of its image, each of them there.
+fn layers(store: &Store, make: Layers<'_>, definition: &Definition) -> Result<Vec<mount::Layer>> {
+    let manifest: Digest = definition.manifest.parse()?;
+    if let Some(layers) = standing::ready_layers(store, &manifest)? {
+        return Ok(layers);
+    }
+    let id: Digest = definition.image.parse()?;
+    // Removed by force while the container stood on it: what it is made of is still there.
+    let image = store.image(&id)?.unwrap_or(Image {
+        id,
+        manifest,
+        size: 0,
+        added: 0,
+        used: 0,
+        parent: None,
+    });
+    make(&image)
+}
+
+/// Directories of this uptime, empty; and those for what the container changes.
+fn make_room(place: &Place) -> Result<()> {
+    match fs::remove_dir_all(place.bundle()) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::from(e).context(format!("failed to empty {}", place.bundle().display())));
+        }
+        _ => {}
+    }
+    make_private(&place.rootfs())?;
+    for directory in [place.upper(), place.work()] {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&directory)
+            .context(format!("failed to make {}", directory.display()))?;
+    }
+    // What the container sees as its root, whatever our umask is.
+    let plain = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.upper(), plain).context("failed to set the mode of the root")
+}
+
+fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Result<Joined> {
+    let host = &definition.host;
+    let init = |name: &str| -> Result<i32> {
+        let other = containers.find(name)?;
+        match (other.is_running(), &other.state.init) {
+            (true, Some(init)) => Ok(init.pid),
+            _ => Err(conflict(&format!(
+                "cannot join network of a non running container: {}",
+                other.id()
+            ))),
+        }
+    };
+    let named = |mode: &str| mode.strip_prefix("container:").map(&init).transpose();
+    if let Some(name) = host.ipc_mode.strip_prefix("container:") {
+        let other = containers.find(name)?;
+        join::shares_ipc(other.id(), &other.definition.host)?;
+    }
+    Ok(Joined {
+        network: match mode {
+            Mode::Container(name) => Some(init(name)?),
+            _ => None,
+        },
+        ipc: named(&host.ipc_mode)?,
+        pid: named(&host.pid_mode)?,
+        shm: None,
+    })
+}
+
+/// config.json, and what the monitor is told. The root is mounted.
+fn write_files(
+    place: &Place,
+    definition: &Definition,
+    machine: &spec::Host,
+    joined: Joined,
+    runtime: launch::Runtime,
+) -> Result<()> {
+    let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let found = Found::look_up(definition, root.as_fd(), machine)?;
+    let of = |file: File| Some(place.dir.join(file.name()));
+    let mut inputs = Inputs::of(definition, machine, &found);
+    inputs.joined = joined;
+    if let Some(pid) = inputs.joined.ipc {
+        let directory = place.run.join("shm");
+        make_private(&directory)?;
+        join::attach(&join::shared_memory(pid)?, &directory)?;
+        inputs.joined.shm = Some(directory);
+    }
+    inputs.files = Files {
+        resolv_conf: of(File::Resolver),
+        hostname: of(File::Hostname),
+        hosts: of(File::Hosts),
+    };
+    if definition.host.init == Some(true) {
+        inputs.init = Some(programs::init()?);
+    }
+    let (config, _) = spec::document(&inputs)?;
+    let path = place.bundle().join("config.json");
+    let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
+    write(&path, &bytes, Durable::No)?;
+    write_launch(place, &launch(place, &inputs, runtime)?)
+}

@@ -1,0 +1,21 @@
+//! What happens to containers, told to whoever listens (`brig events`). Their monitors tell the rest.
+//!
+//! May not: fail what it tells of. An event that cannot be written is lost, as a line of a log is.
+
+use monitor::events::{self, Event};
+
+use crate::containers::Containers;
+use crate::model::Definition;
+
+/// Of a container: `create`, `destroy`, `rename`, ...
+pub fn tell(containers: &Containers, definition: &Definition, action: &str, more: &[(&str, &str)]) {
+    let mut attributes = definition.config.labels.clone();
+    attributes.insert("image".into(), definition.config.image.clone());
+    attributes.insert("name".into(), definition.name.clone());
+    for (name, value) in more {
+        attributes.insert((*name).to_owned(), (*value).to_owned());
+    }
+    let event = Event::of_container(action, &definition.id, attributes);
+    // The disk is full or the store read-only: what was done is done.
+    let _ = events::append(&containers.place(&definition.id).events, &event);
+}

@@ -1,0 +1,89 @@
+//! A file from the web, for `import`.
+//!
+//! May not: send credentials. Whoever serves a file is nobody that the user has logged in to.
+
+use std::io::{self, Read};
+
+use super::client::Client;
+use super::hosts::{Endpoint, Plain};
+use super::http::{Cause, Failure, Tls};
+use super::session::{Ask, Target};
+use super::url::Url;
+use crate::{Context, Error, Kind, Result};
+
+/// The bytes of a file while they come.
+pub struct WebFile {
+    body: ureq::BodyReader<'static>,
+    /// What was asked for.
+    address: Url,
+    /// What answered.
+    url: Url,
+    /// As the server has announced it.
+    length: Option<u64>,
+    read: u64,
+}
+
+impl Client {
+    /// A file of http or https, from its begin. Redirects are followed, but not from https to http; what passes is tried again, until the
+    /// first byte. A file that breaks off later is an error: without a digest nothing says that the rest would be of the same file.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no address; `NotFound`, `Denied`, `Unavailable`.
+    pub fn web_file(&self, address: &str) -> Result<WebFile> {
+        let url = Url::parse(address)?;
+        let endpoint = Endpoint {
+            base: url.clone(),
+            repository: String::new(),
+            tls: Tls::default(),
+            // In the clear only if the address says so.
+            plain: Plain::Never,
+            headers: Vec::new(),
+            namespace: None,
+            is_mirror: false,
+            dial_timeout: None,
+            is_stranger: true,
+        };
+        let ask = Ask {
+            target: Target::Given(&url),
+            ..Ask::bare("GET", "", &[])
+        };
+        let doing = || format!("failed to fetch {url}");
+        let answer = self.inner().session.good(&endpoint, &ask);
+        let answer = answer
+            .map_err(|failure| match failure.cause {
+                Cause::Status(404 | 410) => Error::not_found("there is no such file"),
+                _ => failure.error,
+            })
+            .context(doing())?;
+        if answer.status != 200 {
+            let text = format!("{} answered {}", answer.url.authority(), answer.status);
+            return Err(Error::of(Kind::Unavailable, text).context(doing()));
+        }
+        Ok(WebFile {
+            length: answer.length(),
+            body: answer.body.into_reader(),
+            address: url,
+            url: answer.url,
+            read: 0,
+        })
+    }
+}
+
+impl WebFile {
+    /// What was asked for, without the name and password that may have been written in it.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+impl Read for WebFile {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let failed = |e| Error::from(Failure::broken(&self.url, e));
+        let n = self.body.read(to).map_err(failed)?;
+        self.read += n as u64;
+        if n == 0 && !to.is_empty() && self.length.is_some_and(|length| self.read < length) {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()).into());
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,37 @@
+//! `brig-monitor`: lives as long as one container. Brig starts it, from the mount namespace in which the container's root is mounted,
+//! and talks to it over its socket.
+//!
+//! May not: print. Its streams are /dev/null; what goes wrong is told to who asked, or stands in `monitor.log` beside the socket.
+
+mod args;
+mod backlog;
+mod connection;
+mod control;
+mod exec;
+mod health;
+mod io;
+mod life;
+mod monitor;
+mod removal;
+mod restart;
+
+#[global_allocator]
+static ALLOCATOR: sys::alloc::Small = sys::alloc::Small::new();
+
+fn main() -> ! {
+    sys::process::contain_panics();
+    std::process::exit(run())
+}
+
+fn run() -> i32 {
+    let done =
+        args::parse(std::env::args_os().skip(1)).and_then(|args| life::run(&args).map_err(|e| e.to_string()));
+    match done {
+        Ok(()) => 0,
+        Err(e) => {
+            // Somebody may have started it by hand.
+            eprintln!("brig-monitor: {e}");
+            1
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a monitor is told when it starts: one file, written by brig, read once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shim::error::{Error, Result};
+
+/// The form of the file.
+pub const VERSION: u32 = 1;
+
+/// One start of a container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// [`VERSION`] of who wrote it.
+    pub version: u32,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Without the slash.
+    pub name: String,
+    pub runtime: Runtime,
+    /// The process has a terminal.
+    pub terminal: bool,
+    /// Its input is not /dev/null.
+    pub open_stdin: bool,
+    /// Its input ends with the first client that was attached to it.
+    pub stdin_once: bool,
+    pub log: Log,
+    pub restart: RestartPolicy,
+    /// Remove everything of it when it ends.
+    pub auto_remove: bool,
+    /// Sent by stop when nothing else is asked for: a number.
+    pub stop_signal: i32,
+    /// Seconds between that and SIGKILL; negative: for ever.
+    pub stop_timeout: i64,
+    pub health: Option<Health>,
+    /// What events say of it: `image`, `name` and the labels.
+    pub attributes: BTreeMap<String, String>,
+    /// Directories to remove with it (`--rm`): anonymous volumes.
+    #[serde(default)]
+    pub volumes: Vec<PathBuf>,
+}
+
+impl Launch {
+    /// From its file.
+    ///
+    /// # Errors
+    /// read(2)'s; when it is no such file, or of another version.
+    pub fn read(path: &Path) -> Result<Launch> {
+        let bytes =
+            std::fs::read(path).map_err(|e| sys::Error::io("read", path.display().to_string(), &e))?;
+        let wrong = |why: String| Error::new(format!("failed to read {}: {why}", path.display()));
+        let launch: Launch = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+        match launch.version {
+            VERSION => Ok(launch),
+            other => Err(wrong(format!("it has version {other}, not {VERSION}"))),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// write(2)'s and rename(2)'s.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| Error::new(e.to_string()))?;
+        let new = path.with_extension("json.new");
+        std::fs::write(&new, text).map_err(|e| sys::Error::io("write", new.display().to_string(), &e))?;
+        std::fs::rename(&new, path).map_err(|e| sys::Error::io("rename", path.display().to_string(), &e))?;
+        Ok(())
+    }
+}
+
+/// Who makes the container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Runtime {
+    pub program: PathBuf,
+    /// Its state root.
+    pub root: PathBuf,
+    pub systemd_cgroup: bool,
+}
+
+/// Where output goes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Log {
+    /// `json-file`, `local`, `journald` or `none`.
+    pub driver: String,
+    /// The file, or for `local` the directory's first file.
+    pub path: PathBuf,
+    /// As on the command line: `max-size`, `max-file`, `compress`, `labels`, `env`, `tag`, `mode`, `max-buffer-size`.
+    pub options: BTreeMap<String, String>,
+    /// What `labels`, `env` and `tag` came to: written to each line.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What happens when the container ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RestartPolicy {
+    /// `no`, `always`, `unless-stopped` or `on-failure`; empty is `no`.
+    pub name: String,
+    /// Of `on-failure`; 0: no limit.
+    pub maximum_retry_count: u32,
+}
+
+/// How to ask whether it is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Arguments of the probe.
+    pub command: Vec<String>,
+    /// Nanoseconds, all of them.
+    pub interval: u64,
+    pub timeout: u64,
+    pub start_period: u64,
+    pub start_interval: u64,
+    pub retries: u32,
+    /// `process` of an exec, as in config.json, without its arguments.
+    pub process: serde_json::Value,
+}
