@@ -13,9 +13,12 @@ use crate::model::{HostConfig, RestartPolicy};
 use crate::spec::{self, Found, Inputs, resources, settle};
 use crate::telling;
 
+/// Changes the limits of a record; called once, maybe in another thread.
+pub type Limits<'c> = &'c (dyn Fn(&mut HostConfig) -> Result<()> + Sync);
+
 /// What is to be different.
 pub struct Change<'c> {
-    pub limits: Option<&'c (dyn Fn(&mut HostConfig) -> Result<()> + Sync)>,
+    pub limits: Option<Limits<'c>>,
     pub restart: Option<RestartPolicy>,
 }
 
