@@ -438,6 +438,18 @@ impl Parsed {
             .collect()
     }
 
+    /// All values of lists that are one list under several names, in the order in which they were given.
+    pub fn lists(&self, names: &[&'static str]) -> Vec<String> {
+        self.given
+            .iter()
+            .filter(|g| names.contains(&g.name))
+            .filter_map(|g| match &g.value {
+                Value::Text(text) => Some(text.to_string_lossy().into_owned()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// All filters, names in lower case.
     pub fn filters(&self, name: &'static str) -> Vec<(String, String)> {
         self.all(name)

@@ -12,7 +12,6 @@ pub mod format;
 pub mod help;
 pub mod keys;
 pub mod man;
-pub mod pattern;
 pub mod progress;
 pub mod relay;
 pub mod rows;

@@ -124,7 +124,7 @@ impl Relay {
             detached: AtomicBool::new(false),
         });
         let tty = self.tty;
-        let restore = raw.0.clone();
+        let restore = raw.0;
         let to = Arc::clone(&line);
         let signal = self.signal;
         // Neither thread is waited for: one sits in a read that may never return, and both end with us.

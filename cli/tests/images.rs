@@ -168,7 +168,7 @@ fn what_is_not_there() {
         (
             &["inspect", "--type", "container", "x"],
             1,
-            "error: no such container: x\n",
+            "Error response from daemon: No such container: x\n",
         ),
         (
             &["history", "x"],

@@ -164,6 +164,35 @@ fn versions() {
     assert!(text.contains("\n Engine:\n  Version:          29."), "{text}");
 }
 
+/// Command lines of `create` that a Docker client refuses, in the words of 29 where those are others.
+#[test]
+fn what_docker_refuses() {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/create");
+    let files = files.to_string_lossy().into_owned();
+    let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("golden/create.json")).unwrap();
+    let refused = cases.iter().filter(|c| c.get("code").is_some());
+    let mut count = 0;
+    for case in refused {
+        let given = case["args"].as_array().unwrap();
+        let mut args = vec![
+            "--config".to_owned(),
+            "/nonexistent".to_owned(),
+            "create".to_owned(),
+        ];
+        args.extend(given.iter().map(|a| a.as_str().unwrap().replace("FILES", &files)));
+        let answer = ask(&brig(), "docker", &args);
+        let stderr = case.get("docker29").unwrap_or(&case["stderr"]).as_str().unwrap();
+        assert_eq!(answer.stderr.replace(&files, "FILES"), stderr, "{given:?}");
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (i32::try_from(case["code"].as_i64().unwrap()).unwrap(), ""),
+            "{given:?}"
+        );
+        count += 1;
+    }
+    assert!(count > 90, "{count}");
+}
+
 /// docs/man and docs/completions hold what the tables say. `BLESS=1 cargo test -p cli --test usage` writes them anew.
 #[test]
 fn pages_and_completions_are_current() {

@@ -41,7 +41,7 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle create events history import inspect kill load logs pause port rename restart rm rmi save start stop tag unpause update wait'
+        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
@@ -216,7 +216,7 @@ _brig() {
         ;;
     'container')
         flags='--help'
-        operands='attach create exec inspect kill logs ls pause port prune rename restart rm run start stop unpause update wait'
+        operands='attach commit cp create diff exec export inspect kill logs ls pause port prune rename restart rm run start stats stop top unpause update wait'
         ;;
     'container attach')
         flags='--detach-keys --no-stdin --sig-proxy --help'
@@ -224,6 +224,19 @@ _brig() {
         case $prev in
         --detach-keys) value='@any' ;;
         esac
+        ;;
+    'container commit')
+        flags='--author -a --change -c --message -m --no-pause --help'
+        operands='@containers'
+        case $prev in
+        --author | -a) value='@any' ;;
+        --change | -c) value='@any' ;;
+        --message | -m) value='@any' ;;
+        esac
+        ;;
+    'container cp')
+        flags='--archive -a --follow-link -L --quiet -q --help'
+        operands='@files'
         ;;
     'container create')
         flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --help'
@@ -313,6 +326,10 @@ _brig() {
         --pids-limit) value='@any' ;;
         esac
         ;;
+    'container diff')
+        flags='--help'
+        operands='@containers'
+        ;;
     'container exec')
         flags='--detach -d --detach-keys --env -e --env-file --interactive -i --privileged --tty -t --user -u --workdir -w --help'
         operands='@containers'
@@ -322,6 +339,13 @@ _brig() {
         --env-file) value='@files' ;;
         --user | -u) value='@any' ;;
         --workdir | -w) value='@any' ;;
+        esac
+        ;;
+    'container export')
+        flags='--output -o --help'
+        operands='@containers'
+        case $prev in
+        --output | -o) value='@files' ;;
         esac
         ;;
     'container inspect')
@@ -483,6 +507,13 @@ _brig() {
         --detach-keys) value='@any' ;;
         esac
         ;;
+    'container stats')
+        flags='--all -a --format --no-stream --no-trunc --help'
+        operands='@containers'
+        case $prev in
+        --format) value='@any' ;;
+        esac
+        ;;
     'container stop')
         flags='--signal -s --timeout -t --help'
         operands='@containers'
@@ -490,6 +521,10 @@ _brig() {
         --signal | -s) value='TERM KILL INT QUIT HUP USR1 USR2' ;;
         --timeout | -t) value='@any' ;;
         esac
+        ;;
+    'container top')
+        flags='--help'
+        operands='@containers'
         ;;
     'container unpause')
         flags='--help'
@@ -617,7 +652,7 @@ _brig() {
         ;;
     'system')
         flags='--help'
-        operands='check df events info prune'
+        operands='check df info prune start stop events'
         ;;
     'system check')
         flags='--quick --repair --help'
@@ -628,16 +663,6 @@ _brig() {
         operands=''
         case $prev in
         --format) value='@any' ;;
-        esac
-        ;;
-    'system events')
-        flags='--filter -f --format --since --until --help'
-        operands=''
-        case $prev in
-        --filter | -f) value='@any' ;;
-        --format) value='@any' ;;
-        --since) value='@any' ;;
-        --until) value='@any' ;;
         esac
         ;;
     'system info')
@@ -652,6 +677,27 @@ _brig() {
         operands=''
         case $prev in
         --filter) value='@any' ;;
+        esac
+        ;;
+    'system start')
+        flags='--help'
+        operands=''
+        ;;
+    'system stop')
+        flags='--timeout -t --help'
+        operands=''
+        case $prev in
+        --timeout | -t) value='@any' ;;
+        esac
+        ;;
+    'system events')
+        flags='--filter -f --format --since --until --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        --since) value='@any' ;;
+        --until) value='@any' ;;
         esac
         ;;
     'attach')
@@ -687,6 +733,19 @@ _brig() {
     'unbundle')
         flags='--help'
         operands='@directories'
+        ;;
+    'commit')
+        flags='--author -a --change -c --message -m --no-pause --help'
+        operands='@containers'
+        case $prev in
+        --author | -a) value='@any' ;;
+        --change | -c) value='@any' ;;
+        --message | -m) value='@any' ;;
+        esac
+        ;;
+    'cp')
+        flags='--archive -a --follow-link -L --quiet -q --help'
+        operands='@files'
         ;;
     'create')
         flags='--add-host --annotation --attach -a --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --init --interactive -i --ip --ip6 --ipc --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory-swappiness --mount --name --network --network-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid --platform --privileged --publish -p --publish-all -P --pull --quiet -q --read-only --restart --rm --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --tty -t --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --help'
@@ -774,6 +833,17 @@ _brig() {
         --memory-reservation) value='@any' ;;
         --memory-swap) value='@any' ;;
         --pids-limit) value='@any' ;;
+        esac
+        ;;
+    'diff')
+        flags='--help'
+        operands='@containers'
+        ;;
+    'export')
+        flags='--output -o --help'
+        operands='@containers'
+        case $prev in
+        --output | -o) value='@files' ;;
         esac
         ;;
     'events')
@@ -881,6 +951,13 @@ _brig() {
         --detach-keys) value='@any' ;;
         esac
         ;;
+    'stats')
+        flags='--all -a --format --no-stream --no-trunc --help'
+        operands='@containers'
+        case $prev in
+        --format) value='@any' ;;
+        esac
+        ;;
     'stop')
         flags='--signal -s --timeout -t --help'
         operands='@containers'
@@ -892,6 +969,10 @@ _brig() {
     'tag')
         flags='--help'
         operands='@images'
+        ;;
+    'top')
+        flags='--help'
+        operands='@containers'
         ;;
     'unpause')
         flags='--help'

@@ -23,10 +23,10 @@ use crate::containers::{Container, Containers};
 use crate::control;
 use crate::diff::{Seen, is_opaque, is_runtimes};
 use crate::model::Config;
-use crate::root;
 use crate::tree::pack::Packer;
 use crate::tree::walk::{self, Attributes};
 use crate::tree::{Contents, Sink, as_path, identity, open_beneath, reopen};
+use crate::{root, telling};
 
 /// What is to be said of the image.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub fn commit(
     };
     // One that is paused stays so.
     let pause = wanted.pause && container.state.status == Status::Running;
-    derive::derive(maker, &derived, |to| {
+    let made = derive::derive(maker, &derived, |to| {
         // One that has ended meanwhile stands still by itself.
         let ended = |e: &Error| matches!(e.kind(), Kind::Conflict | Kind::NotFound);
         let is_paused = pause
@@ -90,7 +90,18 @@ pub fn commit(
             Ok(()) => unpaused,
             Err(e) => Err(e.and_also(unpaused)),
         }
-    })
+    })?;
+    let named = wanted
+        .reference
+        .map(|reference| reference.clone().or_latest().familiar());
+    let more = [
+        ("comment", wanted.message.unwrap_or_default().to_owned()),
+        ("imageID", made.to_string()),
+        ("imageRef", named.unwrap_or_default()),
+    ];
+    let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    telling::tell(containers, &container.definition, "commit", &more);
+    Ok(made)
 }
 
 /// Writes the layer: what is in `upper`, over `lower`, the layers below, mounted. The archive of a container that has changed

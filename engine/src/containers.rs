@@ -120,7 +120,7 @@ impl Containers {
                 all.push(container);
             }
         }
-        all.sort_by(|a, b| b.definition.created.cmp(&a.definition.created));
+        all.sort_by_cached_key(|c| std::cmp::Reverse(crate::summary::moment(&c.definition.created)));
         Ok(all)
     }
 

@@ -167,7 +167,8 @@ pub fn restart(containers: &Containers, id: &str, signal: Option<i32>, timeout: 
         return Ok(false);
     }
     match ask(containers, id, &Request::Restart { signal, timeout })? {
-        Answer::Done(_) => Ok(true),
+        // One that was adopted has no root to start it with: then it was only stopped.
+        Answer::Done(started) => Ok(started != Value::Bool(false)),
         Answer::NoMonitor => {
             stop(containers, id, signal, timeout)?;
             Ok(false)

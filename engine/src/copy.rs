@@ -260,7 +260,7 @@ impl Target {
     fn open(place: &Place<'_>, source: &Source) -> Result<Target> {
         let text = place.path.as_os_str().as_bytes();
         let mut path = match place.whose {
-            Whose::Host => place.path.to_owned(),
+            Whose::Host => std::path::absolute(place.path).context("failed to find the working directory")?,
             Whose::Container(_) => absolute(place.path),
         };
         // Links at the end are followed one by one, so that the parent of what they lead to is known.
@@ -276,6 +276,13 @@ impl Target {
                         return Err(Error::invalid("no such directory"));
                     }
                     return Target::beside(place, &path);
+                }
+                // `FILE/`.
+                Err(_) if matches!(place.whose, Whose::Host) && asserts_directory(text) => {
+                    return Err(Error::invalid(format!(
+                        "stat {}: not a directory",
+                        path.display()
+                    )));
                 }
                 Err(e) => return Err(e),
             }
@@ -300,7 +307,7 @@ impl Target {
             _ => {}
         }
         if asserts_directory(place.path.as_os_str().as_bytes()) {
-            return Err(Error::invalid("not a directory"));
+            return Err(Error::invalid("no such directory"));
         }
         match source.stat.is_dir() {
             true => Err(Error::invalid("cannot copy directory")),

@@ -120,23 +120,10 @@ fn compare(
                 if new.differs(old) {
                     changes.insert(path.clone(), Kind::Changed);
                 }
-                if old.stat.is_dir() && !new.stat.is_dir() {
-                    replaced(lower, &path, changes)?;
-                }
             }
         }
         if new.stat.is_dir() {
             directories.push(path[1..].to_vec());
-        }
-    }
-    Ok(())
-}
-
-/// What was in a directory that is none any more.
-fn replaced(lower: BorrowedFd<'_>, path: &[u8], changes: &mut Changes) -> Result<()> {
-    if let Some(directory) = open_directory(lower, &path[1..])? {
-        for name in sys::fs::entries(directory.as_fd())? {
-            changes.insert(full(&path[1..], &name), Kind::Deleted);
         }
     }
     Ok(())

@@ -241,8 +241,9 @@ impl<'a> Follower<'a> {
             state.status,
             Status::Running | Status::Paused | Status::Restarting
         );
+        // One that was killed may be a zombie, whose descriptor would be readable for ever.
         self.monitor = match state.monitor {
-            Some(monitor) if lives => sys::process::pidfd_open(monitor.pid).ok(),
+            Some(monitor) if lives && monitor.is_alive() => sys::process::pidfd_open(monitor.pid).ok(),
             _ => None,
         };
         !lives || fs::metadata(&self.place.dir).is_err()
@@ -335,7 +336,11 @@ mod tests {
                     "0123456789abcdef".repeat(4)
                 ),
             ),
-            ("nope", &[], "logger: no log driver named 'nope' is registered"),
+            (
+                "nope",
+                &[],
+                "error looking up logging plugin nope: plugin \"nope\" not found",
+            ),
         ] {
             assert_eq!(attributes(kind, options), expected, "{kind} {options:?}");
         }

@@ -173,14 +173,17 @@ fn mount_here(spec: &Spec, place: &Path, binds: &[Bind]) -> Result<Root> {
 }
 
 fn attach(root: &Root, bind: &Bind) -> Result<()> {
-    let target = match root.open(&bind.target, Last::Follow, 0) {
-        // Its place is made by the first start.
-        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
-        other => other?,
-    };
     let source = match sys::fs::open(&bind.source, libc::O_PATH, 0) {
         // Gone since; the container has the place where it was.
         Err(e) if e.is(libc::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let target = match root.open(&bind.target, Last::Follow, 0) {
+        // Before its first start.
+        Err(e) if e.kind() == Kind::NotFound => {
+            let is_directory = sys::fs::fstat(source.as_fd())?.is_dir();
+            make_place(root, &bind.target, is_directory)?
+        }
         other => other?,
     };
     let tree = sys::mount::clone_tree(source.as_fd(), Reach::Recursive)?;
@@ -192,6 +195,29 @@ fn attach(root: &Root, bind: &Bind) -> Result<()> {
         sys::mount::mount_setattr(tree.as_fd(), Reach::Recursive, &change)?;
     }
     Ok(sys::mount::move_mount(tree.as_fd(), target.as_fd())?)
+}
+
+/// A place to mount on, as the runtime makes it.
+fn make_place(root: &Root, path: &Path, is_directory: bool) -> Result<OwnedFd> {
+    let mut directory = root.open(Path::new("/"), Last::Follow, 0)?;
+    let mut at = PathBuf::from("/");
+    let mut names = path.components().skip(1).peekable();
+    while let Some(name) = names.next() {
+        let name: &Path = name.as_ref();
+        at.push(name);
+        directory = match root.open(&at, Last::Follow, 0) {
+            Err(e) if e.kind() == Kind::NotFound => {
+                if is_directory || names.peek().is_some() {
+                    sys::fs::mkdirat(directory.as_fd(), name, 0o755)?;
+                } else {
+                    sys::fs::mknodat(directory.as_fd(), name, libc::S_IFREG | 0o644, 0)?;
+                }
+                root.open(&at, Last::Keep, 0)?
+            }
+            other => other?,
+        };
+    }
+    Ok(directory)
 }
 
 /// A container's root, however it is to be had.

@@ -1,10 +1,9 @@
 //! `stats`: what containers use, by Docker's formulas.
 //!
-//! May not: read more than is shown. Three hundred containers are looked at twice a second: seven small files each, of which
-//! all but one stay open.
+//! May not: read more than is shown: three hundred containers are looked at twice a second, seven small files each. Or keep
+//! these open: that would be more than a process may have.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use image::{Error, Result};
 use shim::cgroup::Cgroup;
@@ -96,15 +95,15 @@ pub struct Meter {
     before: Option<(Counters, Host)>,
 }
 
-/// Open files of its cgroups; `None` where a controller is missing.
+/// Files of its cgroups; `None` where a controller is missing.
 struct Files {
     is_v2: bool,
-    cpu: Option<File>,
-    memory: Option<File>,
-    memory_stat: Option<File>,
-    memory_limit: Option<File>,
-    pids: Option<File>,
-    io: Option<File>,
+    cpu: Option<PathBuf>,
+    memory: Option<PathBuf>,
+    memory_stat: Option<PathBuf>,
+    memory_limit: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    io: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -127,7 +126,7 @@ impl Meter {
         let cgroup = Cgroup::of(init, mounts).map_err(|e| Error::not_found(e.to_string()))?;
         Ok(Meter {
             init,
-            files: Files::open(&cgroup),
+            files: Files::of(&cgroup),
             before: None,
         })
     }
@@ -173,25 +172,25 @@ fn percent(own: u64, all: u64, processors: u64) -> f64 {
 }
 
 impl Files {
-    fn open(cgroup: &Cgroup) -> Files {
-        let open = |controller: &str, name: &str| File::open(cgroup.dir_of(controller)?.join(name)).ok();
+    fn of(cgroup: &Cgroup) -> Files {
+        let path = |controller: &str, name: &str| Some(cgroup.dir_of(controller)?.join(name));
         match cgroup {
             Cgroup::V2(_) => Files {
                 is_v2: true,
-                cpu: open("cpu", "cpu.stat"),
-                memory: open("memory", "memory.current"),
-                memory_stat: open("memory", "memory.stat"),
-                memory_limit: open("memory", "memory.max"),
-                pids: open("pids", "pids.current"),
-                io: open("io", "io.stat"),
+                cpu: path("cpu", "cpu.stat"),
+                memory: path("memory", "memory.current"),
+                memory_stat: path("memory", "memory.stat"),
+                memory_limit: path("memory", "memory.max"),
+                pids: path("pids", "pids.current"),
+                io: path("io", "io.stat"),
             },
             Cgroup::V1(_) => Files {
                 is_v2: false,
-                cpu: open("cpuacct", "cpuacct.usage"),
-                memory: open("memory", "memory.usage_in_bytes"),
-                memory_stat: open("memory", "memory.stat"),
-                memory_limit: open("memory", "memory.limit_in_bytes"),
-                pids: open("pids", "pids.current"),
+                cpu: path("cpuacct", "cpuacct.usage"),
+                memory: path("memory", "memory.usage_in_bytes"),
+                memory_stat: path("memory", "memory.stat"),
+                memory_limit: path("memory", "memory.limit_in_bytes"),
+                pids: path("pids", "pids.current"),
                 // The recursive ones are there since Linux 5.0; that of a scheduler counts where it is in use.
                 io: [
                     "blkio.bfq.io_service_bytes_recursive",
@@ -199,7 +198,7 @@ impl Files {
                     "blkio.throttle.io_service_bytes",
                 ]
                 .iter()
-                .find_map(|name| open("blkio", name).filter(|file| !text(file).is_empty())),
+                .find_map(|name| path("blkio", name).filter(|file| !text(file).is_empty())),
             },
         }
     }
@@ -215,7 +214,6 @@ impl Files {
         ];
         let [cpu, memory, stat, limit, pids, io] =
             all.map(|file| file.as_ref().map(text).unwrap_or_default());
-        // A file of a cgroup that is gone says nothing (ENODEV).
         let has_ended = cpu.is_empty() && memory.is_empty() && pids.is_empty();
         if has_ended {
             return Err(Error::not_found("its cgroup is gone"));
@@ -246,21 +244,9 @@ impl Files {
     }
 }
 
-/// From the beginning, whatever was read of it before.
-fn text(file: &File) -> String {
-    let mut bytes = vec![0; 4096];
-    let mut filled = 0;
-    loop {
-        match sys::fs::read_at(file.as_fd(), &mut bytes[filled..], filled as i64) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => filled += n,
-        }
-        if filled == bytes.len() {
-            bytes.resize(filled * 2, 0);
-        }
-    }
-    bytes.truncate(filled);
-    String::from_utf8_lossy(&bytes).into_owned()
+/// What a file says; nothing, when it is gone.
+fn text(file: &PathBuf) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
 }
 
 /// A line `NAME VALUE`.

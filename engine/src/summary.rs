@@ -107,7 +107,7 @@ fn brief(containers: &Containers, id: &str) -> Result<Option<Brief>> {
 }
 
 /// What two times are compared by. Zeros at the end of the fraction are not written, so the texts cannot be.
-fn moment(text: &str) -> (String, String) {
+pub(crate) fn moment(text: &str) -> (String, String) {
     let text = text.trim_end_matches('Z');
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     (seconds.to_owned(), fraction.to_owned())

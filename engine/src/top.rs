@@ -46,24 +46,33 @@ fn ps<'w>(words: impl Iterator<Item = &'w str>) -> Result<String> {
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let line = text.lines().next().filter(|line| !line.is_empty());
-        return Err(Error::new(
-            line.map_or_else(|| format!("ps: {}", output.status), str::to_owned),
-        ));
+        return Err(Error::new(line.map_or_else(
+            || format!("ps: {}", output.status),
+            |line| format!("ps: {line}"),
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A column of one's own name (`-o pid=X`) would hide which of them is the PID.
+/// Another column that is called PID (`-o user=PID`) would be taken for it.
 fn check(words: &[String]) -> Result<()> {
     let text = words.join(" ");
-    let renames = |word: &str| {
-        let column = word.split(',').any(|column| column.starts_with("pid="));
-        column.then(|| word.to_owned())
-    };
-    match text.split_whitespace().find_map(renames) {
-        Some(word) => Err(Error::invalid(format!("specifying \"{word}\" is not allowed"))),
-        None => Ok(()),
+    let mut words = text.split_ascii_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let Some((key, value)) = word.split_once('=') else {
+            continue;
+        };
+        let value = match value {
+            "" => words.peek().copied().unwrap_or_default(),
+            value => value,
+        };
+        if value.starts_with("PID") && key != "pid" {
+            return Err(Error::invalid(format!(
+                "specifying \"{key}={value}\" is not allowed"
+            )));
+        }
     }
+    Ok(())
 }
 
 fn parse(output: &str, pids: &BTreeSet<i32>) -> Result<Table> {
@@ -167,12 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn the_column_keeps_its_name() {
+    fn no_other_column_is_called_pid() {
         let words = |text: &str| check(&[text.to_owned()]).map_err(|e| e.to_string());
         assert!(words("-o pid,cmd=X").is_ok());
+        assert!(words("-o pid=PID,cmd").is_ok());
         assert_eq!(
-            words("-o user,pid=X").unwrap_err(),
-            "specifying \"user,pid=X\" is not allowed"
+            words("-o user=PID,pid").unwrap_err(),
+            "specifying \"user=PID,pid\" is not allowed"
         );
     }
 

@@ -13,9 +13,12 @@ use crate::model::{HostConfig, RestartPolicy};
 use crate::spec::{self, Found, Inputs, resources, settle};
 use crate::telling;
 
+/// Changes the limits of a record; called once, maybe in another thread.
+pub type Limits<'c> = &'c (dyn Fn(&mut HostConfig) -> Result<()> + Sync);
+
 /// What is to be different.
 pub struct Change<'c> {
-    pub limits: Option<&'c (dyn Fn(&mut HostConfig) -> Result<()> + Sync)>,
+    pub limits: Option<Limits<'c>>,
     pub restart: Option<RestartPolicy>,
 }
 
@@ -40,12 +43,12 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
     }
     let machine = spec::Host::ask();
     let mut warnings = Vec::new();
-    let mut wanted = None;
+    let (mut wanted, mut told) = (None, false);
     if let Some(limits) = change.limits {
         limits(&mut definition.host)?;
-        let (host, told) = settle::settle(&definition.config, definition.host, &machine)?;
+        let (host, complaints) = settle::settle(&definition.config, definition.host, &machine)?;
         definition.host = host;
-        warnings = told.iter().map(ToString::to_string).collect();
+        warnings = complaints.iter().map(ToString::to_string).collect();
         let mut found = Found::default();
         found.look_up_numbers(&definition.host)?;
         wanted = Some(Value::Object(resources::limits(&Inputs::of(
@@ -60,7 +63,8 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
             restart: change.restart.clone(),
         };
         match client::request(&containers.place(id), &request) {
-            Ok(_) => {}
+            // The monitor has told of it.
+            Ok(_) => told = true,
             // It runs with the limits it has; the record is for the next start.
             Err(client::Error::Gone) => {
                 warnings.push(format!(
@@ -73,6 +77,8 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
     containers
         .save(&definition, Durable::Yes)
         .context("failed to keep the change")?;
-    telling::tell(containers, &definition, "update", &[]);
+    if !told {
+        telling::tell(containers, &definition, "update", &[]);
+    }
     Ok(warnings)
 }

@@ -6,6 +6,7 @@
 mod bench;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,10 @@ use std::time::{Duration, Instant};
 use bench::{Bench, RIGHTS, inside, picture, run, set_attribute, sh};
 use engine::copy::{self, Container, Options, Place, Whose, expand};
 use engine::root::{Bind, Last, Root};
+use engine::tree::place::{Owners, Placer};
+use engine::tree::{Contents, Sink, walk};
 use image::Kind;
+use image::layer::tar::{Entry, Type};
 use image::mount::{Layer, Spec, Upper};
 use image::registry::Cancel;
 
@@ -133,7 +137,8 @@ fn what_goes_where() {
         ("f", "c:/nothing/", "no such directory"),
         ("f", "c:/no/where", "Could not find the file /no in container c1"),
         ("d", "c:/old", "cannot copy directory"),
-        ("f", "c:/old/", "not a directory"),
+        ("f", "c:/old/", "no such directory"),
+        ("c:/old", "f/", "stat /mnt/host/f/: not a directory"),
         ("c:/nope", "x", "Could not find the file /nope in container c1"),
         ("c:/old/.", "x", "Could not find the file /old in container c1"),
         ("nope", "c:/", "lstat /mnt/host/nope: no such file or directory"),
@@ -415,11 +420,14 @@ fn a_container_that_swaps_directories_wins_nothing() {
     p.bench.link("/mnt/victim", "root/a/evil");
     p.bench.file("host/b/f", "copied");
     p.bench.file("host/b/g", "copied");
+    // The link is in the middle of a path as well.
+    p.bench.file("host/b/deep/f", "copied");
+    p.bench.file("root/a/b/deep/f", "of the container");
+    p.bench.file("victim/deep/f", "of the host");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let a = sys::fs::open(&p.bench.path("root/a"), libc::O_PATH, 0).unwrap();
-            use std::os::fd::AsFd;
             while !stop.load(Ordering::Relaxed) {
                 sys::fs::exchange(a.as_fd(), Path::new("b"), a.as_fd(), Path::new("evil")).unwrap();
             }
@@ -440,14 +448,114 @@ fn a_container_that_swaps_directories_wins_nothing() {
                     Err(_) => failed += 1,
                 }
             }
-            sh("rm -rf /mnt/host/x1 /mnt/host/x2 /mnt/host/x3 /mnt/host/f");
+            for name in ["x1", "x2", "x3"] {
+                let _ = fs::remove_dir_all(p.bench.path("host").join(name));
+                let _ = fs::remove_file(p.bench.path("host").join(name));
+            }
         }
         stop.store(true, Ordering::Relaxed);
         println!("{done} copies, {failed} refused");
         assert!(done > 0 && failed > 0);
     });
     assert_eq!(p.read("victim/f"), "of the host");
-    assert_eq!(fs::read_dir(p.bench.path("victim")).unwrap().count(), 1);
+    assert_eq!(p.read("victim/deep/f"), "of the host");
+    assert_eq!(fs::read_dir(p.bench.path("victim")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(p.bench.path("victim/deep")).unwrap().count(), 1);
+}
+
+/// The same without luck: the swap comes exactly between two steps.
+#[test]
+fn a_directory_that_is_swapped_between_two_steps() {
+    if !inside("a_directory_that_is_swapped_between_two_steps") {
+        return;
+    }
+    let p = Played::new();
+    p.bench.file("victim/deep/f", "of the host");
+    p.bench.file("root/b/deep/f", "of the container");
+    p.bench.link("/mnt/victim", "root/evil");
+    let a = sys::fs::open(&p.bench.path("root"), libc::O_PATH, 0).unwrap();
+    let swap = || sys::fs::exchange(a.as_fd(), Path::new("b"), a.as_fd(), Path::new("evil")).unwrap();
+    let entry = |path: &str, kind| Entry {
+        path: path.into(),
+        kind,
+        mode: 0o755,
+        ..Entry::default()
+    };
+    let mut placer = Placer::new(a.as_fd(), Owners::Keep);
+    for name in ["b", "b/deep"] {
+        placer
+            .take(&entry(name, Type::Directory), Contents::Nothing)
+            .unwrap();
+    }
+    swap();
+    for (name, kind) in [
+        ("b/deep/f", Type::File),
+        ("b/deep/new", Type::Fifo),
+        ("b/deep/dir", Type::Directory),
+        ("b/deep/made/f", Type::File),
+        ("b/f", Type::Directory),
+    ] {
+        let taken = placer.take(&entry(name, kind), Contents::Nothing);
+        // What was opened before is still the container's own.
+        assert!(taken.is_err() || p.bench.path("root/evil/f").exists(), "{name}");
+    }
+    assert!(placer.finish().is_err());
+    assert_eq!(p.read("victim/deep/f"), "of the host");
+    assert_eq!(sh("cd /mnt/victim; find | sort"), ".\n./deep\n./deep/f\n");
+    swap();
+
+    // What is read while it is swapped is the container's.
+    struct Reader<'r>(&'r dyn Fn(), Vec<String>);
+    impl Sink for Reader<'_> {
+        fn take(&mut self, entry: &Entry, contents: Contents<'_>) -> image::Result<()> {
+            if entry.path.starts_with(b"top/b") && entry.kind == Type::Directory {
+                (self.0)();
+            }
+            if let Contents::File(mut file) = contents {
+                let mut text = String::new();
+                std::io::Read::read_to_string(&mut file, &mut text).unwrap();
+                self.1.push(text);
+            }
+            Ok(())
+        }
+    }
+    let mut reader = Reader(&swap, Vec::new());
+    let options = walk::Options {
+        attributes: walk::Attributes::All,
+        closed: Vec::new(),
+        target: None,
+        cancel: &p.cancel,
+    };
+    walk::walk(a.as_fd(), b"top", &options, &mut reader).unwrap();
+    assert!(
+        reader.1.iter().any(|text| text == "of the container"),
+        "{:?}",
+        reader.1
+    );
+    assert!(reader.1.iter().all(|text| text != "of the host"));
+}
+
+/// Deeper than descriptors may be open, and the way there is another by then.
+#[test]
+fn a_deep_tree_is_copied_and_not_left() {
+    if !inside("a_deep_tree_is_copied_and_not_left") {
+        return;
+    }
+    let p = Played::new();
+    let mut at = p.bench.path("root/deep");
+    for level in 0..200 {
+        at.push(format!("d{level}"));
+    }
+    fs::create_dir_all(&at).unwrap();
+    fs::write(at.join("f"), "far below").unwrap();
+    fs::write(p.bench.path("root/deep/d0/last"), "and back").unwrap();
+    p.copy("", "c:/deep", "out").unwrap();
+    let below = at.strip_prefix(p.bench.path("root/deep")).unwrap();
+    let copied = p.bench.path("host/out").join(below).join("f");
+    assert_eq!(fs::read_to_string(copied).unwrap(), "far below");
+    assert_eq!(p.read("host/out/d0/last"), "and back");
+    p.copy("", "out", "c:/again").unwrap();
+    assert_eq!(p.read("root/again/d0/last"), "and back");
 }
 
 #[test]
@@ -463,7 +571,6 @@ fn nothing_of_the_host_is_read_through_a_swapped_file() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            use std::os::fd::AsFd;
             let d = sys::fs::open(&p.bench.path("root/d"), libc::O_PATH, 0).unwrap();
             let mut turn = 0;
             while !stop.load(Ordering::Relaxed) {

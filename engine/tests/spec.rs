@@ -15,6 +15,23 @@ const INSIDE: &str = "ENGINE_TEST_INSIDE";
 
 /// True when the caller is to go on: it is root and alone in a mount namespace, and there is a runtime.
 fn inside(test: &str) -> bool {
+    again(test, &["unshare", "-m", "--propagation", "private"])
+}
+
+/// The same as an ordinary user, who is root of a user namespace with that one id.
+fn inside_as_user(test: &str) -> bool {
+    let user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"];
+    again(
+        test,
+        &[
+            &user[..],
+            &["unshare", "-U", "-r", "-m", "--propagation", "private"],
+        ]
+        .concat(),
+    )
+}
+
+fn again(test: &str, by: &[&str]) -> bool {
     if sys::process::effective_ids().0 != 0 || !runb().exists() {
         println!(
             "skip engine.{test}: needs root and a runb at {}",
@@ -25,8 +42,9 @@ fn inside(test: &str) -> bool {
     if std::env::var(INSIDE).as_deref() == Ok(test) {
         return true;
     }
-    let output = Command::new("unshare")
-        .args(["-m", "--propagation", "private", "timeout", "100"])
+    let output = Command::new(by[0])
+        .args(&by[1..])
+        .args(["timeout", "100"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, test)
@@ -512,4 +530,47 @@ fn systemd_finds_its_places() {
     if legacy {
         assert_eq!(said[7], "read-only");
     }
+}
+
+#[test]
+fn a_container_of_an_ordinary_user() {
+    if !inside_as_user("a_container_of_an_ordinary_user") {
+        return;
+    }
+    let room = Room::new();
+    let script = "id; cat /dev/null; echo x > /dev/null; cat /proc/self/oom_score_adj; \
+        cat /proc/sys/net/ipv4/ip_unprivileged_port_start; grep -c ' /sys ' /proc/mounts; hostname; cat /b/file; \
+        (echo x > /b/file) 2>/dev/null || echo read-only";
+    let source = room.dir("source");
+    room.file("source/file", "s\n");
+    let ours = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let (said, code) = room.run(
+        script,
+        |config, host, mounts| {
+            config.hostname = "mine".into();
+            // More than one may have: an ordinary user cannot lower it.
+            host.oom_score_adj = -500;
+            mounts.push(bound(&source, "/b", false));
+        },
+        nothing,
+    );
+    assert_eq!(code, Some(0));
+    // It has no groups but its own, and cannot be given any.
+    assert_eq!(said[0], "uid=0(root) gid=0(root)");
+    assert_eq!(said[1..], [ours.trim(), "0", "1", "mine", "s", "read-only"]);
+    let (id, _) = room.start(plain);
+    let output = room.runtime(&["exec", &id, "id"]).output().unwrap();
+    room.delete(&id);
+    assert_eq!(text(&output), "uid=0(root) gid=0(root)\n");
+    // Everything of the host's.
+    let (said, code) = room.run(
+        "cat /sys/class/net/lo/mtu; test -d /proc/1 && echo proc; grep -c . /proc/sys/kernel/ostype",
+        |_, host, _| {
+            (host.network_mode, host.ipc_mode) = ("host".into(), "host".into());
+            (host.pid_mode, host.uts_mode) = ("host".into(), "host".into());
+        },
+        nothing,
+    );
+    assert_eq!(code, Some(0));
+    assert_eq!(said[..3], ["65536", "proc", "1"]);
 }

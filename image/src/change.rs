@@ -64,7 +64,12 @@ pub fn apply(run: &mut RunConfig, text: &str) -> Result<()> {
         "STOPSIGNAL" => run.stop_signal = Some(rest.to_owned()),
         "ONBUILD" => run.on_build.get_or_insert_default().push(rest.to_owned()),
         "HEALTHCHECK" => run.healthcheck = Some(healthcheck(rest)?),
-        _ => return Err(Error::invalid(format!("{keyword} is not a valid change command"))),
+        _ => {
+            return Err(Error::invalid(format!(
+                "{} is not a valid change command",
+                name.to_ascii_lowercase()
+            )));
+        }
     }
     Ok(())
 }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::oci::{Descriptor, Manifest, media};
+use crate::oci::Descriptor;
 use crate::parallel;
+use crate::platform::Platform;
 use crate::progress::{Event, Listener, Step};
 use crate::reference::{Reference, Repository};
 use crate::registry::{self, Bytes, Cancel, Client, Push, Which};
 use crate::store::{Name, Store};
+use crate::variants::{self, Contents, Held};
 use crate::{Context, Digest, Error, Kind, Result};
 
 /// What is needed to push.
@@ -29,14 +31,17 @@ pub struct Pushed {
     pub digest: Digest,
     /// Bytes of the manifest.
     pub size: u64,
+    /// The index that was pulled under this name, where only an image of it is here to be sent.
+    pub instead_of: Option<Digest>,
 }
 
 impl Pusher<'_> {
-    /// Sends one tag.
+    /// Sends one tag: an index whole, if all of it is here, and otherwise the image of it that the name stands for. With `platform` it is
+    /// that platform's image in any case.
     ///
     /// # Errors
-    /// It is not here, a blob of it is away or damaged, or the registry does not take it.
-    pub fn push(&self, reference: &Reference) -> Result<Pushed> {
+    /// It is not here, or not for that platform; a blob of it is away or damaged; or the registry does not take it.
+    pub fn push(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Pushed> {
         let reference = reference.clone().or_latest();
         let name = self.store.name(&reference)?.ok_or_else(|| {
             Error::not_found(format!(
@@ -44,14 +49,14 @@ impl Pusher<'_> {
                 reference.repository().familiar()
             ))
         })?;
-        self.send(&name)
+        self.send(&name, platform)
     }
 
     /// Sends all tags of a repository.
     ///
     /// # Errors
     /// As [`Pusher::push`]; tags before that one are there.
-    pub fn push_all(&self, repository: &Repository) -> Result<Vec<Pushed>> {
+    pub fn push_all(&self, repository: &Repository, platform: Option<&Platform>) -> Result<Vec<Pushed>> {
         let names: Vec<Name> = self
             .store
             .names()?
@@ -64,41 +69,79 @@ impl Pusher<'_> {
                 repository.familiar()
             )));
         }
-        names.iter().map(|name| self.send(name)).collect()
+        names.iter().map(|name| self.send(name, platform)).collect()
     }
 
-    fn send(&self, name: &Name) -> Result<Pushed> {
+    fn send(&self, name: &Name, platform: Option<&Platform>) -> Result<Pushed> {
         let lease = self.store.lease()?;
         lease.hold_blobs(&self.store.blob_keys(&name.manifest)?)?;
-        let (manifest, bytes) = self.store.manifest(&name.manifest)?;
+        let (contents, instead_of) = self.contents(name, platform)?;
+        lease.hold_blobs(contents.blobs())?;
         let repository = name.reference.repository();
+        let failed = || format!("failed to push {}", name.reference.familiar());
+        let (top, children) = contents
+            .documents
+            .split_last()
+            .ok_or_else(|| Error::new("there is nothing to push"))?;
         let origins = self.origins(repository)?;
-        let layers: Vec<&Descriptor> = manifest
-            .layers
-            .iter()
-            .filter(|layer| layer.is_distributable())
-            .collect();
-        for layer in &layers {
+        for layer in &contents.layers {
             self.tell(layer, Step::Preparing);
         }
-        parallel::each(&layers, self.at_once, self.cancel, |layer| {
+        parallel::each(&contents.layers, self.at_once, self.cancel, |layer| {
             self.layer(repository, layer, &origins)
         })?;
-        let from = origin_of(&origins, &manifest.config);
-        self.blob(repository, &manifest.config, from, &|_| ())?;
-        let media_type = media_type_of(&manifest);
-        let tag = name.reference.tag().unwrap_or("latest");
-        self.client
-            .put_manifest(repository, Which::Tag(tag), media_type, &bytes)
-            .context(format!("failed to push {}", name.reference.familiar()))?;
-        if let Some(image) = self.store.image(&name.image)? {
-            self.store.pin(repository, &name.manifest, &image)?;
+        for config in &contents.configs {
+            self.blob(repository, config, origin_of(&origins, config), &|_| ())?;
+        }
+        let put = |which, held: &Held| {
+            self.client
+                .put_manifest(repository, which, &held.media_type, &held.bytes)
+                .context(failed())
+        };
+        for child in children {
+            put(Which::Digest(&child.digest), child)?;
+        }
+        put(Which::Tag(name.reference.tag().unwrap_or("latest")), top)?;
+        // The last configuration is that of the only image, if there is one.
+        let image = match contents.configs.as_slice() {
+            [only] => only.digest.clone(),
+            _ => name.image.clone(),
+        };
+        if let Some(image) = self.store.image(&image)? {
+            self.store.pin(repository, &top.digest, &image)?;
         }
         Ok(Pushed {
             reference: name.reference.clone(),
-            digest: name.manifest.clone(),
-            size: bytes.len() as u64,
+            digest: top.digest.clone(),
+            size: top.bytes.len() as u64,
+            instead_of,
         })
+    }
+
+    /// What is sent under a name, and the index that is not, though the name stands for it.
+    fn contents(&self, name: &Name, platform: Option<&Platform>) -> Result<(Contents, Option<Digest>)> {
+        let manifest = match platform {
+            Some(wanted) => variants::of_platform(self.store, &name.target, wanted)?
+                .or(variants::of_platform(self.store, &name.manifest, wanted)?)
+                .ok_or_else(|| {
+                    Error::not_found(format!(
+                        "image with reference {} was found but does not provide the specified platform ({wanted})",
+                        name.reference.familiar()
+                    ))
+                })?,
+            None => match Contents::of(self.store, &name.target)? {
+                Some(whole) => return Ok((whole, None)),
+                None => name.manifest.clone(),
+            },
+        };
+        let only = Contents::of(self.store, &manifest)?.ok_or_else(|| {
+            Error::not_found(format!(
+                "a blob of {} is not in the store any more; see brig system check --repair",
+                name.reference.familiar()
+            ))
+        })?;
+        let is_less = platform.is_none() && name.target != manifest;
+        Ok((only, is_less.then(|| name.target.clone())))
     }
 
     fn layer(
@@ -178,13 +221,4 @@ fn origin_of<'o>(origins: &'o [(Repository, Vec<Digest>)], blob: &Descriptor) ->
         .iter()
         .find(|(_, blobs)| blobs.contains(&blob.digest))
         .map(|(repository, _)| repository)
-}
-
-fn media_type_of(manifest: &Manifest) -> &str {
-    match manifest.media_type.as_deref() {
-        Some(own) => own,
-        // Old OCI manifests do not say; the type of the configuration tells the two apart.
-        None if manifest.config.media_type == media::DOCKER_CONFIG => media::DOCKER_MANIFEST,
-        None => media::OCI_MANIFEST,
-    }
 }

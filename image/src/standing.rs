@@ -231,6 +231,9 @@ pub fn users(store: &Store, manifests: &[Digest]) -> Result<Vec<String>> {
         if user.kind == UseKind::Mount.name() {
             return format!("mount {}", mounts(store).join(&user.key).display());
         }
+        if user.kind == UseKind::Container.name() {
+            return format!("container {}", user.key.get(..12).unwrap_or(&user.key));
+        }
         match records.iter().find(|record| record.id == user.key) {
             Some(record) => format!("bundle {}", record.dir.display()),
             // Its directory is known when it is there.

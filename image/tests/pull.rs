@@ -584,6 +584,22 @@ fn tree_that_a_bundle_stands_on_is_left_alone() {
         other => panic!("{other:?}"),
     }
     place.store.end_use(UseKind::Mount, "x").unwrap();
+    // Who is told of it finds it by that name.
+    let container = "c0ffee".repeat(8);
+    let directory = place.scratch.path().join("containers").join(&container);
+    std::fs::create_dir_all(&directory).unwrap();
+    place.store.stand_container(&directory, &image).unwrap();
+    for e in [
+        remove::remove(&place.store, image.id.short(), Force::No).unwrap_err(),
+        match mend(&maker, &findings).pop().unwrap() {
+            Outcome::NotMended(e) => e,
+            other => panic!("{other:?}"),
+        },
+    ] {
+        assert!(e.to_string().contains("container c0ffeec0ffee"), "{e}");
+        assert!(!e.to_string().contains(&container), "{e}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
     assert!(matches!(mend(&maker, &findings).as_slice(), [Outcome::Rebuilt]));
     assert_eq!(verify::layers(&maker, &[]).unwrap(), []);
 }

@@ -22,6 +22,9 @@ pub const REPORT: i32 = 3;
 /// How long a monitor may take to accept a connection. It does nothing that takes long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The most that is sent in one frame.
+const PIECE: usize = 64 << 10;
+
 /// Why a request came to nothing.
 #[derive(Debug)]
 pub enum Error {
@@ -73,8 +76,8 @@ pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<St
 ///
 /// # Errors
 /// [`Error::Refused`] when it does not run.
-pub fn adopt(place: &Place, program: &Path) -> Result<Started> {
-    launch(place, program, &["--adopt"], None)
+pub fn adopt(place: &Place, program: &Path, attach: Option<Attach>) -> Result<Started> {
+    launch(place, program, &["--adopt"], attach)
 }
 
 fn launch(place: &Place, program: &Path, flags: &[&str], attach: Option<Attach>) -> Result<Started> {
@@ -262,7 +265,7 @@ impl Streams {
     /// # Errors
     /// [`Error::Gone`].
     pub fn send(&self, frame: Frame, bytes: &[u8]) -> Result<()> {
-        (&self.socket).write_all(&frame.with(bytes)).map_err(io)
+        send(&self.socket, frame, bytes)
     }
 
     /// Another handle that sends, for a thread of its own.
@@ -290,7 +293,7 @@ impl Sender {
     /// # Errors
     /// [`Error::Gone`].
     pub fn send(&self, frame: Frame, bytes: &[u8]) -> Result<()> {
-        (&self.0).write_all(&frame.with(bytes)).map_err(io)
+        send(&self.0, frame, bytes)
     }
 
     /// Detaches; whoever receives gets the end.
@@ -304,6 +307,16 @@ impl From<Streams> for OwnedFd {
     fn from(streams: Streams) -> OwnedFd {
         streams.socket.into()
     }
+}
+
+/// Input may be of any length; a frame may not.
+fn send(mut socket: &UnixStream, frame: Frame, bytes: &[u8]) -> Result<()> {
+    let (first, rest) = bytes.split_at(bytes.len().min(PIECE));
+    socket.write_all(&frame.with(first)).map_err(io)?;
+    for piece in rest.chunks(PIECE) {
+        socket.write_all(&frame.with(piece)).map_err(io)?;
+    }
+    Ok(())
 }
 
 fn receive(socket: &mut UnixStream, frames: &mut Frames) -> Result<Option<(Frame, Vec<u8>)>> {

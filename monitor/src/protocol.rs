@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::launch::RestartPolicy;
 
 /// The largest frame that is read.
-pub const MOST: usize = 1 << 20;
+pub const MOST: usize = 4 << 20;
 
 /// What stands before the bytes of a frame.
 const HEAD: usize = 5;

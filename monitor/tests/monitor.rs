@@ -8,6 +8,7 @@ use monitor::client::Error;
 use monitor::launch::{self, Launch, RestartPolicy};
 use monitor::protocol::{Attach, Ended, Exec, Frame, Kind, Request, Size};
 use monitor::state::{State, Status};
+use serde_json::{Value, json};
 use sys::process::Exit;
 
 use world::{Said, World, code, process, read_to_end, read_until, world};
@@ -29,6 +30,13 @@ fn the_first_client_misses_nothing() {
     assert_eq!(world.monitor_ends(started.monitor), Exit::Code(0));
     assert!(!world.place.socket().exists());
     assert_eq!(world.notes(), "");
+    let log = std::fs::read_to_string(&world.launch.log.path).unwrap();
+    let mut lines: Vec<Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    lines.sort_by_key(|line| line["stream"].to_string());
+    let [err, out] = &lines[..] else { panic!("{log}") };
+    assert_eq!((&err["log"], &err["stream"]), (&json!("err\n"), &json!("stderr")));
+    assert_eq!((&out["log"], &out["stream"]), (&json!("out\n"), &json!("stdout")));
+    assert_eq!(world.events(), ["attach", "start", "die"]);
 }
 
 #[test]
@@ -149,6 +157,21 @@ fn a_client_that_vanishes_lets_the_container_go_on() {
     world.deadline("it has begun", |world| !far(world).is_empty());
     drop(slow);
     world.deadline("it goes on", |world| far(world) == "done\n");
+}
+
+#[test]
+fn a_container_that_writes_without_end_keeps_nobody_from_being_answered() {
+    let Some(mut world) = world("yes") else { return };
+    world.launch.log.driver = "none".into();
+    world.start();
+    for _ in 0..20 {
+        world.ask(Request::Processes).unwrap();
+    }
+    world
+        .ask(Request::Kill {
+            signal: libc::SIGKILL,
+        })
+        .unwrap();
 }
 
 #[test]
@@ -317,6 +340,11 @@ fn a_stop_asks_first_and_then_kills() {
     assert_eq!(world.state().exit_code, 137);
     world.monitor_ends(started.monitor);
     assert!(matches!(world.ask(stop(0)).unwrap_err(), Error::Gone));
+    let mut events = world.events();
+    // Whether it still has to be let go after SIGKILL is up to the kernel.
+    events.retain(|event| event != "unpause");
+    let expected = ["start", "pause", "kill", "die", "stop"];
+    assert!(events.ends_with(&expected.map(String::from)), "{events:?}");
 }
 
 #[test]
@@ -338,6 +366,19 @@ fn a_restart_is_another_run_of_the_same() {
     assert_ne!(state.init.unwrap().pid, started.pid);
     assert_eq!(state.monitor.unwrap().pid, started.monitor);
     assert_eq!(code(&read_to_end(&mut world.exec("exit 8").unwrap().1)), 8);
+    let expected = [
+        "attach",
+        "start",
+        "kill",
+        "die",
+        "stop",
+        "start",
+        "restart",
+        "exec_create: sh -c exit 8",
+        "exec_start: sh -c exit 8",
+        "exec_die",
+    ];
+    assert_eq!(world.events(), expected);
 }
 
 #[test]
@@ -443,7 +484,7 @@ fn a_probe_that_takes_too_long_is_killed() {
     });
     let probe = state.health.unwrap().log.pop().unwrap();
     assert_eq!(probe.exit_code, -1);
-    assert_eq!(probe.output, "Health check exceeded timeout (0.3s): here\n");
+    assert_eq!(probe.output, "Health check exceeded timeout (300ms): here\n");
 }
 
 #[test]
@@ -461,8 +502,6 @@ fn a_monitor_that_is_killed_leaves_a_container_that_runs() {
     assert_eq!(state.init.as_ref().unwrap().pid, started.pid);
     assert!(!state.is_monitored(&monitor::state::boot().unwrap()));
     assert!(matches!(world.ask(Request::Pause).unwrap_err(), Error::Gone));
-    // Its output waits: it was not killed for writing it.
-    assert!(state.init.unwrap().is_alive());
     sys::process::kill(started.pid, libc::SIGKILL).unwrap();
     let state = world.until_status(Status::Exited);
     assert_eq!(state.exit_code, monitor::state::UNSEEN);
@@ -495,10 +534,11 @@ fn a_container_is_adopted_with_what_it_has_written() {
     assert_eq!(code(&read_to_end(&mut world.exec("exit 4").unwrap().1)), 4);
     world.ask(Request::Pause).unwrap();
     world.ask(Request::Unpause).unwrap();
-    let mut streams = world.attach();
     std::fs::write(world.file("tmp/end"), "").unwrap();
-    let said = read_to_end(&mut streams);
-    assert!(said.out.ends_with("bye\n"), "{said:?}");
+    let said = read_to_end(&mut adopted.streams.unwrap());
+    let lines: String = (0..20000).map(|n| format!("line {n}\n")).collect();
+    assert!(said.out == lines + "bye\n", "{} bytes came", said.out.len());
+    assert_eq!(said.err, "last\n");
     // A parent who waits for it at once, and a kernel before 6.15: then nobody knows.
     let known = sys::process::kernel_release() >= (6, 15);
     let ended = code(&said);
@@ -620,4 +660,112 @@ fn whoever_waits_is_told_and_nonsense_is_refused() {
     let monitor = world.state().monitor;
     assert!(monitor.is_none());
     drop(silent);
+}
+
+/// Moments of a start: what is there then.
+const MOMENTS: &[&str] = &["socket", "bundle/init.pid", "stdout"];
+
+#[test]
+fn a_monitor_killed_while_it_starts_is_in_nobody_s_way() {
+    let Some(mut world) = world("exit 6") else { return };
+    for moment in MOMENTS {
+        let there = world.place.run.join(moment);
+        let _ = std::fs::remove_file(&there);
+        let id = world.place.id.clone();
+        let killer = std::thread::spawn(move || {
+            let began = std::time::Instant::now();
+            while !there.exists() {
+                assert!(began.elapsed() < world::SOON, "{} does not come", there.display());
+            }
+            world::kill_monitor_of(&id);
+        });
+        let started = world.try_start(None);
+        killer.join().unwrap();
+        if let Ok(started) = started {
+            world.monitor_ends(started.monitor);
+        }
+        world.delete_from_runtime();
+        let state = world.state();
+        assert!(
+            matches!(state.status, Status::Created | Status::Exited),
+            "{state:?}"
+        );
+        let started = world.start();
+        world.monitor_ends(started.monitor);
+        assert_eq!(
+            (world.state().status, world.state().exit_code),
+            (Status::Exited, 6)
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_of_clients_and_execs() {
+    let Some(mut world) = world("sleep 1000") else {
+        return;
+    };
+    let started = world.start();
+    let descriptors = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", started.monitor)).unwrap();
+        fds.count()
+    };
+    // The connection of who has started it may be among them still.
+    let before = descriptors();
+    for _ in 0..20 {
+        read_to_end(&mut world.exec("echo x").unwrap().1);
+        drop(world.exec("sleep 0.01; echo x").unwrap());
+        drop(world.attach());
+        drop(monitor::client::connect(&world.place).unwrap());
+    }
+    world.deadline("all is closed", |world| {
+        descriptors() <= before && world.state().execs.is_empty()
+    });
+    let left = std::fs::read_dir(world.place.bundle()).unwrap();
+    let mut left: Vec<_> = left
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["config.json", "init.pid", "log.json", "rootfs"]);
+}
+
+#[test]
+fn a_restart_needs_no_patience() {
+    let Some(mut world) = world("test -e /tmp/well && sleep 1000; exit 1") else {
+        return;
+    };
+    world.launch.restart.name = "always".into();
+    world.start();
+    world.until("a long wait", |s| {
+        s.status == Status::Restarting && s.restart_count >= 4
+    });
+    std::fs::write(world.file("tmp/well"), "").unwrap();
+    let restart = Request::Restart {
+        signal: None,
+        timeout: None,
+    };
+    assert_eq!(world.ask(restart).unwrap(), true);
+    let state = world.state();
+    assert_eq!((state.status, state.restart_count), (Status::Running, 0));
+}
+
+#[test]
+fn a_container_without_memory_is_known_for_it() {
+    let there = |path: &str| std::path::Path::new(path).exists();
+    let v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
+    if !there("/sys/fs/cgroup/memory/memory.limit_in_bytes") && !v2.contains("memory") {
+        println!("skip monitor: there is no memory controller");
+        return;
+    }
+    let Some(mut world) = world("") else { return };
+    world.configure(&["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
+    world.limit(json!({"memory": {"limit": 16 << 20}}));
+    let mut streams = world.start_attached();
+    let ended = read_to_end(&mut streams).ended.unwrap();
+    assert_eq!((ended.code, ended.oom_killed), (137, true));
+    assert!(world.state().oom_killed);
+    assert_eq!(world.events(), ["attach", "start", "oom", "die"]);
+    world.configure(&["true"]);
+    let mut streams = world.start_attached();
+    assert_eq!(code(&read_to_end(&mut streams)), 0);
+    assert!(!world.state().oom_killed);
 }

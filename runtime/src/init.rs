@@ -332,7 +332,7 @@ fn join(c: &mut Child<'_>, ns: Ns) -> Result<()> {
 }
 
 /// What cannot be read is found out when the groups are set.
-fn are_groups_denied() -> bool {
+pub fn are_groups_denied() -> bool {
     let setgroups = Procfs::host().and_then(|proc| proc.read("self/setgroups"));
     setgroups.is_ok_and(|text| text.trim() == "deny")
 }

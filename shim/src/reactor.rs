@@ -132,7 +132,11 @@ impl Reactor {
             if let Some(value) = result.borrow_mut().take() {
                 break self.end(value);
             }
-            self.0.epoll.wait(self.patience(), &mut found)?;
+            let patience = match self.is_any_ready() {
+                true => Some(Duration::ZERO),
+                false => self.patience(),
+            };
+            self.0.epoll.wait(patience, &mut found)?;
             self.wake_sources(&found);
             found.clear();
             self.wake_sleepers();
@@ -150,14 +154,19 @@ impl Reactor {
         }
     }
 
+    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<u64>> {
+        self.0.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_any_ready(&self) -> bool {
+        !self.ready().is_empty()
+    }
+
+    /// Those that are ready now. One that lets others run is ready again at once; descriptors and timers have their turn before.
     fn run_ready(&self) {
-        loop {
-            let next = self
-                .0
-                .ready
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
+        let most = self.ready().len();
+        for _ in 0..most {
+            let next = self.ready().pop_front();
             let Some(id) = next else { return };
             // Taken out while it runs: it may start tasks.
             let task = self.0.tasks.borrow_mut().get_mut(&id).and_then(Option::take);

@@ -27,6 +27,10 @@ const CASES: &[Case] = &[
     ("sleepers_wake_in_order", sleepers_wake_in_order),
     ("work_that_is_late_is_dropped", work_that_is_late_is_dropped),
     (
+        "one_that_lets_others_run_lets_time_pass",
+        one_that_lets_others_run_lets_time_pass,
+    ),
+    (
         "both_sides_of_a_descriptor_are_waited_for",
         both_sides_of_a_descriptor_are_waited_for,
     ),
@@ -209,6 +213,21 @@ fn work_that_is_late_is_dropped() {
         assert!(dropped.is_set());
         let at = Some(Instant::now() + SOON);
         assert_eq!(on.reactor.within(at, async { 7 }).await, Some(7));
+    });
+}
+
+fn one_that_lets_others_run_lets_time_pass() {
+    supervise(|on| async move {
+        let stop = Rc::<Once<()>>::default();
+        let stopped = Rc::clone(&stop);
+        // As a stream whose both sides are fast.
+        on.reactor.spawn(async move {
+            while !stopped.is_set() {
+                stdio::let_others_run().await;
+            }
+        });
+        on.reactor.sleep(Duration::from_millis(1)).await;
+        stop.set(());
     });
 }
 

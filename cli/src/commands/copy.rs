@@ -12,13 +12,13 @@ use image::provide::Maker;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub(super) const CP: Command = Command {
     about: "CONTAINER:PATH is a file of a container, which need not run; all other paths are the host's, and `-` is a tar archive on\nstdin or stdout. A path of a container begins at its root. SOURCE/. stands for what is in SOURCE.\n\nBeyond Docker: several sources may go to one directory, both sides may be containers, and the path of a container may be a\npattern of a shell (quoted, so that the shell leaves it alone).",
-    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        {name} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    usage: "[OPTIONS] [CONTAINER:]SRC_PATH|- [CONTAINER:]DEST_PATH|-",
     ways: &["container cp", "cp"],
     count: Count::AtLeast(2),
     flags: &[
@@ -93,15 +93,19 @@ fn cp(session: &Session, parsed: &Parsed) -> Outcome {
         cancel: &workshop.cancel,
     };
     if to.is_stream() {
-        let out = std::io::stdout().lock();
-        return copy::pack(&rooms.place(&from[0], from[0].path)?, out, &options).map_err(failed);
+        let out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
+        copy::pack(&rooms.place(&from[0], from[0].path)?, out, &options).map_err(failed)?;
+        rooms.tell(&containers, from, to);
+        return Ok(());
     }
     let target = rooms.place(to, to.path)?;
     if let ([source], Whose::Container(container)) = (from, target.whose)
         && source.is_stream()
     {
         let archive = BufReader::with_capacity(256 << 10, std::io::stdin().lock());
-        return copy::unpack(archive, &container, to.path, &options).map_err(failed);
+        copy::unpack(archive, &container, to.path, &options).map_err(failed)?;
+        rooms.tell(&containers, from, to);
+        return Ok(());
     }
     let sources = rooms.sources(from)?;
     if sources.len() > 1 && !copy::is_directory(&target).map_err(failed)? {
@@ -115,6 +119,7 @@ fn cp(session: &Session, parsed: &Parsed) -> Outcome {
     for (side, path) in &sources {
         bytes += copy::copy(&rooms.place(side, path)?, &target, &options).map_err(failed)?;
     }
+    rooms.tell(&containers, from, to);
     let is_quiet = match parsed.was_given("quiet") {
         true => parsed.switch("quiet"),
         false => !session.out_is_terminal(),
@@ -141,7 +146,7 @@ fn check(from: &[Side<'_>], to: &Side<'_>) -> Outcome {
     {
         return Err(Failure::plain("source can not be empty"));
     }
-    if to.path.as_os_str().is_empty() && to.container.is_none() {
+    if to.path.as_os_str().is_empty() {
         return Err(Failure::plain("destination can not be empty"));
     }
     if to.container.is_none() && from.iter().any(|side| side.container.is_none()) {
@@ -216,6 +221,17 @@ impl<'r> Rooms<'r> {
             }),
             path,
         })
+    }
+
+    /// The events of it, by Docker's names.
+    fn tell(&self, containers: &Containers, from: &[Side<'_>], to: &Side<'_>) {
+        let sources = from.iter().map(|side| (side, "archive-path"));
+        for (side, action) in sources.chain([(to, "extract-to-dir")]) {
+            let id = side.container.as_ref().and_then(|word| self.ids.get(word));
+            if let Some(room) = id.and_then(|id| self.open.get(id)) {
+                engine::telling::tell(containers, &room.container.definition, action, &[]);
+            }
+        }
     }
 
     /// Patterns become what they name.

@@ -38,6 +38,7 @@ fn write(session: &Session, parsed: &Parsed) -> Outcome {
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
     let maker = workshop.maker(&image::progress::silent)?;
     let opened = root::open(&containers, &maker, &container, View::Own)?;
+    engine::telling::tell(&containers, &container.definition, "export", &[]);
     match parsed.path("output") {
         None => {
             let out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());

@@ -471,6 +471,6 @@ fn tag(session: &Session, parsed: &Parsed) -> Outcome {
     }
     let store = workshop::open_store(session)?;
     let image = store.find_image(source)?;
-    store.tag(&image, &target.or_latest())?;
+    store.tag(&image, &target.or_latest(), &store.target_of(source, &image)?)?;
     Ok(())
 }

@@ -33,6 +33,7 @@ fn show(session: &Session, parsed: &Parsed) -> Outcome {
     let words: Vec<String> = parsed.names().into_iter().skip(1).collect();
     let pids = top::pids(init(&container)?)?;
     let table = top::top(&pids, &words)?;
+    engine::telling::tell(&containers, &container.definition, "top", &[]);
     let mut text = table.titles.join("\t") + "\n";
     for row in &table.rows {
         text.push_str(&(row.join("\t") + "\n"));

@@ -228,19 +228,14 @@ fn push(session: &Session, parsed: &Parsed) -> Outcome {
     if reference.digest().is_some() {
         return Err(Failure::plain("cannot push a digest reference"));
     }
-    let platform = workshop::platform(parsed.text("platform"))?;
+    // As in Docker, the environment does not choose what others will pull.
+    let platform: Option<Platform> = parsed
+        .text("platform")
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|e: image::Error| Failure::plain(e.to_string()))?;
     let workshop = Workshop::open(session)?;
     let client = workshop.client(session.credentials())?;
-    if let Some(wanted) = &platform {
-        let image = workshop.store.find_image(&reference.familiar())?;
-        let own = workshop.store.config(&image.id)?.0.platform();
-        if wanted.rank(&own).is_none() {
-            return Err(Failure::plain(format!(
-                "image {} is for {own}, not for {wanted}",
-                reference.familiar()
-            )));
-        }
-    }
     let quiet = parsed.switch("quiet");
     let display = Display::new(std::io::stdout(), quiet);
     let repository = reference.repository();
@@ -253,17 +248,32 @@ fn push(session: &Session, parsed: &Parsed) -> Outcome {
         at_once: workshop.settings.parallel(),
     };
     let pushed = if parsed.switch("all-tags") {
-        pusher.push_all(repository)
+        pusher.push_all(repository, platform.as_ref())
     } else {
-        pusher.push(&reference).map(|one| vec![one])
+        pusher.push(&reference, platform.as_ref()).map(|one| vec![one])
     };
     display.finish();
-    for one in pushed? {
+    let pushed = pushed?;
+    for one in &pushed {
         let tag = one.reference.tag().unwrap_or("latest");
         display.note(&format!("{tag}: digest: {} size: {}", one.digest, one.size));
         if quiet {
             session.print(&format!("{}\n", one.reference))?;
         }
     }
+    for one in pushed {
+        if let Some(index) = one.instead_of {
+            display.note(&format!(
+                "\n{INFO}{LESS_WAS_PUSHED}\n{MARGIN}{index} -> {}",
+                one.digest
+            ));
+        }
+    }
     Ok(())
 }
+
+/// How Docker begins a note, and the room below it.
+const INFO: &str = " Info -> ";
+const MARGIN: &str = "         ";
+const LESS_WAS_PUSHED: &str =
+    "Not all multiplatform-content is present and only the available single-platform image was pushed";

@@ -231,11 +231,11 @@ fn definition(parsed: &Parsed, user: &UserConfig) -> Result<Definition, String> 
         volume_driver: text("volume-driver"),
         volumes_from: some(parsed.list("volumes-from")),
         annotations: devices::pairs(&parsed.list("annotation")),
-        cap_add: some(parsed.list("cap-add")),
-        cap_drop: some(parsed.list("cap-drop")),
+        cap_add: some(capabilities(&parsed.list("cap-add"))),
+        cap_drop: some(capabilities(&parsed.list("cap-drop"))),
         cgroupns_mode: text("cgroupns"),
         dns: normal(&parsed.list("dns"), |t| values::address(t).map(|a| a.to_string())),
-        dns_options: [parsed.list("dns-opt"), parsed.list("dns-option")].concat(),
+        dns_options: parsed.lists(&["dns-opt", "dns-option"]),
         dns_search: normal(&parsed.list("dns-search"), |t| values::search_domain(t).ok()),
         extra_hosts: some(normal(&parsed.list("add-host"), |t| values::extra_host(t).ok())),
         group_add: some(parsed.list("group-add")),
@@ -283,13 +283,10 @@ fn definition(parsed: &Parsed, user: &UserConfig) -> Result<Definition, String> 
     if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return Err("conflicting options: cannot specify both --restart and --rm".to_owned());
     }
-    let given = read(
-        &[parsed.list("network"), parsed.list("net")].concat(),
-        networks::attachment,
-    )?;
+    let given = read(&parsed.lists(&["network", "net"]), networks::attachment)?;
     let address = |name| parsed.text(name).and_then(|t| values::address(&t));
     let older = Attachment {
-        aliases: [parsed.list("net-alias"), parsed.list("network-alias")].concat(),
+        aliases: parsed.lists(&["net-alias", "network-alias"]),
         links: parsed.list("link"),
         ipv4: address("ip").filter(|a| a.is_ipv4()).map(|a| a.to_string()),
         ipv6: address("ip6").map(|a| a.to_string()),
@@ -359,6 +356,16 @@ fn volumes(given: &[String]) -> Result<(Vec<String>, BTreeMap<String, Empty>), S
         }
     }
     Ok((binds, anonymous))
+}
+
+/// In their full names, sorted, each once; whether there is one of that name is looked at later.
+fn capabilities(given: &[String]) -> Vec<String> {
+    let full = |name: &String| match name.trim().to_uppercase() {
+        all if all == "ALL" || all.starts_with("CAP_") => all,
+        short => format!("CAP_{short}"),
+    };
+    let names: std::collections::BTreeSet<String> = given.iter().map(full).collect();
+    names.into_iter().collect()
 }
 
 fn tmpfs(given: &[String]) -> BTreeMap<String, String> {
@@ -553,9 +560,28 @@ fn seccomp(file: &str) -> Result<String, String> {
             files::open(file, &e)
         )
     })?;
-    let profile: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| format!("compacting json for seccomp profile ({file}) failed: {e}"))?;
-    Ok(profile.to_string())
+    let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string());
+    text.and_then(|text| match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(without_spaces(text)),
+        Err(e) => Err(e.to_string()),
+    })
+    .map_err(|e| format!("compacting json for seccomp profile ({file}) failed: {e}"))
+}
+
+/// JSON without the white space between its words.
+fn without_spaces(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    json.chars()
+        .filter(|c| {
+            if in_string {
+                in_string = escaped || *c != '"';
+                escaped = *c == '\\' && !escaped;
+                return true;
+            }
+            in_string = *c == '"';
+            !c.is_ascii_whitespace()
+        })
+        .collect()
 }
 
 fn storage(given: &[String]) -> Result<BTreeMap<String, String>, String> {
@@ -602,3 +628,6 @@ fn healthcheck(parsed: &Parsed) -> Result<Option<Healthcheck>, String> {
     }
     Ok(Some(check).filter(|_| has_settings))
 }
+
+#[cfg(test)]
+mod tests;

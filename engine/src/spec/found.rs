@@ -82,6 +82,19 @@ impl Found {
         Ok(())
     }
 
+    /// As much of it as another process in the container needs. Devices that are gone since it started are none of its business,
+    /// and to look at all of /dev takes time.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub fn for_exec(definition: &Definition, root: BorrowedFd<'_>) -> Result<Found> {
+        Ok(Found {
+            user: Found::user(definition, &definition.config.user, root)?,
+            is_machine: machine::is_one(definition, root)?,
+            ..Found::default()
+        })
+    }
+
     /// Somebody in the container, with the groups that everybody in it has: for `exec --user`.
     ///
     /// # Errors

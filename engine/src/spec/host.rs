@@ -19,9 +19,10 @@ pub struct Host {
     /// What we have to give.
     pub capabilities: Vec<String>,
     pub apparmor: bool,
-    pub selinux: bool,
+    /// What its policy calls containers, if SELinux is there: the text of `lxc_contexts`.
+    pub selinux: Option<String>,
     pub seccomp: bool,
-    /// That this process may run on.
+    /// How many there are.
     pub cpus: u32,
     /// [`defaults::thermal_paths`].
     pub thermal: Vec<String>,
@@ -31,8 +32,8 @@ pub struct Host {
     pub ids: Option<IdMaps>,
     /// Ours: without privileges nobody gets a lower one.
     pub oom_score_adj: i64,
-    /// net.ipv4.ip_forward is 0.
-    pub forwards_nothing: bool,
+    /// The host has mounted its message queues.
+    pub mqueue: bool,
 }
 
 /// How cgroups are mounted, and what for.
@@ -80,18 +81,19 @@ impl Host {
         let ids = our_ids();
         let (lsm, rootless) = (Path::new("/sys/kernel/security/apparmor"), ids.is_some());
         let first = |path: &str| read(path).chars().next();
+        let cgroups = Cgroups::ask(rootless);
         Host {
             architecture: image::platform::Platform::host().architecture,
             kernel: sys::process::kernel_release(),
-            cgroups: Cgroups::ask(rootless),
+            cpus: count(&cgroups.online_cpus),
+            cgroups,
             capabilities: capabilities::ours(),
             // Profiles are loaded by root.
             apparmor: !rootless
                 && first("/sys/module/apparmor/parameters/enabled") == Some('Y')
                 && lsm.exists(),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: selinux_contexts(),
             seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             thermal: defaults::thermal_paths(),
             sysctls: DEFAULT_SYSCTLS
                 .iter()
@@ -100,7 +102,7 @@ impl Host {
                 .collect(),
             ids,
             oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
-            forwards_nothing: first("/proc/sys/net/ipv4/ip_forward") == Some('0'),
+            mqueue: Path::new("/dev/mqueue").exists(),
         }
     }
 }
@@ -226,6 +228,21 @@ fn user_slice(own: &str) -> std::path::PathBuf {
     Path::new("/sys/fs/cgroup/user.slice").to_owned()
 }
 
+/// Of the policy that /etc/selinux/config names.
+fn selinux_contexts() -> Option<String> {
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        return None;
+    }
+    let config = std::fs::read_to_string("/etc/selinux/config").ok()?;
+    let policy = config
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("SELINUXTYPE="))?;
+    let file = Path::new("/etc/selinux")
+        .join(policy.trim())
+        .join("contexts/lxc_contexts");
+    std::fs::read_to_string(file).ok()
+}
+
 fn has_user_bus() -> bool {
     let address = std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some_and(|a| !a.is_empty());
     let socket = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("bus").exists());
@@ -239,6 +256,15 @@ fn our_ids() -> Option<IdMaps> {
         gids: parse_map(&read("/proc/self/gid_map")),
     };
     (maps.uids != [(0, 0, u32::MAX)]).then_some(maps)
+}
+
+/// Of a list like `0-3,8`; one, where nothing is told.
+fn count(list: &str) -> u32 {
+    let part = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    };
+    list.split(',').filter_map(part).sum::<u32>().max(1)
 }
 
 fn parse_map(text: &str) -> Vec<Range> {
@@ -255,4 +281,17 @@ fn parse_map(text: &str) -> Vec<Range> {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_counted() {
+        for (list, want) in [("0-3", 4), ("0", 1), ("0-1,4,6-7", 5), ("", 1), ("3-1", 1)] {
+            assert_eq!(count(list), want, "{list}");
+        }
+        assert_eq!(parse_map("         0       1000          1\n"), [(0, 1000, 1)]);
+    }
 }

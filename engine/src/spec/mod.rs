@@ -10,6 +10,7 @@
 //!
 //! The rules are those of moby 29.7 (daemon/oci_linux.go and what it calls, b985e23), told where they differ.
 
+pub mod apparmor;
 pub mod capabilities;
 pub mod cdi;
 pub mod devices;
@@ -23,6 +24,7 @@ pub mod process;
 pub mod resources;
 mod seccomp;
 pub mod security;
+pub mod selinux;
 pub mod settle;
 pub mod signal;
 
@@ -143,6 +145,38 @@ pub fn document(inputs: &Inputs<'_>) -> Result<(Value, Vec<Warning>)> {
     Ok((Value::Object(config), warnings))
 }
 
+/// What the kernel has to know before the runtime is called with this configuration: profiles that it has lost, labels of what is
+/// bound.
+///
+/// # Errors
+/// AppArmor or SELinux refuse, or something that the host needs was to be relabelled.
+pub fn prepare(inputs: &Inputs<'_>, config: &Value) -> Result<()> {
+    apparmor::load_if_missing(config["process"]["apparmorProfile"].as_str())?;
+    let Some(label) = config["linux"]["mountLabel"].as_str() else {
+        return Ok(());
+    };
+    for mount in &inputs.definition.mounts {
+        let source = inputs.sources.get(&mount.destination);
+        let source = source.map_or(Path::new(&mount.source), PathBuf::as_path);
+        for word in mount.mode.split(',') {
+            if let "z" | "Z" = word {
+                selinux::relabel(source, label, word == "z")?;
+            }
+        }
+    }
+    let shared = modes::network(&inputs.definition.host.network_mode)?
+        .container()
+        .is_some();
+    let files = &inputs.files;
+    for path in [&files.resolv_conf, &files.hostname, &files.hosts]
+        .into_iter()
+        .flatten()
+    {
+        selinux::relabel(path, label, shared)?;
+    }
+    Ok(())
+}
+
 fn linux(
     inputs: &Inputs<'_>,
     security: &Security,
@@ -183,6 +217,10 @@ fn linux(
         None if host.privileged => Vec::new(),
         None => usual(inputs.host),
     };
+    let labels = selinux::labels(&inputs.definition.id, security, inputs.host)?;
+    if !labels.mount.is_empty() {
+        linux.insert("mountLabel".into(), json!(labels.mount));
+    }
     let masked = list(&host.masked_paths, |host| defaults::masked(&host.thermal));
     let read_only = list(&host.readonly_paths, |_| {
         defaults::READ_ONLY.map(str::to_owned).to_vec()

@@ -116,11 +116,9 @@ fn usual(inputs: &Inputs<'_>, security: &Security) -> Result<Vec<Entry>> {
     let ipc = modes::ipc(&host.ipc_mode)?;
     if ours(ipc) {
         entries.retain(|entry| entry.destination != "/dev/mqueue");
-        entries.push(Entry::bind(
-            "/dev/mqueue",
-            "/dev/mqueue",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ));
+        let options = ["rbind", "nosuid", "noexec", "nodev"];
+        let queues = Entry::bind("/dev/mqueue", "/dev/mqueue", &options);
+        entries.extend(inputs.host.mqueue.then_some(queues));
     }
     entries.extend(shared_memory(inputs, ipc)?);
     if inputs.found.is_machine {

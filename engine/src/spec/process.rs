@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use image::bundle::user::User;
 
-use super::{Inputs, Mode, Security, capabilities, machine, modes};
+use super::{Inputs, Mode, Security, apparmor, capabilities, machine, modes, selinux};
 
 /// Where brig-init is in a container: Docker's name, for who looks for it.
 pub(super) const INIT: &str = "/sbin/docker-init";
@@ -16,7 +16,7 @@ pub(super) const INIT: &str = "/sbin/docker-init";
 /// Of the container's own program.
 pub(super) fn value(inputs: &Inputs<'_>, security: &Security, capabilities: &[String]) -> Result<Value> {
     let args = arguments(inputs)?;
-    Ok(Value::Object(with_args(inputs, args, security, capabilities)))
+    with_args(inputs, args, security, capabilities).map(Value::Object)
 }
 
 fn with_args(
@@ -24,7 +24,7 @@ fn with_args(
     args: Vec<String>,
     security: &Security,
     capabilities: &[String],
-) -> Map<String, Value> {
+) -> Result<Map<String, Value>> {
     let (config, host) = (&inputs.definition.config, &inputs.definition.host);
     let cwd = match config.working_dir.as_str() {
         "" => "/".to_owned(),
@@ -50,13 +50,20 @@ fn with_args(
     if security.no_new_privileges {
         process.insert("noNewPrivileges".into(), json!(true));
     }
+    if let Some(profile) = apparmor::profile_of(host, security, inputs.host) {
+        process.insert("apparmorProfile".into(), json!(profile));
+    }
+    let labels = selinux::labels(&inputs.definition.id, security, inputs.host)?;
+    if !labels.process.is_empty() {
+        process.insert("selinuxLabel".into(), json!(labels.process));
+    }
     // Without privileges the kernel lets nobody have a lower one than their parent.
     let score = match inputs.host.ids {
         Some(_) => host.oom_score_adj.max(inputs.host.oom_score_adj),
         None => host.oom_score_adj,
     };
     process.insert("oomScoreAdj".into(), json!(score));
-    process
+    Ok(process)
 }
 
 /// With one id the kernel lets nobody set groups.
@@ -149,7 +156,10 @@ pub fn exec(inputs: &Inputs<'_>, exec: &Exec) -> Result<Value> {
     let mut of = host.clone();
     of.privileged |= exec.privileged;
     let capabilities = capabilities::of_container(&of, &inputs.host.capabilities)?;
-    let mut process = with_args(inputs, exec.args.clone(), &Security::of(host)?, &capabilities);
+    let mut process = with_args(inputs, exec.args.clone(), &Security::of(host)?, &capabilities)?;
+    if exec.privileged && inputs.host.apparmor {
+        process.insert("apparmorProfile".into(), json!("unconfined"));
+    }
     let mut env = environment(inputs, exec.tty);
     defaults::merge_environment(&mut env, &exec.env);
     process.insert("env".into(), json!(env));

@@ -40,6 +40,15 @@ pub fn settle(config: &Config, host: HostConfig, machine: &Host) -> Result<(Host
     check_config(config)?;
     check_combinations(config, &host)?;
     check_host(&host, machine)?;
+    settle_limits(host, machine)
+}
+
+/// The part about limits alone, for `update`: of a container that is made, the rest is decided (its hostname is filled in, which
+/// nobody may ask for together with `--network container:X`).
+///
+/// # Errors
+/// Something makes no sense.
+pub fn settle_limits(host: HostConfig, machine: &Host) -> Result<(HostConfig, Vec<Warning>)> {
     let mut settling = Settling {
         host,
         machine,

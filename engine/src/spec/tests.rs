@@ -22,6 +22,7 @@ pub(super) fn machine() -> Host {
         },
         capabilities: capabilities::ours(),
         seccomp: true,
+        mqueue: true,
         cpus: 4,
         sysctls: list("net.ipv4.ping_group_range net.ipv4.ip_unprivileged_port_start"),
         ..Host::default()
@@ -841,4 +842,27 @@ fn an_exec_is_as_the_container_but_for_what_was_said() {
     assert_eq!(process["capabilities"]["bounding"], json!(capabilities::ours()));
     let error = exec(&inputs, &Exec::default()).unwrap_err().to_string();
     assert_eq!(error, "no exec command specified");
+}
+
+#[test]
+fn labels_and_profiles() {
+    let mut case = Case::on(machine());
+    case.machine.apparmor = true;
+    case.machine.selinux = Some("process = \"a:b:c:s0\"\nfile = \"a:b:f:s0\"\n".into());
+    let (config, _) = case.make(|_| {}, |_| {}).unwrap();
+    assert_eq!(config["process"]["apparmorProfile"], "docker-default");
+    let label = config["process"]["selinuxLabel"].as_str().unwrap();
+    assert_eq!(config["linux"]["mountLabel"], label.replace(":c:", ":f:"));
+    // What the host needs is not given away.
+    let definition = definition(|d| {
+        d.mounts = vec![MountPoint {
+            mode: "ro,Z".into(),
+            ..bound("/usr", "/a", false, "")
+        }]
+    });
+    let inputs = Inputs::of(&definition, &case.machine, &case.found);
+    let labelled = json!({"linux": {"mountLabel": label}});
+    let error = prepare(&inputs, &labelled).unwrap_err().to_string();
+    assert_eq!(error, "SELinux relabeling of /usr is not allowed");
+    prepare(&inputs, &json!({})).unwrap();
 }

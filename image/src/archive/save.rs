@@ -13,6 +13,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::Cancel;
 use crate::store::Store;
+use crate::variants;
 use crate::{Context, Digest, Error, Result};
 
 /// An image to be saved, under the names by which it was asked for.
@@ -41,23 +42,32 @@ pub fn choose(store: &Store, texts: &[String], platform: Option<&Platform>) -> R
                 .collect(),
             _ => Vec::new(),
         };
+        let missing = |wanted| {
+            Error::not_found(format!(
+                "image with reference {text} was found but does not provide the specified platform ({wanted})"
+            ))
+        };
         if names.is_empty() {
             let image = store.find_image(text)?;
-            add(&mut chosen, image.id, image.manifest, None);
+            let manifest = match platform {
+                None => image.manifest,
+                Some(wanted) => {
+                    variants::of_platform(store, &image.manifest, wanted)?.ok_or_else(|| missing(wanted))?
+                }
+            };
+            add(&mut chosen, image.id, manifest, None);
         }
         for name in names {
-            add(&mut chosen, name.image, name.manifest, Some(name.reference));
-        }
-    }
-    if let Some(wanted) = platform {
-        for saved in &chosen {
-            let own = store.config(&saved.image)?.0.platform();
-            if wanted.rank(&own).is_none() {
-                return Err(Error::not_found(format!(
-                    "image {} is for {own}, not for {wanted}",
-                    saved.image.short()
-                )));
-            }
+            let Some(wanted) = platform else {
+                add(&mut chosen, name.image, name.manifest, Some(name.reference));
+                continue;
+            };
+            // The index may lead to more than the name's own image, if that was pulled as well.
+            let manifest = variants::of_platform(store, &name.target, wanted)?
+                .or(variants::of_platform(store, &name.manifest, wanted)?)
+                .ok_or_else(|| missing(wanted))?;
+            let image = store.manifest(&manifest)?.0.config.digest;
+            add(&mut chosen, image, manifest, Some(name.reference));
         }
     }
     Ok(chosen)

@@ -67,8 +67,14 @@ pub fn masked(thermal: &[String]) -> Vec<String> {
 /// Files below /sys about the temperature of each CPU, which tell what others do.
 pub fn thermal_paths() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten();
+    let is_cpu = |name: &std::ffi::OsStr| {
+        let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
+        number.is_some_and(|number| number.bytes().next().is_some_and(|b| b.is_ascii_digit()))
+    };
     let mut paths: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.path().join("thermal_throttle")))
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().is_some_and(is_cpu))
+        .map(|path| path.join("thermal_throttle"))
         .filter(|path| path.exists())
         .filter_map(|path| path.to_str().map(str::to_owned))
         .collect();

@@ -100,6 +100,7 @@ impl Store {
             for (reference, target) in tags {
                 set_name(db, reference, image.id, image.manifest, target)?;
             }
+            keep_indexes(db, &manifest)?;
             for (repository, target) in pins {
                 db.execute(
                     "INSERT OR REPLACE INTO pin (repository, target, image, manifest) VALUES (?, ?, ?, ?)",
@@ -111,12 +112,13 @@ impl Store {
         .context(format!("failed to add image {}", image.id))
     }
 
-    /// Gives an image another name. A digest that the name had is an image's own matter and stays.
+    /// Gives an image another name, which stands for `target`: the image's manifest, or an index that has it. A digest that the name had
+    /// is an image's own matter and stays.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn tag(&self, image: &Image, reference: &Reference) -> Result<()> {
-        self.write(|db| set_name(db, reference, &image.id, &image.manifest, &image.manifest))
+    pub fn tag(&self, image: &Image, reference: &Reference, target: &Digest) -> Result<()> {
+        self.write(|db| set_name(db, reference, &image.id, &image.manifest, target))
             .context(format!("failed to tag {}", reference.familiar()))
     }
 
@@ -137,6 +139,22 @@ impl Store {
             )?;
             Ok(())
         })
+    }
+
+    /// What a text that names an image stands for in registries: the index that it was pulled by, or its manifest.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn target_of(&self, text: &str, image: &Image) -> Result<Digest> {
+        let named = match text.parse::<Reference>() {
+            Ok(reference) if reference.digest().is_some() => reference.digest().cloned(),
+            Ok(reference) => self
+                .name(&reference.or_latest())?
+                .filter(|name| name.image == image.id)
+                .map(|name| name.target),
+            Err(_) => None,
+        };
+        Ok(named.unwrap_or_else(|| image.manifest.clone()))
     }
 
     /// All images, the latest first.
@@ -409,6 +427,18 @@ impl Store {
             Ok(gone)
         })
     }
+}
+
+/// The indexes that other names of this manifest stand for stay, though the image came without them this time.
+fn keep_indexes(db: &Transaction<'_>, manifest: &str) -> Result<()> {
+    db.execute(
+        "INSERT INTO part (manifest, kind, position, key)
+         SELECT ?1, 'blob', (SELECT max(position) FROM part WHERE manifest = ?1) + row_number() OVER (ORDER BY target), target
+         FROM (SELECT DISTINCT target FROM name WHERE manifest = ?1 AND target IN (SELECT digest FROM blob)
+               AND target NOT IN (SELECT key FROM part WHERE manifest = ?1))",
+        params![manifest],
+    )?;
+    Ok(())
 }
 
 fn set_name(

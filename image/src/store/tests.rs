@@ -297,7 +297,8 @@ fn tag_moves_and_goes() {
     let (a, ..) = add(&store, &lease, "a");
     let (b, ..) = add(&store, &lease, "b");
     let tag: Reference = "a:latest".parse().unwrap();
-    store.tag(&store.image(&b).unwrap().unwrap(), &tag).unwrap();
+    let image = store.image(&b).unwrap().unwrap();
+    store.tag(&image, &tag, &image.manifest).unwrap();
     assert_eq!(store.resolve(&tag).unwrap(), Some(b.clone()));
     // a keeps its digest, and so is not lost.
     assert_eq!(store.pins().unwrap().iter().filter(|p| p.image == a).count(), 1);
@@ -328,6 +329,7 @@ fn store_stays_within_its_limit() {
         .tag(
             &store.image(&c).unwrap().unwrap(),
             &"b".parse::<Reference>().unwrap().or_latest(),
+            &store.image(&c).unwrap().unwrap().manifest,
         )
         .unwrap();
     let gone = keep_within(&store, &dangling, &c).unwrap();

@@ -234,21 +234,26 @@ impl Files {
 
     fn rotate(&mut self) -> io::Result<()> {
         let last = self.rotation.files - 1;
-        if last == 0 {
-            remove(&self.path)?;
-        } else {
+        // Up to the first number that nobody has: a kill may have left a gap, which is filled so.
+        let is_there = |index: &usize| {
+            [false, true]
+                .iter()
+                .any(|compressed| numbered(&self.path, *index, *compressed).exists())
+        };
+        let free = (1..=last).find(|index| !is_there(index));
+        if free.is_none() {
             for compressed in [false, true] {
                 remove(&numbered(&self.path, last, compressed))?;
             }
-            for index in (0..last).rev() {
-                for compressed in [false, true] {
-                    if index > 0 || !compressed {
-                        let (old, new) = (
-                            numbered(&self.path, index, compressed),
-                            numbered(&self.path, index + 1, compressed),
-                        );
-                        ignore_missing(fs::rename(old, new))?;
-                    }
+        }
+        for index in (0..free.unwrap_or(last)).rev() {
+            for compressed in [false, true] {
+                if index > 0 || !compressed {
+                    let (old, new) = (
+                        numbered(&self.path, index, compressed),
+                        numbered(&self.path, index + 1, compressed),
+                    );
+                    ignore_missing(fs::rename(old, new))?;
                 }
             }
         }
@@ -325,6 +330,15 @@ impl Files {
             }
         }
         self.squeezing.is_some()
+    }
+}
+
+impl Drop for Files {
+    /// The next writer begins it anew; half of it is of no use to anybody.
+    fn drop(&mut self) {
+        if let Some(squeezing) = self.squeezing.take() {
+            squeezing.give_up();
+        }
     }
 }
 

@@ -132,7 +132,7 @@ impl Lines {
     /// A file is there and cannot be read. None at all is an empty log.
     pub fn open(path: &Path, time: TimeOf, query: Query) -> io::Result<Lines> {
         let mut lines = Lines::empty(path.to_owned(), time, query);
-        let found = row(path, time)?;
+        let found = row(path, time, None)?;
         lines.newest = found.last().map(|f| f.inode);
         lines.pieces = match query.tail {
             Some(count) => lines.begin_at_tail(found, count)?,
@@ -261,7 +261,7 @@ impl Lines {
     }
 
     fn add_successors(&mut self) -> io::Result<()> {
-        let row = row(&self.path, self.time)?;
+        let row = row(&self.path, self.time, self.newest)?;
         // If it is not there any more, all that are there are newer.
         // An inode may have belonged to an older file before.
         let ours = row.iter().rposition(|f| Some(f.was()) == self.newest);
@@ -527,7 +527,9 @@ fn parts(found: &Found, jumps: &[Jump]) -> io::Result<Vec<u64>> {
 ///
 /// They may be moved up meanwhile, so the newest is opened first, and a file that is met again means that what was opened since
 /// then is newer than what this began with.
-fn row(path: &Path, time: TimeOf) -> io::Result<Vec<Found>> {
+///
+/// It ends with the file that was `known`, of two that had its inode with the newer.
+fn row(path: &Path, time: TimeOf, known: Option<u64>) -> io::Result<Vec<Found>> {
     let mut row: Vec<Found> = Vec::new();
     let mut missing = 0;
     for index in 0.. {
@@ -548,6 +550,9 @@ fn row(path: &Path, time: TimeOf) -> io::Result<Vec<Found>> {
         match met {
             Some(at) => row.truncate(at + 1),
             None => row.push(found),
+        }
+        if row.last().is_some_and(|found| Some(found.was()) == known) {
+            break;
         }
     }
     row.reverse();

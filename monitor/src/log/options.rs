@@ -33,7 +33,7 @@ impl Driver {
             "journald" => Ok(Driver::Journald),
             "none" => Ok(Driver::None),
             _ => Err(invalid(format!(
-                "logger: no log driver named '{name}' is registered"
+                "error looking up logging plugin {name}: plugin \"{name}\" not found"
             ))),
         }
     }
@@ -96,7 +96,10 @@ pub fn check(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
     let name = if driver.is_empty() { DEFAULT } else { driver };
     for key in options.keys() {
         if !matches!(key.as_str(), "mode" | "max-buffer-size") && !known.options().contains(&key.as_str()) {
-            return Err(invalid(format!("unknown log opt '{key}' for {name} log driver")));
+            return Err(invalid(match known {
+                Driver::Local => format!("unknown log opt '{key}' for log driver {name}"),
+                _ => format!("unknown log opt '{key}' for {name} log driver"),
+            }));
         }
     }
     rotation(options).map(drop)
@@ -202,7 +205,11 @@ mod tests {
             ("json-file", &[][..], ""),
             ("", &[("max-size", "10m"), ("max-file", "3")], ""),
             ("none", &[("whatever", "1")], ""),
-            ("nope", &[], "logger: no log driver named 'nope' is registered"),
+            (
+                "nope",
+                &[],
+                "error looking up logging plugin nope: plugin \"nope\" not found",
+            ),
             (
                 "json-file",
                 &[("foo", "1")],
@@ -216,7 +223,7 @@ mod tests {
             (
                 "local",
                 &[("tag", "x")],
-                "unknown log opt 'tag' for local log driver",
+                "unknown log opt 'tag' for log driver local",
             ),
             (
                 "journald",

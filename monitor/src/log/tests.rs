@@ -442,3 +442,27 @@ fn a_full_disk_is_counted() {
     writer.write(Stream::Stdout, b"a\nb\n", at(0.0));
     assert_eq!(writer.lost(), 2);
 }
+/// What dockerd 20.10 wrote of the same bytes: HTML, control characters, U+2028, cut and wrong UTF-8, 3000 random ones.
+#[test]
+fn bytes_are_those_of_dockerd() {
+    let dir = Dir::new();
+    let mut log = launch_log("json-file", &dir.path().join("log"), &[]);
+    log.attributes = [("a", "<x>&\""), ("tag", "odd")]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+    let mut writer = Writer::open(&log).unwrap();
+    for chunk in include_bytes!("golden/odd").chunks(97) {
+        writer.write(Stream::Stdout, chunk, at(0.5));
+    }
+    let without_time = |text: &[u8]| -> Vec<String> {
+        let text = std::str::from_utf8(text).unwrap();
+        text.lines()
+            .map(|l| l.rsplit_once("\"time\"").unwrap().0.to_owned())
+            .collect()
+    };
+    let ours = fs::read(&log.path).unwrap();
+    assert_eq!(
+        without_time(&ours),
+        without_time(include_bytes!("golden/odd.json"))
+    );
+}

@@ -116,7 +116,7 @@ pub fn process(args: &[&str], terminal: bool) -> Value {
 impl World {
     pub fn configure(&self, args: &[&str]) {
         let mut config = json!({
-            "ociVersion": "1.2.0",
+            "ociVersion": "1.0.2",
             "process": process(args, self.launch.terminal),
             "root": {"path": "rootfs"},
             "mounts": [
@@ -136,6 +136,14 @@ impl World {
             config["mounts"].as_array_mut().unwrap().push(pts);
         }
         std::fs::write(self.place.bundle().join("config.json"), config.to_string()).unwrap();
+    }
+
+    /// Its resources.
+    pub fn limit(&self, resources: Value) {
+        let path = self.place.bundle().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["linux"]["resources"] = resources;
+        std::fs::write(path, config.to_string()).unwrap();
     }
 
     /// Starts it.
@@ -163,7 +171,11 @@ impl World {
 
     /// Another monitor for it.
     pub fn adopt(&mut self) -> client::Result<Started> {
-        let adopted = client::adopt(&self.place, Path::new(env!("CARGO_BIN_EXE_brig-monitor")));
+        let adopted = client::adopt(
+            &self.place,
+            Path::new(env!("CARGO_BIN_EXE_brig-monitor")),
+            Some(everything()),
+        );
         if let Ok(adopted) = &adopted {
             self.monitors.push(adopted.monitor);
         }
@@ -260,6 +272,17 @@ impl World {
         std::fs::read_to_string(self.place.notes()).unwrap_or_default()
     }
 
+    /// What happened to it.
+    pub fn events(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(monitor::events::file(&self.place.events)).unwrap_or_default();
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events
+            .map(|event| event["Action"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// A file of the container.
     pub fn file(&self, path: &str) -> PathBuf {
         self.place.rootfs().join(path)
@@ -329,4 +352,22 @@ pub fn read_until(streams: &mut Streams, words: &str) -> String {
 /// How a process ended.
 pub fn code(said: &Said) -> i32 {
     said.ended.as_ref().expect("it has ended").code
+}
+
+/// Kills the monitor of the container with this id, whoever has started it.
+pub fn kill_monitor_of(id: &str) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        let is_monitor = words
+            .next()
+            .is_some_and(|program| program.ends_with(b"brig-monitor"));
+        if is_monitor && words.any(|word| word == id.as_bytes()) {
+            // Nobody waits for it before we are done.
+            sys::process::kill(pid, libc::SIGKILL).unwrap();
+        }
+    }
 }

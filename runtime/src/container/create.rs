@@ -365,10 +365,12 @@ impl Building<'_> {
             ))),
             entrances,
             facts: self.facts,
-            groups: plan
-                .id_maps
-                .as_ref()
-                .map_or(Groups::Set, |m| m.groups(self.facts)),
+            groups: match &plan.id_maps {
+                // Whoever started us has denied it to itself and all below (brig run of a user with one id).
+                _ if self.facts.in_user_namespace && crate::init::are_groups_denied() => Groups::Denied,
+                Some(maps) => maps.groups(self.facts),
+                None => Groups::Set,
+            },
             keyring: keyring_name(&plan.options.id),
             keyring_searchable: plan.namespaces.owns(Ns::User),
             preserve_fds: plan.options.preserve_fds,

@@ -78,7 +78,8 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     };
     let home = container.cgroup()?;
     let cgroup = home.plan_exec(&args.cgroup, record.init.map_or(0, |i| i.pid), rights)?;
-    let groups = probe_groups(record.namespaces.owns(Ns::User), record.init.map_or(0, |i| i.pid))?;
+    let restricted = record.namespaces.owns(Ns::User) || facts.in_user_namespace;
+    let groups = probe_groups(restricted, record.init.map_or(0, |i| i.pid))?;
     if groups == Groups::Denied && !plan.user.groups.is_empty() {
         return Err(Error::of(
             Kind::Config,
@@ -182,8 +183,8 @@ impl Entering<'_> {
 }
 
 /// Whether setgroups(2) is allowed in the container's user namespace.
-fn probe_groups(own_user_namespace: bool, init: i32) -> Result<Groups> {
-    if !own_user_namespace {
+fn probe_groups(restricted: bool, init: i32) -> Result<Groups> {
+    if !restricted {
         return Ok(Groups::Set);
     }
     match Procfs::host()?.read(&format!("{init}/setgroups"))?.trim() {

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use engine::containers::Containers;
+use engine::pattern::Pattern;
 use engine::summary::{self, Summary};
 use image::store::Store;
 use monitor::state::{State, Status};
 
-use crate::pattern::Pattern;
 use crate::rows::containers::state;
 use crate::run::{ports, values};
 use crate::session::Failure;
@@ -69,7 +69,8 @@ impl Filter {
                     crate::flags::boolean(value)
                         .map_err(|_| invalid(&format!("invalid filter 'is-task={value}'")))?;
                 }
-                "name" => filter.names.push(Pattern::parse(value)),
+                // A malformed one fits nothing, as in Docker.
+                "name" => filter.names.push(Pattern::parse(value).ok()),
                 "before" => filter.before = Some(containers.find_id(value)?),
                 "since" => filter.since = Some(containers.find_id(value)?),
                 "publish" => filter.publish.extend(port_range("publish", value)?),

@@ -48,6 +48,7 @@ pub const fn case(name: &'static str, needs: &'static [Need], act: fn(&mut Scene
 pub fn all() -> Vec<Case> {
     let mut all = cases::pull::cases();
     all.extend(cases::trips::cases());
+    all.extend(cases::variants::cases());
     all.extend(cases::archives::cases());
     all.extend(cases::extract::cases());
     all.extend(cases::store::cases());

@@ -165,6 +165,16 @@ impl Registry {
         std::fs::read_to_string(file).ok()
     }
 
+    /// The document that a tag means.
+    pub fn document(&self, name: &str, tag: &str) -> Result<serde_json::Value, String> {
+        let digest = self
+            .digest(name, tag)
+            .ok_or(format!("there is no {name}:{tag}"))?;
+        let file = self.data(&digest);
+        let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+    }
+
     /// Forgets a repository: what was pushed in one case is not there in the next.
     pub fn forget(&self, name: &str) -> Result<(), String> {
         let repository = self.repository(name);

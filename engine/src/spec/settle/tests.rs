@@ -334,3 +334,26 @@ fn slices_of_systemd_are_named_so() {
         );
     }
 }
+
+#[test]
+fn limits_of_a_container_that_is_made() {
+    let host = HostConfig {
+        network_mode: "container:x".into(),
+        memory: 64 << 20,
+        ..HostConfig::default()
+    };
+    let config = Config {
+        hostname: "0123456789ab".into(),
+        ..Config::default()
+    };
+    assert!(settle(&config, host.clone(), &machine()).is_err());
+    let (host, _) = settle_limits(host, &machine()).unwrap();
+    assert_eq!(host.memory_swap, 128 << 20);
+    let (again, _) = settle_limits(host.clone(), &machine()).unwrap();
+    assert_eq!(again, host);
+    let bad = HostConfig {
+        memory: 1,
+        ..HostConfig::default()
+    };
+    assert!(settle_limits(bad, &machine()).is_err());
+}

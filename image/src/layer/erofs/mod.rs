@@ -23,12 +23,13 @@ use crate::{Context, Error, Kind, Result};
 /// Blocks of metadata that are open at a time. With eight, less than a tenth of them stays empty.
 const OPEN: usize = 8;
 
-/// Whether another version of brig wrote an image, as its name says.
+/// Whether another version of brig wrote an image, as its name says; the first one gave it none.
 pub(super) fn is_foreign(image: &File) -> bool {
     let mut name = [0; disk::VOLUME.len()];
     let at = (disk::SUPERBLOCK + disk::VOLUME_AT) as u64;
     // What cannot be read is damaged, whoever wrote it.
-    image.read_exact_at(&mut name, at).is_ok() && name.starts_with(disk::OURS) && name != *disk::VOLUME
+    let is_named = image.read_exact_at(&mut name, at).is_ok() && name != *disk::VOLUME;
+    is_named && (name.starts_with(disk::OURS) || name == [0; disk::VOLUME.len()])
 }
 
 /// Writes an image into an empty file.

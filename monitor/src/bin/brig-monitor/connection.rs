@@ -128,13 +128,13 @@ async fn start(monitor: &Rc<Monitor>, client: &Rc<Client>, wish: Option<Attach>)
         // What is written before the answer comes after it.
         client.out.hold();
         show(&run, client, wish);
+        monitor.tell("attach", &[]);
     }
     monitor.on.reactor.spawn(life::live(Rc::clone(monitor)));
     match (life::started(&run).await, wish) {
         (Ok(pid), None) => client.answer(Ok(json!({ "pid": pid }))),
         (Ok(pid), Some(wish)) => {
             client.release(&Ok(json!({ "pid": pid })));
-            monitor.tell("attach", &[]);
             exchange_with_init(monitor, client, &run, wish.stdin).await;
         }
         (Err(refusal), _) => client.release(&Err(refusal)),

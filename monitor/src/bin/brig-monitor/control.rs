@@ -210,6 +210,8 @@ async fn restart(monitor: &Rc<Monitor>, signal: Option<i32>, timeout: Option<i64
     monitor.then.set(Then::Again);
     monitor.bell.ring();
     bring_down(monitor, signal, timeout).await?;
+    old.ended.wait().await;
+    monitor.tell("stop", &[]);
     let next = || {
         let run = monitor.run();
         (!Rc::ptr_eq(&run, &old)).then_some(run)
@@ -252,12 +254,16 @@ async fn next_end(monitor: &Rc<Monitor>, old: &Rc<Run>) -> Ended {
     }
 }
 
+/// Who asks keeps the record, and tells of it.
 async fn update(
     monitor: &Rc<Monitor>,
     resources: Option<Value>,
     restart: Option<RestartPolicy>,
 ) -> Result<(), Refusal> {
-    if let Some(resources) = resources {
+    // One that waits for its next start gets them with it.
+    if let Some(resources) = resources
+        && monitor.status() != Status::Restarting
+    {
         let (_, container) = monitor.running()?;
         let text = resources.to_string();
         container.update(text.as_bytes(), None).await?;
@@ -266,7 +272,6 @@ async fn update(
         monitor.launch.borrow_mut().restart = policy;
         remember_launch(monitor)?;
     }
-    monitor.tell("update", &[]);
     Ok(())
 }
 
@@ -280,16 +285,14 @@ async fn processes(monitor: &Rc<Monitor>) -> Answer {
     Ok(pids.into_iter().map(|(pid, _)| Value::from(pid)).collect())
 }
 
-/// Who renames has the lock and does the rest.
+/// Who renames has the lock, does the rest, and tells of it.
 fn rename(monitor: &Rc<Monitor>, name: String) -> Result<(), Refusal> {
-    let old = {
+    {
         let mut launch = monitor.launch.borrow_mut();
         launch.attributes.insert("name".into(), name.clone());
-        std::mem::replace(&mut launch.name, name)
-    };
-    remember_launch(monitor)?;
-    monitor.tell("rename", &[("oldName", old)]);
-    Ok(())
+        launch.name = name;
+    }
+    remember_launch(monitor)
 }
 
 async fn remove(monitor: &Rc<Monitor>, volumes: bool) -> Result<(), Refusal> {
@@ -304,8 +307,7 @@ async fn remove(monitor: &Rc<Monitor>, volumes: bool) -> Result<(), Refusal> {
     bring_down(monitor, Some(libc::SIGKILL), Some(2)).await?;
     match monitor.over.wait().await {
         Some(why) => Err(Refusal::of(Kind::Other, why)),
-        // It was at its end already when we asked: who asks has it for himself now.
-        None if monitor.place.dir.exists() => Err(not_running(monitor)),
+        // If it was at its end already when we were asked, it is still there; whoever asks has it for himself now.
         None => Ok(()),
     }
 }

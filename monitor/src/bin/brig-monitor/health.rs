@@ -16,7 +16,8 @@ use crate::monitor::{Monitor, Run};
 
 const STARTING: &str = "starting";
 const HEALTHY: &str = "healthy";
-const UNHEALTHY: &str = "unhealthy";
+/// Also of one that has ended.
+pub const UNHEALTHY: &str = "unhealthy";
 
 /// Results that are kept.
 const RESULTS: usize = 5;
@@ -193,10 +194,23 @@ fn said(kept: &Kept) -> String {
 }
 
 fn too_late(timeout: Duration, output: &str) -> String {
-    let seconds = timeout.as_secs_f64();
+    let timeout = as_go_writes(timeout);
     match output.is_empty() {
-        true => format!("Health check exceeded timeout ({seconds}s)"),
-        false => format!("Health check exceeded timeout ({seconds}s): {output}"),
+        true => format!("Health check exceeded timeout ({timeout})"),
+        false => format!("Health check exceeded timeout ({timeout}): {output}"),
+    }
+}
+
+/// `300ms`, `1.5s`, `1m0s`, `2h0m0s`.
+fn as_go_writes(time: Duration) -> String {
+    let whole = time.as_secs();
+    let (hours, minutes) = (whole / 3600, whole / 60 % 60);
+    let seconds = (time - Duration::from_secs(whole / 60 * 60)).as_secs_f64();
+    match (hours, minutes) {
+        (0, 0) if time < Duration::from_secs(1) => format!("{}ms", seconds * 1000.0),
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
     }
 }
 
@@ -239,6 +253,19 @@ mod tests {
         assert_eq!(h.log.len(), RESULTS);
         let codes: Vec<i32> = h.log.iter().map(|p| p.exit_code).collect();
         assert_eq!(codes, [1, 1, -1, 1, 0]);
+    }
+
+    #[test]
+    fn times_are_as_go_writes_them() {
+        for (millis, text) in [
+            (300, "300ms"),
+            (1500, "1.5s"),
+            (30_000, "30s"),
+            (60_000, "1m0s"),
+            (7_201_000, "2h0m1s"),
+        ] {
+            assert_eq!(as_go_writes(Duration::from_millis(millis)), text);
+        }
     }
 
     #[test]

@@ -132,6 +132,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         launch: launch.into(),
         state: state.into(),
         log,
+        handed_over: std::cell::Cell::new(false),
         adopted: adopt,
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
@@ -187,7 +188,6 @@ pub async fn live(monitor: Rc<Monitor>) {
     let mut restarts = Restarts::default();
     loop {
         let run = monitor.run();
-        monitor.then.set(Then::Policy);
         let began = Instant::now();
         let made = match monitor.adopted {
             true => adopt(&monitor, &run),
@@ -213,11 +213,16 @@ pub async fn live(monitor: Rc<Monitor>) {
                 monitor.change(|state| state.status = Status::Restarting);
                 run.ended.set(ended.clone());
                 wait_to_restart(&monitor, delay).await;
-                if monitor.then.get() == Then::End {
-                    return conclude(&monitor, &run, ended).await;
+                match monitor.then.get() {
+                    Then::End => return conclude(&monitor, &run, ended).await,
+                    // As if somebody had started it for the first time.
+                    Then::Again => restarts = Restarts::default(),
+                    Then::Policy => {}
                 }
             }
         }
+        // What is asked for from now on is about the next run.
+        monitor.then.set(Then::Policy);
         run.ended.set(ended);
         monitor.change(|state| {
             state.restart_count = restarts.count();
@@ -367,6 +372,10 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     let code = exited.as_ref().map_or(state::UNSEEN, |e| e.code as i32);
     run.io.finish(&monitor.on).await;
     monitor.log.borrow_mut().finish(SystemTime::now());
+    match monitor.log.borrow().lost() {
+        0 => {}
+        lost => monitor.note(&format!("{lost} lines could not be written to the log")),
+    }
     if let Err(e) = container.delete("", None).await {
         monitor.note(&e.to_string());
     }
@@ -383,6 +392,10 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     state.exit_code = code;
     state.finished_at = stamp(exited.map_or_else(|_| SystemTime::now(), |e| e.at));
     state.execs.clear();
+    if let Some(health) = &mut state.health {
+        // As Docker has it: what is not asked any more is not well.
+        health.status = health::UNHEALTHY.into();
+    }
     Ended {
         code,
         error: String::new(),
@@ -450,8 +463,12 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
-    let volumes = remove?;
-    removal::remove(monitor, volumes).await.err()
+    let failed = match remove {
+        Some(volumes) => removal::remove(monitor, volumes).await.err(),
+        None => None,
+    };
+    monitor.handed_over.set(true);
+    failed
 }
 
 /// What a wait for the start comes to.

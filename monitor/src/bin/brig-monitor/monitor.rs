@@ -93,6 +93,8 @@ pub struct Monitor {
     pub log: Rc<RefCell<Writer>>,
     pub run: RefCell<Rc<Run>>,
     pub then: Cell<Then>,
+    /// The state on disk is another's from now on: the container may be started by whoever has read it.
+    pub handed_over: Cell<bool>,
     /// Another monitor has started it.
     pub adopted: bool,
     /// Remove it when it has ended; with its anonymous volumes.
@@ -136,6 +138,9 @@ impl Monitor {
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.borrow_mut();
         change(&mut state);
+        if self.handed_over.get() {
+            return;
+        }
         // The container goes on: what cannot be written is wrong until it can be.
         if let Err(e) = state.save(&self.place) {
             drop(state);

@@ -192,3 +192,24 @@ fn searching_is_reading() {
         }
     }
 }
+
+/// Writes and moves come at any moment between two calls of the reader.
+#[test]
+fn following_a_writer_that_does_not_wait() {
+    const COUNT: u32 = 6_000;
+    let dir = Dir::new();
+    // Small files that all stay: what is missing is the reader's fault.
+    let options = [("max-size", "2k"), ("max-file", "400"), ("compress", "false")];
+    let log = launch_log("json-file", &dir.path().join("log"), &options);
+    let mut writer = Writer::open(&log).unwrap();
+    let mut lines = follow(&log.path, None);
+    let mut seen = Vec::new();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(&mut writer, 0..COUNT));
+        while !writing.is_finished() {
+            seen.extend(take(&mut lines));
+        }
+    });
+    seen.extend(take(&mut lines));
+    assert!(seen.iter().copied().eq(0..COUNT), "{} of {COUNT}", seen.len());
+}

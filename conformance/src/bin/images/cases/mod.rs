@@ -8,3 +8,4 @@ pub mod rootless;
 pub mod store;
 pub mod together;
 pub mod trips;
+pub mod variants;
