@@ -36,7 +36,8 @@ const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --cache DIR     where images are kept (default .cache)
   --verbose       each command line with what it printed
   --measure       instead of the cases: times beside Docker's, memory of 300 containers
-  --soak          instead of the cases: 2,000 short lives, then kill -9 at random moments and reboots
+  --soak          instead of the cases: 2,000 short lives (soak.container-lives), then kill -9 at random moments and
+                  reboots (soak.container-kills)
   --rounds N      how many rounds of each (default 5); how many are killed (default 300)
   --seed N        of the soak (default: another each time)
 Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
@@ -196,6 +197,7 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     } else if arguments.soak {
         Some(soak::run(
             &lab,
+            &Choice(&arguments.filters),
             arguments.rounds.unwrap_or(300),
             arguments.seed.unwrap_or(1),
         ))

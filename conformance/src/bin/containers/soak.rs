@@ -13,7 +13,7 @@ use conformance::command;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::seed::Numbers;
-use conformance::verdict::Done;
+use conformance::verdict::{Choice, Done};
 
 use crate::lab::{Lab, Subject};
 use crate::uptime;
@@ -27,10 +27,12 @@ const WORKERS: usize = 4;
 const LATEST: usize = 250;
 const NAMES: [&str; 5] = ["box1", "box2", "box3", "box4", "box5"];
 
-pub fn run(lab: &Lab, kills: usize, seed: u64) -> Result<ExitCode, String> {
+pub fn run(lab: &Lab, choice: &Choice, kills: usize, seed: u64) -> Result<ExitCode, String> {
     println!("seed {seed}");
-    lives(lab)?;
-    if lab.subject == Subject::Brig {
+    if choice.has("soak.container-lives") {
+        lives(lab)?;
+    }
+    if lab.subject == Subject::Brig && choice.has("soak.container-kills") {
         storms(lab, kills, seed)?;
     }
     Ok(ExitCode::SUCCESS)
