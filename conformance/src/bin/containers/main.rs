@@ -113,7 +113,9 @@ fn main() -> ExitCode {
         }
         Ok(ExitCode::SUCCESS)
     } else if let Some(dir) = &arguments.inside {
-        inside(&arguments, dir)
+        let ended = inside(&arguments, dir);
+        uptime::thaw_everything();
+        ended
     } else {
         outside(&arguments)
     };
