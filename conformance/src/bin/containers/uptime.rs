@@ -33,7 +33,18 @@ pub fn kill(pid: u32) -> Done {
 }
 
 /// Whether what is said of each container is so: who runs has a process, who has none does not run.
+///
+/// A container may end between the answer and the look at its process: what is true is true when one asks again.
 pub fn truth(lab: &Lab) -> Done {
+    let mut last = Ok(());
+    command::until("the truth is told", patience::seconds(10), || {
+        last = truth_now(lab);
+        last.is_ok()
+    })
+    .map_err(|e| format!("{e}: {}", last.err().unwrap_or_default()))
+}
+
+fn truth_now(lab: &Lab) -> Done {
     let deadline = patience::seconds(20);
     let run = |line: &str| {
         lab.run(lab.subject, line, "", deadline)?
