@@ -61,10 +61,61 @@ pub fn refusal(e: client::Error) -> Error {
 /// # Errors
 /// It does not end.
 pub fn stop(containers: &Containers, id: &str, signal: Option<i32>, timeout: Option<i64>) -> Result<()> {
+    stop_and_tell(containers, id, signal, timeout).map(drop)
+}
+
+/// The same. Why it took so long, if it had to be killed because it does not listen to the signal.
+///
+/// # Errors
+/// As [`stop`].
+pub fn stop_and_tell(
+    containers: &Containers,
+    id: &str,
+    signal: Option<i32>,
+    timeout: Option<i64>,
+) -> Result<Option<String>> {
     let container = here(containers, id)?;
     if !container.is_supervised() {
-        return Ok(());
+        return Ok(None);
     }
+    let asked = match signal {
+        Some(signal) => signal,
+        None => machine::stop_signal(&container.definition, false)?,
+    };
+    let is_deaf = is_deaf(&container, asked);
+    end(containers, &container, signal, timeout)?;
+    let killed = containers
+        .load(id)?
+        .is_some_and(|after| after.state.exit_code == 128 + libc::SIGKILL);
+    let why = "its first process has no handler for the signal that asks it to end, and the kernel delivers to a process 1 only what it handles; with --init it would have ended at once";
+    Ok((is_deaf && killed && asked != libc::SIGKILL)
+        .then(|| format!("container {} had to be killed: {why}", container.definition.name)))
+}
+
+/// Whether its init, as process 1 of a namespace, never sees this signal (pid_namespaces(7)).
+fn is_deaf(container: &Container, signal: i32) -> bool {
+    let Some(init) = &container.state.init else {
+        return false;
+    };
+    let status = std::fs::read_to_string(format!("/proc/{}/status", init.pid)).unwrap_or_default();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    let is_first = field("NSpid:").is_some_and(|pids| pids.contains('\t') && pids.ends_with("\t1"));
+    let caught = field("SigCgt:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    is_first && caught.is_some_and(|mask| mask & (1 << (signal - 1)) == 0)
+}
+
+fn end(
+    containers: &Containers,
+    container: &Container,
+    signal: Option<i32>,
+    timeout: Option<i64>,
+) -> Result<()> {
+    let id = container.id();
     match ask(containers, id, &Request::Stop { signal, timeout })? {
         Answer::Done(_) => Ok(()),
         Answer::NoMonitor => {

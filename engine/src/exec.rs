@@ -56,7 +56,7 @@ pub fn exec(containers: &Containers, id: &str, wanted: &Wanted) -> std::result::
     check(&container)?;
     let request = Exec {
         id: String::new(),
-        process: process(&container, wanted)?,
+        process: process(&container, wanted).map_err(|error| NotStarted { code: 126, error })?,
         stdin: wanted.stdin,
         stdout: !wanted.detach,
         stderr: !wanted.detach,
@@ -136,7 +136,7 @@ fn process(container: &Container, wanted: &Wanted) -> Result<Value> {
         )));
     }
     let machine = spec::Host::ask();
-    let found = Found::look_up(definition, root.as_fd(), &machine)?;
+    let found = Found::for_exec(definition, root.as_fd())?;
     let user = wanted.user.as_deref().filter(|user| !user.is_empty());
     let exec = spec::process::Exec {
         args: wanted.command.clone(),

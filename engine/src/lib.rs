@@ -10,6 +10,7 @@ pub mod create;
 pub mod diff;
 pub mod events;
 pub mod exec;
+pub mod explain;
 pub mod export;
 pub mod logs;
 pub mod merge;

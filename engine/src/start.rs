@@ -23,7 +23,7 @@ use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::{logs, mounts, programs, remove};
+use crate::{explain, logs, mounts, programs, remove};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -78,7 +78,10 @@ pub fn start(
     match begin(containers, store, make, &container, attach) {
         Ok(Ok(started)) => Ok(Outcome::Started(started)),
         Ok(Err(refused)) => Err(refused_by_monitor(refused)),
-        Err(e) => Err(note(containers, &container, e.into())),
+        Err(e) => {
+            let code = monitor::protocol::Kind::of_start(&e.to_string()).1;
+            Err(note(containers, &container, NotStarted { code, error: e }))
+        }
     }
 }
 
@@ -135,7 +138,6 @@ fn begin(
         root: remove::runtime_root(containers),
         systemd_cgroup: machine.cgroups.driver == Driver::Systemd,
     };
-    let machine = spec::Host::ask();
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
     netfiles::write(&place, definition, &mode)?;
@@ -298,6 +300,31 @@ fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Resu
     })
 }
 
+/// What the kernel would refuse with half a sentence.
+fn check_program(root: std::os::fd::BorrowedFd<'_>, config: &serde_json::Value) -> Result<()> {
+    let texts = |value: &serde_json::Value| -> Vec<String> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+    };
+    let process = &config["process"];
+    let cwd = process["cwd"].as_str().unwrap_or("/");
+    explain::check(root, &texts(&process["args"]), &texts(&process["env"]), cwd)
+}
+
+/// `/.dockerenv`, by which programs see that they are in a container.
+fn mark(upper: &std::path::Path) -> Result<()> {
+    let made = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(upper.join(".dockerenv"));
+    match made {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::from(e).context("failed to make /.dockerenv"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// config.json, and what the monitor is told. The root is mounted.
 fn write_files(
     place: &Place,
@@ -326,6 +353,9 @@ fn write_files(
         inputs.init = Some(programs::init()?);
     }
     let (config, _) = spec::document(&inputs)?;
+    spec::prepare(&inputs, &config)?;
+    check_program(root.as_fd(), &config)?;
+    mark(&place.upper())?;
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
     write(&path, &bytes, Durable::No)?;

@@ -46,7 +46,7 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
     let (mut wanted, mut told) = (None, false);
     if let Some(limits) = change.limits {
         limits(&mut definition.host)?;
-        let (host, complaints) = settle::settle(&definition.config, definition.host, &machine)?;
+        let (host, complaints) = settle::settle_limits(definition.host, &machine)?;
         definition.host = host;
         warnings = complaints.iter().map(ToString::to_string).collect();
         let mut found = Found::default();

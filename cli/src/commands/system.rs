@@ -254,7 +254,6 @@ fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
         true => "systemd",
         false => "cgroupfs",
     };
-    let zero = 0_i64;
     let root = store.roots().root.display().to_string();
     let (driver, status) = storage(store)?;
     let runtimes = runtimes();
@@ -269,6 +268,7 @@ fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
         .with("Context", "default")
         .with("Plugins", Value::list("[]manager.Plugin", Vec::new()))
         .with("Warnings", Value::nil_list());
+    let [all, running, paused, stopped] = count_containers(session)?;
     let swarm = Struct::new("swarm.Info")
         .with("NodeID", "")
         .with("NodeAddr", "")
@@ -278,10 +278,10 @@ fn facts(session: &Session, store: &Store) -> Result<Value, Failure> {
         .with("RemoteManagers", Value::nil_list());
     Ok(Struct::new("system.dockerInfo")
         .with("ID", identity(&root))
-        .with("Containers", zero)
-        .with("ContainersRunning", zero)
-        .with("ContainersPaused", zero)
-        .with("ContainersStopped", zero)
+        .with("Containers", all)
+        .with("ContainersRunning", running)
+        .with("ContainersPaused", paused)
+        .with("ContainersStopped", stopped)
         .with("Images", i64::try_from(store.images()?.len()).unwrap_or(0))
         .with("Driver", driver)
         .with("DriverStatus", status)
@@ -434,12 +434,48 @@ fn df(session: &Session, parsed: &Parsed) -> Outcome {
         size: signed(usage.layers + usage.blobs),
         reclaimable: signed(usage.reclaimable + usage.blobs.saturating_sub(needed_blobs(&store, &usage)?)),
     };
-    let others = ["Containers", "Local Volumes", "Build Cache"].map(|kind| df::Usage {
+    let others = ["Local Volumes", "Build Cache"].map(|kind| df::Usage {
         kind,
         ..df::Usage::default()
     });
-    let all: Vec<df::Usage> = std::iter::once(images).chain(others).collect();
+    let all: Vec<df::Usage> = [images, containers_usage(session)?]
+        .into_iter()
+        .chain(others)
+        .collect();
     session.print(&df::list(&all, format.as_deref())?)
+}
+
+/// What containers have written.
+fn containers_usage(session: &Session) -> Result<df::Usage, Failure> {
+    let containers = workshop::containers(session)?;
+    let mut usage = df::Usage {
+        kind: "Containers",
+        ..df::Usage::default()
+    };
+    for container in containers.list()? {
+        let size = i64::try_from(engine::remove::size(&containers, container.id())).unwrap_or(i64::MAX);
+        usage.total += 1;
+        usage.size = usage.size.saturating_add(size);
+        match container.is_supervised() {
+            true => usage.active += 1,
+            false => usage.reclaimable = usage.reclaimable.saturating_add(size),
+        }
+    }
+    Ok(usage)
+}
+
+/// How many there are, and how many run, stand still, and do neither.
+fn count_containers(session: &Session) -> Result<[i64; 4], Failure> {
+    let mut counts = [0; 4];
+    for container in workshop::containers(session)?.list()? {
+        counts[0] += 1;
+        counts[match container.state.status {
+            monitor::state::Status::Running | monitor::state::Status::Restarting => 1,
+            monitor::state::Status::Paused => 2,
+            _ => 3,
+        }] += 1;
+    }
+    Ok(counts)
 }
 
 /// Bytes of blobs that images with users have.

@@ -216,10 +216,10 @@ fn config(config: &Config) -> Struct {
 fn health_config(check: &Healthcheck) -> Value {
     Struct::new("v1.HealthcheckConfig")
         .with_optional("Test", check.test.clone())
-        .with_optional("Interval", check.interval)
-        .with_optional("Timeout", check.timeout)
-        .with_optional("StartPeriod", check.start_period)
-        .with_optional("StartInterval", check.start_interval)
+        .with_optional("Interval", Value::Duration(check.interval))
+        .with_optional("Timeout", Value::Duration(check.timeout))
+        .with_optional("StartPeriod", Value::Duration(check.start_period))
+        .with_optional("StartInterval", Value::Duration(check.start_interval))
         .with_optional("Retries", check.retries)
         .into()
 }

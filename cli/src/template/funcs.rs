@@ -250,7 +250,13 @@ fn less(a: &Value, b: &Value) -> Result<bool, String> {
 fn is_basic(value: &Value) -> bool {
     matches!(
         value,
-        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::Text(_) | Value::Number(_)
+        Value::Bool(_)
+            | Value::Int(_)
+            | Value::Duration(_)
+            | Value::Uint(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Number(_)
     )
 }
 

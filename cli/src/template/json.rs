@@ -29,7 +29,7 @@ fn write(out: &mut String, value: &Value, html: Html) {
     match value {
         Value::Missing | Value::Nil | Value::NilPointer(_) | Value::Method(_) => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Value::Int(n) => {
+        Value::Int(n) | Value::Duration(n) => {
             let _ = write!(out, "{n}");
         }
         Value::Uint(n) => {

@@ -164,6 +164,41 @@ fn bad(out: &mut String, value: &Value, c: char) {
     out.push(')');
 }
 
+/// Go's Duration.String: `1h0m30s`, `1.5s`, `100ms`, `1µs`, `5ns`, `0s`.
+fn go_duration(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let all = nanoseconds.unsigned_abs();
+    let with = |unit: u64, name: &str| {
+        let (whole, rest) = (all / unit, all % unit);
+        let digits = unit.ilog10() as usize;
+        let fraction = format!("{rest:0digits$}");
+        let fraction = fraction.trim_end_matches('0');
+        match rest {
+            0 => format!("{sign}{whole}{name}"),
+            _ => format!("{sign}{whole}.{fraction}{name}"),
+        }
+    };
+    match all {
+        0 => "0s".to_owned(),
+        1..=999 => format!("{sign}{all}ns"),
+        1_000..=999_999 => with(1_000, "\u{b5}s"),
+        1_000_000..=999_999_999 => with(1_000_000, "ms"),
+        _ => {
+            let minutes = all / 60_000_000_000;
+            let seconds = all % 60_000_000_000;
+            let fraction = format!("{:09}", seconds % 1_000_000_000);
+            let fraction = fraction.trim_end_matches('0');
+            let dot = if fraction.is_empty() { "" } else { "." };
+            let tail = format!("{}{dot}{fraction}s", seconds / 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{tail}"),
+                (0, minutes) => format!("{sign}{minutes}m{tail}"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{tail}"),
+            }
+        }
+    }
+}
+
 /// `within` a list, map or struct nil has no type to complain about.
 fn verb(out: &mut String, value: &Value, c: char, flags: Flags, within: bool) {
     match value {
@@ -183,6 +218,10 @@ fn verb(out: &mut String, value: &Value, c: char, flags: Flags, within: bool) {
             _ => bad(out, value, c),
         },
         Value::Int(n) => integer(out, value, n.unsigned_abs(), *n < 0, c, flags),
+        Value::Duration(n) if matches!(c, 'v' | 's') && !flags.sharp => {
+            padded(out, &go_duration(*n), Flags { zero: false, ..flags });
+        }
+        Value::Duration(n) => integer(out, value, n.unsigned_abs(), *n < 0, c, flags),
         Value::Uint(n) => integer(out, value, *n, false, c, flags),
         Value::Float(f) => match float(*f, c, flags) {
             Some(text) => number(out, &text, flags),
@@ -474,4 +513,25 @@ fn escape(chars: &mut std::str::Chars<'_>, quote: char, bytes: &mut Vec<u8>) -> 
     };
     bytes.push(simple);
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (n, text) in [
+            (0, "0s"),
+            (5, "5ns"),
+            (1_500, "1.5\u{b5}s"),
+            (100_000_000, "100ms"),
+            (10_000_000_000, "10s"),
+            (90_500_000_000, "1m30.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (-2_000_000_000, "-2s"),
+        ] {
+            assert_eq!(go_duration(n), text);
+        }
+    }
 }

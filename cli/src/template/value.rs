@@ -19,6 +19,8 @@ pub enum Value {
     Int(i64),
     Uint(u64),
     Float(f64),
+    /// A time.Duration, in nanoseconds: a number that prints as `1m30s`.
+    Duration(i64),
     Text(Rc<str>),
     /// A json.Number: text of its own type.
     Number(Rc<str>),
@@ -249,6 +251,7 @@ impl Value {
             Value::Int(_) => "int",
             Value::Uint(_) => "uint",
             Value::Float(_) => "float64",
+            Value::Duration(_) => "time.Duration",
             Value::Text(_) => "string",
             Value::Number(_) => "json.Number",
             Value::List(list) => list.kind,
@@ -263,7 +266,7 @@ impl Value {
         match self {
             Value::Missing | Value::Nil | Value::NilPointer(_) => false,
             Value::Bool(b) => *b,
-            Value::Int(n) => *n != 0,
+            Value::Int(n) | Value::Duration(n) => *n != 0,
             Value::Uint(n) => *n != 0,
             Value::Float(f) => *f != 0.0,
             Value::Text(t) | Value::Number(t) => !t.is_empty(),

@@ -22,18 +22,30 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
         false => Force::No,
     };
     let volumes = parsed.switch("volumes");
+    let program = session.program;
     // What a container has written may belong to ids that an ordinary user has only in a namespace.
     let workshop = Workshop::open(session)?;
     let containers = workshop.containers()?;
     each_at_once(session, &parsed.names(), |name| {
         let name = name.strip_prefix('/').unwrap_or(name);
         let id = match containers.find_id(name) {
-            Err(e) if e.kind() == Kind::NotFound && force == Force::Yes => return Ok(Some(name.to_owned())),
+            // Told and no failure, as in Docker.
+            Err(e) if e.kind() == Kind::NotFound && force == Force::Yes => {
+                tell(&Failure::from(e).line(program));
+                return Ok(None);
+            }
             id => id?,
         };
         control::remove(&containers, &id, force, volumes)?;
         Ok(Some(name.to_owned()))
     })
+}
+
+/// From any thread.
+fn tell(line: &str) {
+    use std::io::Write as _;
+    // Nobody reads it, then.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 pub(super) fn rename(session: &Session, parsed: &Parsed) -> Outcome {

@@ -134,26 +134,33 @@ fn start_one(
 }
 
 fn not_started(session: &Session, failure: NotStarted) -> Failure {
-    let code = match failure.code {
-        code @ (126 | 127) => code,
-        _ => 125,
-    };
-    let failure = Failure {
-        code,
-        ..Failure::from(failure.error)
-    };
-    as_run(session, "run", failure)
+    as_run(session, "run", failure.error.into())
 }
 
-/// As `run` and `create` tell a failure: with their name before it, and where help is.
+/// As `run` tells a failure: with its name before it, and where help is. `create` tells it as any command does.
 fn as_run(session: &Session, verb: &str, failure: Failure) -> Failure {
+    if verb != "run" {
+        return failure;
+    }
     let code = match failure.code {
-        1 => 125,
+        1 => run_code(&failure.message),
         code => code,
     };
     Failure {
         code,
         ..complaint(session.program, verb, &failure.line(session.program))
+    }
+}
+
+/// Docker looks at the words, whoever has said them.
+fn run_code(message: &str) -> i32 {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["executable file not found", "no such file or directory"]) {
+        127
+    } else if says(&["permission denied", "is a directory"]) {
+        126
+    } else {
+        125
     }
 }
 
@@ -233,7 +240,18 @@ fn find(session: &Session, workshop: &Workshop, wanted: &Wanted) -> Result<Image
     if wanted.pull == Pull::Always {
         pull()?;
     }
-    match workshop.store.find_image(name) {
+    let found = workshop.store.find_image(name).and_then(|image| match &platform {
+        // One for another platform is not the one that was asked for.
+        Some(wanted)
+            if wanted
+                .rank(&workshop.store.config(&image.id)?.0.platform())
+                .is_none() =>
+        {
+            Err(image::Error::not_found(format!("No such image: {name}")))
+        }
+        _ => Ok(image),
+    });
+    match found {
         Err(e) if e.kind() == Kind::NotFound && wanted.pull == Pull::Missing => {
             let reference: image::reference::Reference = name.parse().map_err(Failure::from)?;
             session.warn(&format!(

@@ -40,7 +40,12 @@ fn to_each(
 pub(super) fn stop(session: &Session, parsed: &Parsed) -> Outcome {
     let (signal, timeout) = (signal_of(parsed)?, timeout_of(parsed));
     to_each(session, parsed, |containers, id| {
-        Ok(control::stop(containers, id, signal, timeout)?)
+        if let Some(why) = control::stop_and_tell(containers, id, signal, timeout)? {
+            use std::io::Write as _;
+            // Nobody reads it, then.
+            let _ = writeln!(std::io::stderr().lock(), "WARNING: {why}");
+        }
+        Ok(())
     })
 }
 
