@@ -40,23 +40,41 @@ pub struct Relay {
     /// The user's input goes to it.
     pub stdin: bool,
     pub keys: DetachKeys,
+    /// The process has drawn its screen before we came: it is made to do so again, by another size of its terminal and back.
+    pub redraw: bool,
     /// Who is told of signals that come to us; without, they do what they do to any program.
     pub signal: Option<Box<dyn Fn(i32) + Send>>,
 }
 
-/// Signals, held back from the moment that this is made: a Ctrl-C between the start of a process and its relay is not lost.
-#[derive(Debug)]
-pub struct Held(OwnedFd);
+/// What is taken before the process starts: its first byte may come before anybody could do it afterwards.
+pub struct Seat {
+    /// Signals, held back from now on: a Ctrl-C between the start of a process and its relay is not lost.
+    held: Option<OwnedFd>,
+    raw: Raw,
+}
 
-impl Held {
-    /// Holds them.
+/// What becomes of signals that come to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    Hold,
+    /// They do what they do to any program.
+    Leave,
+}
+
+impl Seat {
+    /// Takes the user's terminal for a process that has one (`tty`) and reads the user's input (`stdin`), and signals.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn all() -> Result<Held, Failure> {
-        Ok(Held(
-            sys::wait::block_and_watch_signals().map_err(image::Error::from)?,
-        ))
+    pub fn take(tty: bool, stdin: bool, signals: Signals) -> Result<Seat, Failure> {
+        let held = match signals {
+            Signals::Hold => Some(sys::wait::block_and_watch_signals().map_err(image::Error::from)?),
+            Signals::Leave => None,
+        };
+        Ok(Seat {
+            held,
+            raw: Raw::new(tty && stdin)?,
+        })
     }
 }
 
@@ -113,16 +131,23 @@ impl Line {
 }
 
 impl Relay {
-    /// Relays until the process ends or the user leaves. Without held signals they do what they do to any program.
+    /// Relays until the process ends or the user leaves.
     ///
     /// # Errors
     /// The user's side cannot be written: whoever read has gone.
-    pub fn run(self, mut streams: Streams, held: Option<Held>) -> Result<End, Failure> {
-        let raw = Raw::new(self.tty && self.stdin)?;
+    pub fn run(self, mut streams: Streams, seat: Seat) -> Result<End, Failure> {
+        let Seat { held, raw } = seat;
         let line = Arc::new(Line {
             sender: Mutex::new(streams.sender().map_err(|e| Failure::plain(e.to_string()))?),
             detached: AtomicBool::new(false),
         });
+        if let Some(size) = terminal_size().filter(|_| self.redraw && self.tty) {
+            line.resize(Size {
+                rows: size.rows.saturating_add(1),
+                columns: size.columns.saturating_add(1),
+            });
+            line.resize(size);
+        }
         let tty = self.tty;
         let restore = raw.0;
         let to = Arc::clone(&line);
@@ -206,7 +231,7 @@ fn send_input(to: &Line, mut keys: Option<DetachKeys>) {
 }
 
 fn watch_signals(
-    held: &Held,
+    held: &OwnedFd,
     to: &Line,
     tty: bool,
     tell: Option<Box<dyn Fn(i32) + Send>>,
@@ -230,10 +255,10 @@ fn watch_signals(
     }
 }
 
-fn next(held: &Held) -> sys::Result<i32> {
+fn next(held: &OwnedFd) -> sys::Result<i32> {
     loop {
-        sys::wait::readable(held.0.as_fd(), sys::wait::Deadline::NEVER)?;
-        if let Some(signal) = sys::wait::next_signal(held.0.as_fd())? {
+        sys::wait::readable(held.as_fd(), sys::wait::Deadline::NEVER)?;
+        if let Some(signal) = sys::wait::next_signal(held.as_fd())? {
             return Ok(signal);
         }
     }

@@ -82,7 +82,8 @@ pub fn stop_and_tell(
         Some(signal) => signal,
         None => machine::stop_signal(&container.definition, false)?,
     };
-    let is_deaf = is_deaf(&container, asked);
+    // Who gives it no time does not ask why it needed more.
+    let is_deaf = timeout != Some(0) && is_deaf(&container, asked);
     end(containers, &container, signal, timeout)?;
     let killed = containers
         .load(id)?
@@ -105,8 +106,12 @@ fn is_deaf(container: &Container, signal: i32) -> bool {
             .map(str::trim)
     };
     let is_first = field("NSpid:").is_some_and(|pids| pids.contains('\t') && pids.ends_with("\t1"));
-    let caught = field("SigCgt:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-    is_first && caught.is_some_and(|mask| mask & (1 << (signal - 1)) == 0)
+    let has = |name: &str| {
+        let mask = field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        mask.is_none_or(|mask| mask & (1 << (signal - 1)) != 0)
+    };
+    // One that ignores the signal does so with an init above it, too.
+    is_first && !has("SigCgt:") && !has("SigIgn:")
 }
 
 fn end(
@@ -173,8 +178,11 @@ fn stop_alone(containers: &Containers, id: &str, signal: i32, timeout: i64) -> R
         Err(_) => Deadline::NEVER,
     };
     for (signal, patience) in [(signal, patience), (libc::SIGKILL, Deadline::after(GRACE))] {
+        // The runtime thaws what is frozen, which would not die before.
+        let thawed =
+            signal == libc::SIGKILL && call_runtime(containers, &container, &["kill", id, "KILL"]).is_ok();
         match sys::process::pidfd_send_signal(pidfd.as_fd(), signal) {
-            Err(e) if !e.is(libc::ESRCH) => return Err(e.into()),
+            Err(e) if !e.is(libc::ESRCH) && !thawed => return Err(e.into()),
             _ => {}
         }
         match sys::wait::readable(pidfd.as_fd(), patience) {

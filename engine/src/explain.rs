@@ -150,10 +150,12 @@ impl Elf {
             return None;
         }
         let wide = *head.get(4)? == 2;
-        let (headers, header_size, count) = match wide {
-            true => (number(head, 32, 8)?, number(head, 54, 2)?, number(head, 56, 2)?),
-            false => (number(head, 28, 4)?, number(head, 42, 2)?, number(head, 44, 2)?),
+        let places = match wide {
+            true => [(32, 8), (54, 2), (56, 2)],
+            false => [(28, 4), (42, 2), (44, 2)],
         };
+        // Of a file that ends before them it can still be told which machine it is for.
+        let [headers, header_size, count] = places.map(|(at, size)| number(head, at, size).unwrap_or(0));
         Some(Elf {
             machine: u16::try_from(number(head, 18, 2)?).ok()?,
             wide,

@@ -109,6 +109,7 @@ fn of_mount(mount: &Mount) -> Result<Option<MountPoint>> {
     let invalid =
         |why: String| Error::invalid(format!("invalid mount config for type \"{}\": {why}", mount.kind));
     match mount.kind.as_str() {
+        "tmpfs" if !mount.source.is_empty() => Err(invalid("field Source must not be specified".into())),
         "tmpfs" => Ok(None),
         "bind" => {
             if mount.source.is_empty() {

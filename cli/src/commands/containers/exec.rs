@@ -5,7 +5,7 @@ use monitor::protocol::Size;
 
 use crate::flags::Parsed;
 use crate::keys::DetachKeys;
-use crate::relay::{self, End, Held, Relay};
+use crate::relay::{self, End, Relay, Seat, Signals};
 use crate::run;
 use crate::session::{Failure, Outcome, Session};
 use crate::workshop;
@@ -34,7 +34,11 @@ pub(super) fn exec(session: &Session, parsed: &Parsed) -> Outcome {
         size: size(tty && !detach),
     };
     // Ctrl-C ends us and not the process, as with Docker; held back so that the terminal is given back first.
-    let held = if tty && !detach { Some(Held::all()?) } else { None };
+    let signals = match tty && !detach {
+        true => Signals::Hold,
+        false => Signals::Leave,
+    };
+    let seat = Seat::take(tty && !detach, stdin, signals)?;
     let streams = exec::exec(&containers, &id, &wanted).map_err(|failure| Failure {
         code: failure.code,
         ..Failure::from(failure.error)
@@ -46,9 +50,10 @@ pub(super) fn exec(session: &Session, parsed: &Parsed) -> Outcome {
         tty,
         stdin,
         keys: DetachKeys::new(keys),
+        redraw: false,
         signal: None,
     };
-    match relay.run(streams, held)? {
+    match relay.run(streams, seat)? {
         End::Ended(ended) if ended.code == 0 => Ok(()),
         End::Ended(ended) => Err(Failure::silent(ended.code)),
         End::Detached => Err(Failure::plain("read escape sequence")),

@@ -16,7 +16,7 @@ use monitor::protocol::Attach;
 
 use crate::flags::Parsed;
 use crate::keys::DetachKeys;
-use crate::relay::{self, End, Held, Relay};
+use crate::relay::{self, End, Relay, Seat, Signals};
 use crate::run::{self, Pull, Wanted, complaint, parse};
 use crate::session::{Failure, Outcome, Session};
 use crate::workshop::{self, Workshop};
@@ -38,7 +38,7 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         start_one(&workshop, &containers, &created.id, None).map_err(|e| not_started(session, e))?;
         return session.print(&format!("{}\n", created.id));
     }
-    let held = Held::all()?;
+    let seat = Seat::take(config.tty, config.attach_stdin, Signals::Hold)?;
     let attach = attach_of(&config);
     let begun = start_one(&workshop, &containers, &created.id, Some(attach));
     let streams = match begun.map_err(|e| not_started(session, e))? {
@@ -54,9 +54,10 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         tty: config.tty,
         stdin: config.attach_stdin,
         keys: DetachKeys::new(keys),
+        redraw: false,
         signal: (sig_proxy && !config.tty).then(|| teller(&containers, &created.id)),
     };
-    match relay.run(streams, Some(held))? {
+    match relay.run(streams, seat)? {
         End::Ended(ended) => with_code(ended.code),
         End::Detached => Ok(()),
         End::Lost => lost(&containers, &created.id),
@@ -326,19 +327,31 @@ fn start_attached(session: &Session, parsed: &Parsed, name: &str) -> Outcome {
             ..config.clone()
         })
     };
-    let held = Held::all()?;
+    let seat = Seat::take(config.tty, stdin, Signals::Hold)?;
+    let mut redraw = false;
     let begun = start_one(&workshop, &containers, container.id(), Some(attach.clone()));
     let streams = match begun.map_err(|f| Failure::from(f.error))? {
         Begun::Started(Started {
             streams: Some(streams),
             ..
         }) => streams,
-        Begun::Running => connect(&containers, &container, attach)?,
+        Begun::Running => {
+            redraw = true;
+            connect(&containers, &container, attach)?
+        }
         Begun::Started(_) => return Ok(()),
     };
     drop(workshop);
     let proxy = parsed.switch("sig-proxy") || !parsed.was_given("sig-proxy");
-    relay_of(&containers, &container, streams, held, stdin, keys, proxy)
+    relay_of(
+        &containers,
+        &container,
+        (streams, seat),
+        stdin,
+        keys,
+        proxy,
+        redraw,
+    )
 }
 
 fn connect(containers: &Containers, container: &Container, attach: Attach) -> Result<Streams, Failure> {
@@ -350,20 +363,21 @@ fn connect(containers: &Containers, container: &Container, attach: Attach) -> Re
 fn relay_of(
     containers: &Containers,
     container: &Container,
-    streams: Streams,
-    held: Held,
+    (streams, seat): (Streams, Seat),
     stdin: bool,
     keys: Vec<u8>,
     proxy: bool,
+    redraw: bool,
 ) -> Outcome {
     let tty = container.definition.config.tty;
     let relay = Relay {
         tty,
         stdin,
         keys: DetachKeys::new(keys),
+        redraw,
         signal: (proxy && !tty).then(|| teller(containers, container.id())),
     };
-    match relay.run(streams, Some(held))? {
+    match relay.run(streams, seat)? {
         End::Ended(ended) => with_code(ended.code),
         End::Detached => Err(Failure::plain(LEFT)),
         End::Lost => lost(containers, container.id()),
@@ -403,8 +417,8 @@ pub(super) fn attach(session: &Session, parsed: &Parsed) -> Outcome {
         stderr: true,
         size: config.tty.then(relay::terminal_size).flatten(),
     };
-    let held = Held::all()?;
+    let seat = Seat::take(config.tty, stdin, Signals::Hold)?;
     let streams = connect(&containers, &container, attach)?;
     let proxy = !parsed.was_given("sig-proxy") || parsed.switch("sig-proxy");
-    relay_of(&containers, &container, streams, held, stdin, keys, proxy)
+    relay_of(&containers, &container, (streams, seat), stdin, keys, proxy, true)
 }

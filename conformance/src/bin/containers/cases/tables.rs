@@ -321,7 +321,15 @@ fn host_config(s: &mut Scene) -> Done {
         ("NanoCpus", "500000000"),
         ("PidsLimit", "50"),
         ("RestartPolicy", r#"{"MaximumRetryCount":3,"Name":"on-failure"}"#),
-        ("CapDrop", r#"["MKNOD"]"#),
+        // Clients since 23 send the whole name.
+        (
+            "CapDrop",
+            if s.is_docker() {
+                r#"["MKNOD"]"#
+            } else {
+                r#"["CAP_MKNOD"]"#
+            },
+        ),
         ("ReadonlyRootfs", "true"),
         ("Tmpfs", r#"{"/scratch":"size=1m"}"#),
         ("ShmSize", "33554432"),
