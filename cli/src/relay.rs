@@ -11,6 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use monitor::client::{Sender, Streams};
 use monitor::protocol::{Ended, Frame, Size};
@@ -88,7 +89,8 @@ impl Raw {
             return Ok(Raw(None));
         }
         let before = sys::tty::attributes(stdin.as_fd()).map_err(image::Error::from)?;
-        sys::tty::set_attributes(stdin.as_fd(), &sys::tty::raw(&before)).map_err(image::Error::from)?;
+        sys::tty::set_attributes(stdin.as_fd(), &sys::tty::raw_both_ways(&before))
+            .map_err(image::Error::from)?;
         Ok(Raw(Some(before)))
     }
 }
@@ -141,18 +143,15 @@ impl Relay {
             sender: Mutex::new(streams.sender().map_err(|e| Failure::plain(e.to_string()))?),
             detached: AtomicBool::new(false),
         });
-        if let Some(size) = terminal_size().filter(|_| self.redraw && self.tty) {
-            line.resize(Size {
-                rows: size.rows.saturating_add(1),
-                columns: size.columns.saturating_add(1),
-            });
-            line.resize(size);
-        }
         let tty = self.tty;
         let restore = raw.0;
         let to = Arc::clone(&line);
         let signal = self.signal;
         // Neither thread is waited for: one sits in a read that may never return, and both end with us.
+        if self.redraw && self.tty {
+            let to = Arc::clone(&line);
+            spawn("redraw", move || redraw(&to))?;
+        }
         if let Some(held) = held {
             spawn("signals", move || watch_signals(&held, &to, tty, signal, restore))?;
         }
@@ -253,6 +252,19 @@ fn watch_signals(
             },
         }
     }
+}
+
+/// Between the two sizes: a program that is told of both at once sees that nothing has changed.
+const GLIMPSE: Duration = Duration::from_millis(40);
+
+fn redraw(to: &Line) {
+    let Some(size) = terminal_size() else { return };
+    to.resize(Size {
+        rows: size.rows.saturating_add(1),
+        columns: size.columns.saturating_add(1),
+    });
+    thread::sleep(GLIMPSE);
+    to.resize(terminal_size().unwrap_or(size));
 }
 
 fn next(held: &OwnedFd) -> sys::Result<i32> {

@@ -129,6 +129,14 @@ pub fn raw(a: &Attributes) -> Attributes {
     Attributes(t)
 }
 
+/// The same attributes made raw in both directions: for who is shown what another terminal has processed already.
+pub fn raw_both_ways(a: &Attributes) -> Attributes {
+    let mut t = a.0;
+    // SAFETY: `t` is a valid termios.
+    unsafe { libc::cfmakeraw(&mut t) };
+    Attributes(t)
+}
+
 /// The same attributes without ONLCR: new lines are left to whoever shows them.
 pub fn without_newline_translation(a: &Attributes) -> Attributes {
     let mut t = a.0;
