@@ -62,7 +62,7 @@ pub struct Workshop {
     pub is_rootless: bool,
     pub settings: image::settings::Settings,
     headers: Vec<(String, String)>,
-    _watch: Watch,
+    watch: Watch,
 }
 
 /// What a command needs that speaks with a registry and leaves the store alone.
@@ -182,8 +182,13 @@ impl Workshop {
             is_rootless,
             settings,
             headers: headers(session),
-            _watch: watch,
+            watch,
         })
+    }
+
+    /// Leaves signals to somebody else: a thread of ours that waits for them would take them away from him.
+    pub fn release_signals(&mut self) {
+        self.watch = Watch(None);
     }
 
     /// The containers of this store.

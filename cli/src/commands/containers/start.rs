@@ -29,7 +29,7 @@ const LEFT: &str = "read escape sequence";
 pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
     let wanted = parse(session, parsed)?;
     let fail = |failure: Failure| as_run(session, "run", failure);
-    let workshop = Workshop::open(session).map_err(fail)?;
+    let mut workshop = Workshop::open(session).map_err(fail)?;
     let containers = workshop.containers().map_err(fail)?;
     let (detach, sig_proxy, keys) = (wanted.detach, wanted.sig_proxy, wanted.detach_keys.clone());
     let config = wanted.config.clone();
@@ -38,6 +38,7 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         start_one(&workshop, &containers, &created.id, None).map_err(|e| not_started(session, e))?;
         return session.print(&format!("{}\n", created.id));
     }
+    workshop.release_signals();
     let seat = Seat::take(config.tty, config.attach_stdin, Signals::Hold)?;
     let attach = attach_of(&config);
     let begun = start_one(&workshop, &containers, &created.id, Some(attach));
@@ -313,7 +314,7 @@ pub(super) fn start(session: &Session, parsed: &Parsed) -> Outcome {
 
 fn start_attached(session: &Session, parsed: &Parsed, name: &str) -> Outcome {
     let keys = run::detach_keys(session, parsed)?;
-    let workshop = Workshop::open(session)?;
+    let mut workshop = Workshop::open(session)?;
     let containers = workshop.containers()?;
     let container = containers.find(name)?;
     let config = &container.definition.config;
@@ -327,6 +328,7 @@ fn start_attached(session: &Session, parsed: &Parsed, name: &str) -> Outcome {
             ..config.clone()
         })
     };
+    workshop.release_signals();
     let seat = Seat::take(config.tty, stdin, Signals::Hold)?;
     let mut redraw = false;
     let begun = start_one(&workshop, &containers, container.id(), Some(attach.clone()));
