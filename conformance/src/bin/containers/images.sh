@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes one layer on top of the base image: what a package brings, and the files that its official image has beside it.
 # $1: the unpacked base. $2: a directory for this layer's work, removed at the end. $3: the archive to write. $4: which layer.
 # $5: package lists and archives that all layers share. Runs as root in a mount namespace of its own.
