@@ -39,6 +39,40 @@ fn ask(containers: &Containers, id: &str, request: &Request) -> Result<Answer> {
     }
 }
 
+/// Gives a container that runs another monitor, if its own was killed.
+///
+/// # Errors
+/// It does not run any more, or the monitor cannot be started.
+pub fn supervise(containers: &Containers, id: &str) -> Result<()> {
+    let _lock = containers.lock(id)?;
+    let container = here(containers, id)?;
+    if !container.is_running() {
+        return Err(conflict(format!("container {id} is not running")));
+    }
+    if container.state.is_monitored(containers.boot()) {
+        return Ok(());
+    }
+    client::adopt(&containers.place(id), &programs::monitor()?, None)
+        .map(drop)
+        .map_err(refusal)
+}
+
+/// A connection to its monitor, which gets a successor if it was killed.
+///
+/// # Errors
+/// It does not run.
+pub fn connect(containers: &Containers, id: &str) -> Result<client::Connection> {
+    let place = containers.place(id);
+    let connected = match client::connect(&place) {
+        Err(client::Error::Gone) => {
+            supervise(containers, id)?;
+            client::connect(&place)
+        }
+        connected => connected,
+    };
+    connected.map_err(refusal)
+}
+
 /// The failure of a monitor as one of ours.
 pub fn refusal(e: client::Error) -> Error {
     match e {

@@ -14,7 +14,7 @@ use monitor::state::Status;
 use serde_json::Value;
 
 use crate::containers::{Container, Containers};
-use crate::control::refusal;
+use crate::control::{self, refusal};
 use crate::spec::{self, Found, Inputs};
 
 /// What is wanted.
@@ -63,13 +63,7 @@ pub fn exec(containers: &Containers, id: &str, wanted: &Wanted) -> std::result::
         detach: wanted.detach,
         size: wanted.size,
     };
-    let connection = client::connect(&containers.place(id)).map_err(|e| match e {
-        client::Error::Gone => NotStarted::from(Error::of(
-            Kind::Unavailable,
-            format!("container {id} has lost its monitor; brig restart gives it a new one"),
-        )),
-        e => refusal(e).into(),
-    })?;
+    let connection = control::connect(containers, id)?;
     connection
         .exec(request)
         .map(|(_, streams)| streams)

@@ -13,7 +13,7 @@ use monitor::place;
 use monitor::state::{State, Status};
 
 use crate::containers::{Container, Containers, is_id};
-use crate::remove;
+use crate::{control, remove};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,12 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             settle(containers, id)?;
             Some("written down".into())
         }
-        Finding::Unsupervised { .. } | Finding::Damaged { .. } => None,
+        Finding::Unsupervised { id, .. } => match control::supervise(containers, id) {
+            // It has ended since we looked.
+            Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => None,
+            done => done.map(|()| Some("has a monitor again".into()))?,
+        },
+        Finding::Damaged { .. } => None,
     })
 }
 

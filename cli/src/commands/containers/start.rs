@@ -11,7 +11,7 @@ use engine::model::Config;
 use engine::start::{self, NotStarted, Outcome as Begun};
 use image::Kind;
 use image::store::Image;
-use monitor::client::{self, Started, Streams};
+use monitor::client::{Started, Streams};
 use monitor::protocol::Attach;
 
 use crate::flags::Parsed;
@@ -357,9 +357,8 @@ fn start_attached(session: &Session, parsed: &Parsed, name: &str) -> Outcome {
 }
 
 fn connect(containers: &Containers, container: &Container, attach: Attach) -> Result<Streams, Failure> {
-    let place = containers.place(container.id());
-    let connected = client::connect(&place).and_then(|connection| connection.attach(attach));
-    connected.map_err(|e| control::refusal(e).into())
+    let connection = control::connect(containers, container.id())?;
+    connection.attach(attach).map_err(|e| control::refusal(e).into())
 }
 
 fn relay_of(
