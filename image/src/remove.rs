@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::reference::Reference;
-use crate::store::{Freed, Image, Name, Store, Untagged};
+use crate::store::{Freed, Image, Name, Store, Untagged, UseKind};
 use crate::{Digest, Error, Kind, Result};
 
 /// How much resistance is met.
@@ -22,11 +22,15 @@ pub enum Gone {
     Deleted(Digest),
 }
 
+/// Whether the container of an id runs.
+pub type Runs<'r> = &'r dyn Fn(&str) -> bool;
+
 /// Removes what `text` names: a tag, and the image with its last one; or an image, by its id.
 ///
 /// # Errors
 /// There is no such image, it has several names and was given by its id ([`Kind::Conflict`]), or something stands on it.
-pub fn remove(store: &Store, text: &str, force: Force) -> Result<(Vec<Gone>, Freed)> {
+pub fn remove(store: &Store, text: &str, force: Force, runs: Runs<'_>) -> Result<(Vec<Gone>, Freed)> {
+    let delete = |store: &Store, image: &Image| delete_from_under(store, image, force, runs);
     let image = store.find_image(text)?;
     let (tags, pins) = references(store, &image.id)?;
     let by_name = text.parse::<Reference>().ok().filter(|reference| {
@@ -96,20 +100,38 @@ fn references(store: &Store, id: &Digest) -> Result<(Vec<Name>, Vec<crate::store
 
 /// Removes an image with all its names.
 pub(crate) fn delete(store: &Store, image: &Image) -> Result<(Vec<Gone>, Freed)> {
+    delete_from_under(store, image, Force::No, &|_| true)
+}
+
+/// With force, containers that do not run lose the image's names and keep what they are made of.
+fn delete_from_under(
+    store: &Store,
+    image: &Image,
+    force: Force,
+    runs: Runs<'_>,
+) -> Result<(Vec<Gone>, Freed)> {
+    let container = UseKind::Container.name();
+    let matters = |kind: &str, key: &str| force == Force::No || kind != container || runs(key);
     // Before the documents go: what the layers are called when they lie on each other.
     let chain = store
         .config(&image.id)
         .map(|(config, _)| chain_ids(&config.rootfs.diff_ids))
         .unwrap_or_default();
     crate::standing::clear(store)?;
-    let names = match store.remove_image(&image.id) {
+    let names = match store.remove_image_from_under(&image.id, &matters) {
         Err(e) if e.kind() == Kind::Conflict => {
             // In the store it is a number; the user has made a directory.
             let users = crate::standing::users(store, std::slice::from_ref(&image.manifest))?;
             let why = users
                 .first()
                 .map_or_else(|| e.to_string(), |user| format!("image is being used by {user}"));
-            return Err(conflict(image, &format!("(cannot be forced) - {why}")));
+            let mut standing = store.uses()?.into_iter().filter(|user| user.image == image.id);
+            let is_soft = standing.all(|user| user.kind == container && !runs(&user.key));
+            let how = match is_soft {
+                true => "(must be forced)",
+                false => "(cannot be forced)",
+            };
+            return Err(conflict(image, &format!("{how} - {why}")));
         }
         other => other?,
     };

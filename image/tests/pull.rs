@@ -172,7 +172,8 @@ fn image_is_pulled_shared_and_removed() {
         assert_eq!(e.kind(), Kind::NotFound);
         place.sound();
 
-        let (gone, freed) = remove::remove(&place.store, &name("v1").familiar(), Force::No).unwrap();
+        let (gone, freed) =
+            remove::remove(&place.store, &name("v1").familiar(), Force::No, &|_| true).unwrap();
         assert!(
             matches!(&gone[0], Gone::Untagged(reference) if *reference == name("v1")),
             "{gone:?}"
@@ -180,7 +181,7 @@ fn image_is_pulled_shared_and_removed() {
         assert!(gone.contains(&Gone::Deleted(id.clone())), "{gone:?}");
         assert_eq!(freed.layers.len(), 1);
         place.sound();
-        remove::remove(&place.store, second.short(), Force::No).unwrap();
+        remove::remove(&place.store, second.short(), Force::No, &|_| true).unwrap();
         place.sound();
         assert_eq!(place.store.blob_bytes().unwrap(), 0);
         assert_eq!(
@@ -590,7 +591,7 @@ fn tree_that_a_bundle_stands_on_is_left_alone() {
     std::fs::create_dir_all(&directory).unwrap();
     place.store.stand_container(&directory, &image).unwrap();
     for e in [
-        remove::remove(&place.store, image.id.short(), Force::No).unwrap_err(),
+        remove::remove(&place.store, image.id.short(), Force::No, &|_| true).unwrap_err(),
         match mend(&maker, &findings).pop().unwrap() {
             Outcome::NotMended(e) => e,
             other => panic!("{other:?}"),

@@ -10,6 +10,8 @@ mod start;
 mod stop;
 mod update;
 
+pub(super) use remove::prune_containers;
+
 use super::{FILTER, FORMAT, FORMAT_OBJECT, NO_TRUNC};
 use crate::command::{Command, Count, Listed};
 use crate::flags::{Flag, Offers, Order, Takes};

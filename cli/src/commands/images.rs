@@ -388,9 +388,12 @@ fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     } else {
         Force::No
     };
+    let containers = workshop.containers()?;
+    // One that cannot be read may run.
+    let runs = |id: &str| !matches!(containers.load(id), Ok(Some(container)) if !container.is_supervised());
     let (mut lines, mut fatal) = (Vec::new(), force == Force::No);
     for name in parsed.names() {
-        match image::remove::remove(&workshop.store, &name, force) {
+        match image::remove::remove(&workshop.store, &name, force, &runs) {
             Ok((gone, _)) => session.print(&gone_lines(&gone, "Untagged", "Deleted"))?,
             Err(e) => {
                 fatal |= e.kind() != Kind::NotFound;

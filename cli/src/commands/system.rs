@@ -590,13 +590,17 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     if !parsed.switch("force") && !terminal::confirm(session, &question)? {
         return Err(Failure::silent(0));
     }
-    let (text, mut bytes) = super::images::prune_images(session, parsed)?;
+    let choice = Choice::of_age_and_labels(&filters, units::now())?;
+    // Before the images that they stand on.
+    let (containers, freed) = super::containers::prune_containers(session, &choice)?;
+    let (images, mut bytes) = super::images::prune_images(session, parsed)?;
+    bytes += freed;
     // What a filter asks for, a download does not have.
     if filters.is_empty() {
         bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
     }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
-    session.print(&format!("{text}Total reclaimed space: {bytes}\n"))
+    session.print(&format!("{containers}{images}Total reclaimed space: {bytes}\n"))
 }
 
 /// What will go, in Docker's form.
@@ -606,7 +610,7 @@ fn prune_question(all: bool, filters: &[(String, String)]) -> String {
     } else {
         "all dangling images"
     };
-    let mut question = format!("WARNING! This will remove:\n  - {what}\n");
+    let mut question = format!("WARNING! This will remove:\n  - all stopped containers\n  - {what}\n");
     if filters.is_empty() {
         question.push_str("  - all downloads that were broken off\n");
     } else {

@@ -386,21 +386,32 @@ impl Store {
     /// # Errors
     /// Somebody stands on it ([`Kind::Conflict`]), or the store cannot be written.
     pub fn remove_image(&self, id: &Digest) -> Result<Vec<Untagged>> {
+        self.remove_image_from_under(id, &|_, _| true)
+    }
+
+    /// The same, though some stand on it: those of whom `matters`, told their kind and key, says no. What they need of it stays.
+    ///
+    /// # Errors
+    /// As [`Store::remove_image`], of the others.
+    pub fn remove_image_from_under(
+        &self,
+        id: &Digest,
+        matters: &dyn Fn(&str, &str) -> bool,
+    ) -> Result<Vec<Untagged>> {
         let text = id.to_string();
         self.write(|db| {
             self.count_containers(db)?;
-            let user: Option<(String, String)> = db
-                .query_row(
-                    "SELECT kind, key FROM use WHERE image = ? LIMIT 1",
-                    params![text],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            if let Some((kind, key)) = user {
-                return Err(Error::of(
-                    Kind::Conflict,
-                    format!("image is being used by {kind} {key}"),
-                ));
+            let mut users = db.prepare("SELECT kind, key FROM use WHERE image = ?")?;
+            for row in users.query_map(params![text], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })? {
+                let (kind, key) = row?;
+                if matters(&kind, &key) {
+                    return Err(Error::of(
+                        Kind::Conflict,
+                        format!("image is being used by {kind} {key}"),
+                    ));
+                }
             }
             let mut gone = Vec::new();
             let mut names = db.prepare("SELECT reference FROM name WHERE image = ? ORDER BY reference")?;

@@ -73,6 +73,18 @@ pub(super) fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     {
         return Err(Failure::silent(0));
     }
+    let (text, bytes) = prune_containers(session, &choice)?;
+    session.print(&format!(
+        "{text}Total reclaimed space: {}\n",
+        units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX))
+    ))
+}
+
+/// What was removed, in Docker's form, and the bytes.
+pub(in super::super) fn prune_containers(
+    session: &Session,
+    choice: &Choice,
+) -> Result<(String, u64), Failure> {
     let workshop = Workshop::open(session)?;
     let containers = workshop.containers()?;
     let (mut removed, mut bytes) = (Vec::new(), 0);
@@ -97,8 +109,5 @@ pub(super) fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     if !removed.is_empty() {
         text = format!("Deleted Containers:\n{}\n\n", removed.join("\n"));
     }
-    session.print(&format!(
-        "{text}Total reclaimed space: {}\n",
-        units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX))
-    ))
+    Ok((text, bytes))
 }
