@@ -168,7 +168,10 @@ impl Workshop {
         let roots = roots(session)?;
         let settings = image::settings::Settings::of_user()?;
         let is_rootless = rootless::is_needed();
-        let single_owner = if is_rootless { rootless::enter()? } else { None };
+        let single_owner = match is_rootless {
+            true => enter(&roots)?,
+            false => None,
+        };
         let store = Store::open(&roots)?;
         let wish = wished_form()?.or(settings.form()?);
         let cancel = Cancel::new();
@@ -235,6 +238,17 @@ impl Workshop {
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
         client(credentials, &self.headers, &self.cancel)
     }
+}
+
+/// The user namespace that our containers are in, or a new one.
+fn enter(roots: &Roots) -> Result<Option<String>, Failure> {
+    if let Some(monitor) = Containers::of(roots)?.any_monitor()? {
+        // It may end just now; then there is nothing that we have to share with it.
+        if let Ok(why) = rootless::join(monitor) {
+            return Ok(why);
+        }
+    }
+    Ok(rootless::enter()?)
 }
 
 /// `$BRIG_LAYERS`: `tree` or `erofs`.

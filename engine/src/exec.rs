@@ -7,7 +7,7 @@
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use image::{Error, Kind, Result};
+use image::{Context as _, Error, Kind, Result};
 use monitor::client::{self, Streams};
 use monitor::protocol::{Exec, Size};
 use monitor::state::Status;
@@ -56,7 +56,7 @@ pub fn exec(containers: &Containers, id: &str, wanted: &Wanted) -> std::result::
     check(&container)?;
     let request = Exec {
         id: String::new(),
-        process: process(&container, wanted).map_err(|error| NotStarted { code: 126, error })?,
+        process: process(containers, &container, wanted).map_err(|error| NotStarted { code: 126, error })?,
         stdin: wanted.stdin,
         stdout: !wanted.detach,
         stderr: !wanted.detach,
@@ -103,7 +103,7 @@ fn check(container: &Container) -> Result<()> {
     }
 }
 
-fn process(container: &Container, wanted: &Wanted) -> Result<Value> {
+fn process(containers: &Containers, container: &Container, wanted: &Wanted) -> Result<Value> {
     let definition = &container.definition;
     let pid = container.state.init.as_ref().map_or(0, |init| init.pid);
     let path = PathBuf::from(format!("/proc/{pid}/root"));
@@ -143,5 +143,18 @@ fn process(container: &Container, wanted: &Wanted) -> Result<Value> {
         console_size: wanted.size.map_or([0, 0], |size| [size.rows, size.columns]),
         privileged: wanted.privileged,
     };
-    spec::process::exec(&Inputs::of(definition, &machine, &found), &exec)
+    let mut process = spec::process::exec(&Inputs::of(definition, &machine, &found), &exec)?;
+    // In a user namespace of an ordinary user nobody can have other groups; whether it is in one, its own process says.
+    let has_groups = config(containers, container)?["process"]["user"]["additionalGids"].is_array();
+    if let Some(user) = process["user"].as_object_mut().filter(|_| !has_groups) {
+        user.remove("additionalGids");
+    }
+    Ok(process)
+}
+
+/// What its runtime was given.
+fn config(containers: &Containers, container: &Container) -> Result<Value> {
+    let path = containers.place(container.id()).bundle().join("config.json");
+    let bytes = std::fs::read(&path).context(format!("failed to read {}", path.display()))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(format!("malformed {}: {e}", path.display())))
 }

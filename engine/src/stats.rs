@@ -118,12 +118,21 @@ struct Counters {
 }
 
 impl Meter {
-    /// Of the container with this init. `mounts` is filled by the first call.
+    /// Of the container with this init and id. `mounts` is filled by the first call.
     ///
     /// # Errors
-    /// The process has ended.
-    pub fn new(init: i32, mounts: &mut Mounts) -> Result<Meter> {
+    /// The process has ended, or it has no cgroup of its own: the figures would be others'.
+    pub fn new(init: i32, id: &str, mounts: &mut Mounts) -> Result<Meter> {
         let cgroup = Cgroup::of(init, mounts).map_err(|e| Error::not_found(e.to_string()))?;
+        let is_own = ["memory", "pids", "cpu", "cpuacct"].iter().any(|name| {
+            let directory = cgroup.dir_of(name);
+            directory.is_some_and(|directory| directory.to_string_lossy().contains(id))
+        });
+        if !is_own {
+            return Err(Error::not_found(format!(
+                "container {id} has no cgroup of its own"
+            )));
+        }
         Ok(Meter {
             init,
             files: Files::of(&cgroup),
@@ -330,7 +339,7 @@ mod tests {
     #[test]
     fn a_process_of_ours_is_measured() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let mut meter = Meter::new(own, &mut Mounts::default()).unwrap();
+        let mut meter = Meter::new(own, "", &mut Mounts::default()).unwrap();
         let usage = meter.look(&Host::now().unwrap()).unwrap();
         assert!(usage.limit > 0);
         assert!(usage.cpu.abs() < 1e-9);

@@ -2,7 +2,7 @@
 //!
 //! May not: run anything of the container, or guess which processes are its own: its cgroup says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -111,11 +111,12 @@ fn parse(output: &str, pids: &BTreeSet<i32>) -> Result<Table> {
     Ok(Table { titles, rows })
 }
 
-/// The processes in the cgroup of this one, and below.
+/// The processes in the cgroup of this one, and below. A container that could have no cgroup of its own (an ordinary user's on version 1)
+/// is in one with everything else: then they are the processes that come from its init.
 ///
 /// # Errors
 /// The cgroup cannot be found or read: the process has ended.
-pub fn pids(init: i32) -> Result<BTreeSet<i32>> {
+pub fn pids(init: i32, id: &str) -> Result<BTreeSet<i32>> {
     let failed = || format!("failed to find the processes of {init}");
     let cgroup = Cgroup::of(init, &mut Mounts::default())
         .map_err(|e| Error::new(e.to_string()))
@@ -127,6 +128,9 @@ pub fn pids(init: i32) -> Result<BTreeSet<i32>> {
         .find_map(|name| cgroup.dir_of(name))
         .ok_or_else(|| Error::not_found("it has no cgroup"))
         .context(failed())?;
+    if !directory.to_string_lossy().contains(id) {
+        return descendants(init).context(failed());
+    }
     let mut found = BTreeSet::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -135,6 +139,35 @@ pub fn pids(init: i32) -> Result<BTreeSet<i32>> {
             found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         directories.extend(below(&directory));
+    }
+    Ok(found)
+}
+
+/// The process and all whose parents lead to it. Orphans of a pid namespace are its init's, so none gets lost.
+fn descendants(init: i32) -> Result<BTreeSet<i32>> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // It has ended since it was listed.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        // The name stands in parentheses and may have any of these in it.
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+        children.entry(parent.unwrap_or(0)).or_default().push(pid);
+    }
+    let mut found = BTreeSet::from([init]);
+    let mut open = vec![init];
+    while let Some(parent) = open.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            found.insert(child);
+            open.push(child);
+        }
     }
     Ok(found)
 }

@@ -2,6 +2,7 @@
 //!
 //! May not: be entered by a process that has threads (unshare(2), CLONE_NEWUSER).
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use crate::bundle::IdMaps;
@@ -20,14 +21,36 @@ pub fn enter() -> Result<Option<String>> {
     let (uid, gid) = (sys::cred::effective_uid(), sys::cred::effective_gid());
     let (maps, why) = IdMaps::of_user(uid, gid)?;
     maps.enter().map_err(not_allowed)?;
+    own_mounts()?;
+    Ok(why)
+}
+
+/// Enters the user namespace of a process of ours, whose files and processes only those in it may touch, and a mount namespace of our own.
+/// Why there is only one id in it, if so.
+///
+/// # Errors
+/// The process has ended, or is not ours.
+pub fn join(pid: i32) -> Result<Option<String>> {
+    let (_, why) = IdMaps::of_user(sys::cred::effective_uid(), sys::cred::effective_gid())?;
+    let path = format!("/proc/{pid}/ns/user");
+    let namespace = sys::fs::open(Path::new(&path), libc::O_RDONLY, 0)?;
+    sys::process::setns(namespace.as_fd(), libc::CLONE_NEWUSER as u64)?;
+    own_mounts()?;
+    Ok(why)
+}
+
+fn own_mounts() -> Result<()> {
     sys::process::unshare(libc::CLONE_NEWNS as u64)?;
     // What is mounted here is nobody else's.
     let change = sys::mount::Change {
         propagation: libc::MS_SLAVE,
         ..sys::mount::Change::default()
     };
-    sys::mount::mount_setattr_at(c"/", sys::mount::Reach::Recursive, &change)?;
-    Ok(why)
+    Ok(sys::mount::mount_setattr_at(
+        c"/",
+        sys::mount::Reach::Recursive,
+        &change,
+    )?)
 }
 
 fn not_allowed(e: Error) -> Error {

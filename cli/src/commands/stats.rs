@@ -142,7 +142,7 @@ impl Watched<'_> {
         };
         let created = container.definition.created.clone();
         let init = container.state.init.as_ref().filter(|_| container.is_running());
-        let meter = init.and_then(|init| Meter::new(init.pid, &mut self.mounts).ok());
+        let meter = init.and_then(|init| Meter::new(init.pid, container.id(), &mut self.mounts).ok());
         let Some(mut meter) = meter else {
             let is_shown = self.all || self.named.is_some();
             return Ok(is_shown.then(|| (created, row(word, &container, Some(Default::default())))));

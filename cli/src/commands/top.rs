@@ -31,7 +31,7 @@ fn show(session: &Session, parsed: &Parsed) -> Outcome {
     let containers = workshop::containers(session)?;
     let container = containers.find(&parsed.operand(0).unwrap_or_default())?;
     let words: Vec<String> = parsed.names().into_iter().skip(1).collect();
-    let pids = top::pids(init(&container)?)?;
+    let pids = top::pids(init(&container)?, container.id())?;
     let table = top::top(&pids, &words)?;
     engine::telling::tell(&containers, &container.definition, "top", &[]);
     let mut text = table.titles.join("\t") + "\n";
