@@ -359,6 +359,12 @@ pub fn owner(container: &Container) -> Result<(u32, u32)> {
     let Some(init) = container.state.init.as_ref().filter(|_| container.is_running()) else {
         return Ok((0, 0));
     };
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    let own = namespace("self");
+    // In the same namespace the file would say what its parent calls our ids (user_namespaces(7)).
+    if own.is_some() && own == namespace(&init.pid.to_string()) {
+        return Ok((0, 0));
+    }
     let outside = |name: &str| -> Result<u32> {
         let path = format!("/proc/{}/{name}", init.pid);
         let map = std::fs::read_to_string(&path).context(format!("failed to read {path}"))?;

@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         case("1.3.12-rm-force", &[], rm_force),
         case("1.3.12-rm-volumes", &[Need::Volumes], rm_volumes),
         case("1.3.15-rmi-in-use", &[], rmi_in_use),
+        case("1.3.15-rmi-forced", &[], rmi_forced),
         case("1.3.16-logs", &[], logs),
         case("1.3.17-exec", &[], exec),
         case("1.3.20-create-start", &[], create_start),
@@ -437,6 +438,25 @@ fn rmi_in_use(s: &mut Scene) -> Done {
     is("it runs", s.inspect("box", "{{.State.Running}}")?, true)?;
     let names = s.must("docker image inspect --format '{{.RepoTags}}' tiny")?;
     has("names of before", &names, "tiny:latest")
+}
+
+fn rmi_forced(s: &mut Scene) -> Done {
+    s.must("docker run --name base tiny sh -c 'echo here > /mark'")?;
+    s.must("docker commit base forced:1")?;
+    s.must("docker run --name box --entrypoint cat forced:1 /mark")?;
+    s.fails(
+        "docker rmi forced:1",
+        1,
+        &["conflict", "must force", "must be forced"],
+    )?;
+    has(
+        "untagged",
+        &s.must("docker rmi -f forced:1")?,
+        "Untagged: forced:1",
+    )?;
+    s.prints("docker images -q forced", "")?;
+    // What the container is made of is still there.
+    s.prints("docker start -a box", "here\n")
 }
 
 fn logs(s: &mut Scene) -> Done {
