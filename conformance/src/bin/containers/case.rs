@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::lives::cases());
     all.extend(cases::copies::cases());
     all.extend(cases::options::cases());
+    all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
     all
 }

@@ -45,6 +45,9 @@ fn monitor_killed(s: &mut Scene) -> Done {
     uptime::truth(s.lab)?;
     // Whether it survives its monitor or not: it can be stopped, looked at and started again.
     s.prints("docker logs box", "said\n")?;
+    // What needs a monitor gets one.
+    s.prints("docker exec box echo inside", "inside\n")?;
+    uptime::truth(s.lab)?;
     s.prints("docker stop -t 0 box", "box\n")?;
     is("state", s.inspect("box", "{{.State.Running}}")?, false)?;
     mends(s)?;

@@ -7,6 +7,7 @@ pub mod crashes;
 pub mod first;
 pub mod lives;
 pub mod options;
+pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
