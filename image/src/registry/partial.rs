@@ -416,6 +416,13 @@ pub(crate) fn forget(dir: &Path, before: Option<SystemTime>) -> Result<u64> {
 
 fn forget_one(path: &Path, before: Option<SystemTime>) -> Result<u64> {
     let journal = path.with_extension("state");
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let is_young = |at: SystemTime| before.is_some_and(|before| at >= before);
+    match changed(path).or_else(|| changed(&journal)) {
+        Some(at) if !is_young(at) => {}
+        // Complete by now, or somebody's: a file that is made here and left would be a download that nobody has begun.
+        _ => return Ok(0),
+    }
     // Made where only a journal is left, so that there is something to be locked: a download begins with the same.
     let file = OpenOptions::new()
         .write(true)
@@ -431,7 +438,9 @@ fn forget_one(path: &Path, before: Option<SystemTime>) -> Result<u64> {
     let ours = file.metadata()?;
     let is_named =
         std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()));
-    if !is_named || before.is_some_and(|before| ours.modified().is_ok_and(|changed| changed >= before)) {
+    // The one that was made just now is empty.
+    let has_grown = ours.len() > 0 && ours.modified().is_ok_and(is_young);
+    if !is_named || has_grown {
         return Ok(0);
     }
     // In blocks: a file that is filled from several places has holes.
@@ -543,5 +552,37 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_young_is_left_as_it_is() {
+        let dir = std::env::temp_dir().join(format!("brig-partial-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let names = || {
+            let mut names: Vec<_> = std::fs::read_dir(&dir)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        // A download that has just become a blob: only its journal is left, for a moment.
+        std::fs::write(dir.join("ab.state"), "journal").unwrap();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(forget(&dir, Some(SystemTime::now() - hour)).unwrap(), 0);
+        assert_eq!(names(), ["ab.state"]);
+        std::fs::write(dir.join("cd"), "bytes").unwrap();
+        assert_eq!(forget(&dir, Some(SystemTime::now() - hour)).unwrap(), 0);
+        assert_eq!(names(), ["ab.state", "cd"]);
+        assert!(forget(&dir, Some(SystemTime::now() + hour)).unwrap() > 0);
+        assert!(names().is_empty());
+        std::fs::remove_dir(&dir).unwrap();
     }
 }

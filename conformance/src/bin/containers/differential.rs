@@ -240,7 +240,6 @@ const GROUPS: &[Group] = &[
             (Both, "docker inspect --format '{{.Nonsense}}' made"),
             (Both, "docker inspect --format '{{.State.Nonsense}}' made"),
             (Both, "docker inspect --format '{{' made"),
-            (Both, "docker inspect made absent | head -c 0"),
             (Both, "docker logs done"),
             (Both, "docker logs -t done"),
             (Both, "docker logs --tail 1 done"),
