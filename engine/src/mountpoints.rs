@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use image::bundle::defaults::cleaned;
 use image::{Context, Error, Kind, Result};
 
 use crate::model::{HostConfig, Mount, MountPoint};
@@ -162,21 +163,6 @@ fn destination_of(text: &str) -> std::result::Result<String, String> {
         "/" => Err("invalid specification: destination can't be '/'".into()),
         path => Ok(path.to_owned()),
     }
-}
-
-/// Without `.`, `..` and empty parts.
-fn cleaned(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! May not: wait for the container. Once this returns, its monitor has it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -23,7 +22,7 @@ use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::{explain, logs, mounts, programs, remove};
+use crate::{explain, logs, mounts, programs, remove, telling};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -166,9 +165,6 @@ fn begin(
 fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
     let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
-    let mut attributes: BTreeMap<String, String> = config.labels.clone();
-    attributes.insert("image".into(), config.image.clone());
-    attributes.insert("name".into(), definition.name.clone());
     Ok(Launch {
         version: launch::VERSION,
         id: definition.id.clone(),
@@ -183,7 +179,7 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
         stop_signal: machine::stop_signal(definition, inputs.found.is_machine)?,
         stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
         health: health(inputs)?,
-        attributes,
+        attributes: telling::attributes(definition),
         volumes: Vec::new(),
     })
 }

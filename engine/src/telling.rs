@@ -2,16 +2,24 @@
 //!
 //! May not: fail what it tells of. An event that cannot be written is lost, as a line of a log is.
 
+use std::collections::BTreeMap;
+
 use monitor::events::{self, Event};
 
 use crate::containers::Containers;
 use crate::model::Definition;
 
-/// Of a container: `create`, `destroy`, `rename`, ...
-pub fn tell(containers: &Containers, definition: &Definition, action: &str, more: &[(&str, &str)]) {
+/// What every event of a container says of it: labels, image and name.
+pub fn attributes(definition: &Definition) -> BTreeMap<String, String> {
     let mut attributes = definition.config.labels.clone();
     attributes.insert("image".into(), definition.config.image.clone());
     attributes.insert("name".into(), definition.name.clone());
+    attributes
+}
+
+/// Of a container: `create`, `destroy`, `rename`, ...
+pub fn tell(containers: &Containers, definition: &Definition, action: &str, more: &[(&str, &str)]) {
+    let mut attributes = attributes(definition);
     for (name, value) in more {
         attributes.insert((*name).to_owned(), (*value).to_owned());
     }

@@ -60,11 +60,6 @@ impl Place {
         self.dir.join("fs/work")
     }
 
-    /// Locked by whoever starts, removes or renames it.
-    pub fn lock(&self) -> PathBuf {
-        self.run.join("lock")
-    }
-
     /// The monitor listens here.
     pub fn socket(&self) -> PathBuf {
         self.run.join("socket")
