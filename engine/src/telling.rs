@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use monitor::events::{self, Event};
+use monitor::events::Event;
 
 use crate::containers::Containers;
+use crate::events;
 use crate::model::Definition;
 
 /// What every event of a container says of it: labels, image and name.
@@ -25,5 +26,5 @@ pub fn tell(containers: &Containers, definition: &Definition, action: &str, more
     }
     let event = Event::of_container(action, &definition.id, attributes);
     // The disk is full or the store read-only: what was done is done.
-    let _ = events::append(&containers.place(&definition.id).events, &event);
+    let _ = events::tell(containers.roots(), &event);
 }
