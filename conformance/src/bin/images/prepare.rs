@@ -23,6 +23,8 @@ const FILES: usize = 52_000;
 const BYTES: u64 = 1_630_000_000;
 /// So much of it is compressed already, so that the whole becomes about 700 MiB.
 const DENSE: u64 = 500_000_000;
+/// What they are at least when they are packed.
+const PACKED: u64 = 500_000_000;
 /// What is smaller counts as small; most files of an image are.
 const SMALL: u64 = 64 << 10;
 /// How the files are shared out among the layers, in percent.
@@ -59,7 +61,7 @@ pub fn debian(cache: &Path) -> Result<PathBuf, String> {
 /// The layers of the benchmark: this machine's own files, in five gzip archives beside a list of their digests.
 pub fn bench(cache: &Path) -> Result<(), String> {
     let dir = cache.join(BENCH);
-    if dir.join("layers").exists() {
+    if is_whole(&dir) {
         return Ok(());
     }
     println!("making the image of the benchmark from this machine's files (once, some minutes)");
@@ -99,7 +101,29 @@ pub fn bench(cache: &Path) -> Result<(), String> {
         list += &format!("{} {}\n", layer.diff_id, layer.blob.digest);
     }
     std::fs::write(dir.join("part"), list).map_err(text)?;
-    std::fs::rename(dir.join("part"), dir.join("layers")).map_err(text)
+    std::fs::rename(dir.join("part"), dir.join("layers")).map_err(text)?;
+    if is_whole(&dir) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{}: this machine had too little for the image of the benchmark",
+            dir.display()
+        ))
+    }
+}
+
+/// Whether the layers are all there and hold about what they should: the cache may be a copy that somebody cut short.
+fn is_whole(dir: &Path) -> bool {
+    let Ok(list) = std::fs::read_to_string(dir.join("layers")) else {
+        return false;
+    };
+    let sizes: Option<Vec<u64>> = list
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, digest)| std::fs::metadata(dir.join("blobs").join(digest.replace(':', "/"))).ok())
+        .map(|file| Some(file?.len()))
+        .collect();
+    sizes.is_some_and(|sizes| sizes.len() == SHARES.len() && sizes.iter().sum::<u64>() > PACKED)
 }
 
 /// A program that does nothing, for the first run of the image: this machine's own, so that it has a linker and a library to find.
