@@ -12,9 +12,11 @@ mod differential;
 mod lab;
 mod mask;
 mod measure;
+mod outside;
 mod prepare;
 mod soak;
 mod uptime;
+mod wires;
 
 #[path = "../bench/statistics.rs"]
 mod statistics;

@@ -4,10 +4,16 @@
 pub mod codes;
 pub mod copies;
 pub mod crashes;
+pub mod databases;
+pub mod firewall;
 pub mod first;
 pub mod lives;
+pub mod names;
+pub mod networks;
 pub mod options;
+pub mod publish;
 pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
+pub mod wrecks;
