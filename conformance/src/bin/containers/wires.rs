@@ -7,10 +7,10 @@ use std::process::Command;
 
 use conformance::command::{self, USUAL};
 use conformance::patience;
-use conformance::verdict::{Done, has};
+use conformance::verdict::Done;
 
 use crate::case::{Case, Need, Scene, ask, case, soon};
-use crate::lab::Lab;
+use crate::lab::{Lab, Subject};
 use crate::outside::{self, From};
 
 /// A case in which a line that names no network gets the one that it gets from a person. At its end the host's network is what it was
@@ -51,19 +51,23 @@ fn prepared(
 }
 
 /// The containers, networks and volumes that a case made.
-fn remove_all(lab: &Lab) -> Done {
+pub fn remove_all(lab: &Lab) -> Done {
     lab.empty()?;
     remove_ours(lab)
 }
 
 /// Those of the subject alone.
 pub fn remove_ours(lab: &Lab) -> Done {
+    remove_of(lab, lab.subject)
+}
+
+pub fn remove_of(lab: &Lab, who: Subject) -> Done {
     for line in [
         "docker ps -aq | xargs -r docker rm --force --volumes",
         "docker network ls -q --no-trunc --filter type=custom | xargs -r docker network rm",
         "docker volume ls -q | xargs -r docker volume rm --force",
     ] {
-        lab.run(lab.subject, line, "", patience::seconds(60))?
+        lab.run(who, line, "", patience::seconds(60))?
             .ok()
             .map_err(|e| format!("{line}: {e}"))?;
     }
@@ -159,6 +163,16 @@ pub fn output(line: &str) -> Result<String, String> {
     command::run(&mut sh, "", USUAL)?
         .ok()
         .map_err(|e| format!("{line}: {e}"))
+}
+
+/// Who has come to a listener meanwhile.
+pub fn came(listener: &std::net::TcpListener) -> Result<String, String> {
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    match listener.accept() {
+        Ok((_, peer)) => Ok(peer.ip().to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok("nobody".into()),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// A page that says who answers, and who asked.
@@ -259,7 +273,7 @@ impl Scene<'_> {
     /// Asks from a container, until a page says this.
     pub fn reaches(&self, client: &str, address: &str, part: &str) -> Done {
         self.until(
-            &format!("docker exec {client} wget -q -T 3 -O - http://{address}/cgi-bin/who"),
+            &format!("docker exec {client} timeout 3 wget -q -O - http://{address}/cgi-bin/who"),
             part,
         )
     }
@@ -267,12 +281,17 @@ impl Scene<'_> {
     /// A container asks in vain, be it refused or not answered.
     pub fn cannot_reach(&self, client: &str, address: &str) -> Done {
         let o = self.sh(&format!(
-            "docker exec {client} wget -q -T 1 -O - http://{address}/cgi-bin/who"
+            "docker exec {client} timeout 1 wget -q -O - http://{address}/cgi-bin/who"
         ))?;
         if o.code == 0 {
             return Err(format!("{client} reaches {address}: {:?}", o.stdout));
         }
-        has("why", &o.stderr.to_lowercase(), "wget: ")
+        // Refused, or ended by `timeout`; everything else is no answer to the question.
+        if [1, 124, 143].contains(&o.code) {
+            Ok(())
+        } else {
+            Err(format!("{client} asks {address}: exit code {}: {}", o.code, o.stderr))
+        }
     }
 
     /// The address of a container in its network, or in the one of a name.

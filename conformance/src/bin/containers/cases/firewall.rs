@@ -30,7 +30,7 @@ fn lives(s: &Scene, name: &str, client: &str, port: u16) -> Done {
     s.reaches(client, name, &says)?;
     s.reaches(client, &format!("{HOST}:{port}"), &says)?;
     s.until(
-        &format!("docker exec {client} wget -q -T 3 -O - http://{SECOND}/"),
+        &format!("docker exec {client} timeout 3 wget -q -O - http://{SECOND}/"),
         &format!("you are {HOST}"),
     )
 }
@@ -67,7 +67,7 @@ impl Theirs<'_> {
         ] {
             self.0.until_who(from, &format!("{address}:8101"), "their-web hears")?;
         }
-        let inside = |address: &str| format!("docker exec their-client wget -q -T 3 -O - http://{address}/cgi-bin/who");
+        let inside = |address: &str| format!("docker exec their-client timeout 3 wget -q -O - http://{address}/cgi-bin/who");
         has("by name", &self.must(&inside("their-web"))?, "their-web hears")?;
         has("the world", &self.must(&inside(SECOND))?, HOST)
     }
@@ -96,9 +96,9 @@ fn beside_docker(s: &mut Scene) -> Done {
         // Theirs does not reach into ours, nor ours into theirs, but for what is published.
         s.cannot_reach("client", &theirs.must("docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' their-web")?)?;
         s.reaches("client", &format!("{HOST}:8101"), "their-web hears")?;
-        let o = s.lab.run(Subject::Docker, &format!("docker exec their-client wget -q -T 1 -O - http://{}/", s.address("web")?), "", conformance::patience::seconds(20))?;
+        let o = s.lab.run(Subject::Docker, &format!("docker exec their-client timeout 1 wget -q -O - http://{}/", s.address("web")?), "", conformance::patience::seconds(20))?;
         is("theirs in ours", o.code, 1)?;
-        has("ours by its port", &theirs.must(&format!("docker exec their-client wget -q -T 3 -O - http://{HOST}:8001/cgi-bin/who"))?, "web hears")?;
+        has("ours by its port", &theirs.must(&format!("docker exec their-client timeout 3 wget -q -O - http://{HOST}:8001/cgi-bin/who"))?, "web hears")?;
         // Ports are taken by whoever was first, on both sides.
         let line = s.server_line("late", "-p 8101:80", 80)?;
         s.fails(&line, 125, &["address already in use", "port is already allocated"])?;
