@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use conformance::command::{self, Outcome};
+use conformance::daemon::find_program;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::terminal::Terminal;
@@ -22,6 +23,10 @@ use crate::lab::{Lab, Subject};
 pub enum Need {
     /// Words that only brig has, or where Docker 20.10 is older than the contract.
     Brig,
+    /// Docker beside it.
+    Docker,
+    /// The program `nft`.
+    Nft,
 }
 
 pub struct Case {
@@ -289,6 +294,8 @@ pub fn tell(sums: &mut Sums, name: &str, began: Instant, verdict: Done) {
 fn missing(lab: &Lab, case: &Case) -> Option<String> {
     case.needs.iter().find_map(|need| match need {
         Need::Brig => (lab.subject == Subject::Docker).then(|| "Docker 20.10 does not know this".to_owned()),
+        Need::Docker => lab.docker().as_ref().err().cloned(),
+        Need::Nft => find_program("nft").is_none().then(|| "nft is not installed".to_owned()),
     })
 }
 

@@ -54,8 +54,10 @@ impl Lab {
         let archive =
             std::fs::read_to_string(dir.join("image")).map_err(|e| format!("the images' name: {e}"))?;
         // Docker warns of it with every second command; the network namespace is this host's own.
-        let forward = "/proc/sys/net/ipv4/ip_forward";
-        std::fs::write(forward, "1").map_err(|e| format!("{forward}: {e}"))?;
+        for forward in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let forward = Path::new("/proc/sys/net").join(forward);
+            std::fs::write(&forward, "1").map_err(|e| format!("{}: {e}", forward.display()))?;
+        }
         let lab = Lab {
             dir: dir.to_owned(),
             subject,

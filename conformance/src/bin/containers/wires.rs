@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use conformance::command::{self, USUAL};
+use conformance::daemon::find_program;
 use conformance::patience;
 use conformance::verdict::Done;
 
@@ -20,24 +21,8 @@ pub fn networked(
     needs: &'static [Need],
     act: impl std::ops::Fn(&mut Scene) -> Done + 'static,
 ) -> Case {
-    prepared(name, needs, |_| Ok(()), act)
-}
-
-/// The same beside Docker, whose daemon runs before anything is compared.
-pub fn beside_docker(name: &str, act: impl std::ops::Fn(&mut Scene) -> Done + 'static) -> Case {
-    let docker = |lab: &Lab| lab.docker().as_ref().map(|_| ()).map_err(Clone::clone);
-    prepared(name, &[Need::Brig], docker, act)
-}
-
-fn prepared(
-    name: &str,
-    needs: &'static [Need],
-    first: fn(&Lab) -> Done,
-    act: impl std::ops::Fn(&mut Scene) -> Done + 'static,
-) -> Case {
     case(name, needs, move |s| {
         s.as_typed = true;
-        first(s.lab)?;
         s.lab.warm_up()?;
         let before = survey()?;
         let acted = act(s);
@@ -99,7 +84,10 @@ pub fn survey() -> Result<Network, String> {
 
 /// The firewall, line by line, without the numbers that change when a packet passes. Elements of sets are lines of their own.
 pub fn firewall() -> Result<Vec<String>, String> {
-    let text = output("nft -s list ruleset 2>/dev/null || true")?;
+    if find_program("nft").is_none() {
+        return Ok(Vec::new());
+    }
+    let text = output("nft -s list ruleset")?;
     // Elements stand in one list, broken as its width wants it.
     let joined = text.replace(",\n", ", ");
     let mut lines = Vec::new();

@@ -185,7 +185,7 @@ fn reboot(s: &mut Scene) -> Done {
         // The devices and the rules of an uptime go with it.
         wires::output("nft flush ruleset; for d in $(ip -o link | sed -n 's/^[0-9]*: \\(br[-i][^:@]*\\).*/\\1/p'); do ip link del $d; done; for d in $(ip -o link show type veth | sed -n 's/^[0-9]*: \\([^:@]*\\).*/\\1/p' | grep -v wan0); do ip link del $d; done; true")?;
         uptime::truth(s.lab)?;
-        is("networks", s.must("docker network ls -q --filter name=one")?.lines().count(), 1)?;
+        is("networks", s.must("docker network ls -q --filter name=^one$")?.lines().count(), 1)?;
         s.must("docker rm -f always1")?;
         s.prints("docker start box", "box\n")?;
         is("address", s.address("box")?, "10.85.0.2")?;
