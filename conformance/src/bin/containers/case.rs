@@ -295,7 +295,9 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
     case.needs.iter().find_map(|need| match need {
         Need::Brig => (lab.subject == Subject::Docker).then(|| "Docker 20.10 does not know this".to_owned()),
         Need::Docker => lab.docker().as_ref().err().cloned(),
-        Need::Nft => find_program("nft").is_none().then(|| "nft is not installed".to_owned()),
+        Need::Nft => find_program("nft")
+            .is_none()
+            .then(|| "nft is not installed".to_owned()),
     })
 }
 

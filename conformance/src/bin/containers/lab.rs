@@ -106,7 +106,9 @@ impl Lab {
         let first = || {
             let line = "docker run --rm -p 65001:80 -p 65001:80/udp tiny true";
             let o = self.run(self.subject, line, "", patience::seconds(60))?;
-            o.ok().map(|_| ()).map_err(|e| format!("the first container with a network: {e}"))
+            o.ok()
+                .map(|_| ())
+                .map_err(|e| format!("the first container with a network: {e}"))
         };
         self.warm.get_or_init(first).clone()
     }

@@ -220,7 +220,9 @@ fn resolve(query: &[u8], room: usize, asked: &Mutex<Vec<String>>) -> Option<Vec<
     let first = 0x84 | (u8::from(is_cut) << 1) | (query[2] & 1);
     let second = 0x80 | if exists { 0 } else { 3 };
     let count = u16::try_from(addresses.len()).ok()?.to_be_bytes();
-    let mut answer = vec![query[0], query[1], first, second, 0, 1, count[0], count[1], 0, 0, 0, 0];
+    let mut answer = vec![
+        query[0], query[1], first, second, 0, 1, count[0], count[1], 0, 0, 0, 0,
+    ];
     answer.extend(question);
     for address in addresses {
         // The name of the question, A, IN, 60 seconds, four bytes.

@@ -182,7 +182,8 @@ fn free(lab: &Lab, storm: &Storm) -> Done {
         return Ok(());
     }
     mend(lab, "docker network create --subnet 10.90.0.0/24 net1")?;
-    let line = "docker run --rm --network net1 -p 9001:80 -p 9002:80 -p 9003:53/udp tiny ip -4 -o address show eth0";
+    let line =
+        "docker run --rm --network net1 -p 9001:80 -p 9002:80 -p 9003:53/udp tiny ip -4 -o address show eth0";
     let told = lab.run(lab.subject, line, "", patience::seconds(60))?;
     mend(lab, "docker network rm net1")?;
     conformance::verdict::has(line, &(told.stdout + &told.stderr), "10.90.0.2/24")
@@ -278,11 +279,16 @@ fn container_words(numbers: &mut Numbers) -> String {
 fn network_words(numbers: &mut Numbers) -> String {
     let name = numbers.pick(&NAMES).copied().unwrap_or("box1");
     let port = 9001 + numbers.below(3);
-    let network = numbers.pick(&["net1", "net2", "bridge"]).copied().unwrap_or("net1");
+    let network = numbers
+        .pick(&["net1", "net2", "bridge"])
+        .copied()
+        .unwrap_or("net1");
     let volume = numbers.pick(&["vol1", "vol2"]).copied().unwrap_or("vol1");
     match numbers.below(20) {
         0..=3 => format!("run -d --network {network} -p {port}:80 --name {name} tiny sleep 100000"),
-        4 => format!("run -d --network {network} -p 9003:53/udp -v {volume}:/data --name {name} tiny sleep 100000"),
+        4 => format!(
+            "run -d --network {network} -p 9003:53/udp -v {volume}:/data --name {name} tiny sleep 100000"
+        ),
         5 => format!("run -d --network {network} -p 80 --restart always --name {name} tiny sleep 0.2"),
         6 => format!("run --rm --network {network} -p {port}:80 -v /data --name {name} tiny true"),
         7 => format!("run -d --rm --network {network} --network-alias web --name {name} tiny sleep 0.1"),

@@ -69,7 +69,12 @@ pub fn survey() -> Result<Network, String> {
         let name = line.split(": ").nth(1).unwrap_or_default();
         found.insert(format!("device {}", name.split('@').next().unwrap_or_default()));
     }
-    for (file, waits) in [("tcp", " 0A "), ("tcp6", " 0A "), ("udp", " 07 "), ("udp6", " 07 ")] {
+    for (file, waits) in [
+        ("tcp", " 0A "),
+        ("tcp6", " 0A "),
+        ("udp", " 07 "),
+        ("udp6", " 07 "),
+    ] {
         let text = std::fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
         for line in text.lines().filter(|line| line.contains(waits)) {
             let local = line.split_whitespace().nth(1).unwrap_or_default();
@@ -230,11 +235,15 @@ impl Scene<'_> {
 
     pub fn until_datagram(&self, from: From, address: &str, part: &str) -> Done {
         let mut last = String::new();
-        command::until(&format!("{address}/udp says {part:?} to {from:?}"), soon(), || {
-            let answer = self.lab.outside.from(from, || outside::datagram(address));
-            last = answer.unwrap_or_else(|e| e);
-            last.contains(part)
-        })
+        command::until(
+            &format!("{address}/udp says {part:?} to {from:?}"),
+            soon(),
+            || {
+                let answer = self.lab.outside.from(from, || outside::datagram(address));
+                last = answer.unwrap_or_else(|e| e);
+                last.contains(part)
+            },
+        )
         .map_err(|e| format!("{e}; last: {last:?}"))
     }
 
@@ -278,16 +287,16 @@ impl Scene<'_> {
         if [1, 124, 143].contains(&o.code) {
             Ok(())
         } else {
-            Err(format!("{client} asks {address}: exit code {}: {}", o.code, o.stderr))
+            Err(format!(
+                "{client} asks {address}: exit code {}: {}",
+                o.code, o.stderr
+            ))
         }
     }
 
     /// The address of a container in its network, or in the one of a name.
     pub fn address(&self, name: &str) -> Result<String, String> {
-        self.inspect(
-            name,
-            "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
-        )
+        self.inspect(name, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
     }
 
     pub fn address_in(&self, name: &str, network: &str) -> Result<String, String> {

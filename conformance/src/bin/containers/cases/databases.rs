@@ -22,11 +22,15 @@ const ASK: &str = "mysql -uroot -psecret -N -e";
 fn mariadb(s: &mut Scene) -> Done {
     s.prints("docker volume create mysql-data", "mysql-data\n")?;
     let run = |name: &str, more: &str| {
-        s.must(&format!("docker run -d --name {name} {more} -v mysql-data:/var/lib/mysql -p 3306:3306 mysql"))
+        s.must(&format!(
+            "docker run -d --name {name} {more} -v mysql-data:/var/lib/mysql -p 3306:3306 mysql"
+        ))
     };
     run("mysql1", "-e MYSQL_ROOT_PASSWORD=secret -e MYSQL_DATABASE=shop")?;
     s.until(&format!("docker exec mysql1 {ASK} 'select 6*7'"), "42")?;
-    s.must(&format!("docker exec mysql1 {ASK} 'create table shop.t (n int); insert into shop.t values (5)'"))?;
+    s.must(&format!(
+        "docker exec mysql1 {ASK} 'create table shop.t (n int); insert into shop.t values (5)'"
+    ))?;
     // From outside, over the published port, by the protocol's own greeting.
     let greeting = || s.lab.outside.there(|| greeting(&format!("{HOST}:3306")));
     has("greeting", &greeting()?, "MariaDB")?;
@@ -44,15 +48,23 @@ fn mariadb(s: &mut Scene) -> Done {
     lacks("its log", &s.must("docker logs mysql2 2>&1")?, "Initializing")?;
     is(
         "mounts",
-        s.inspect("mysql2", "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}")?,
+        s.inspect(
+            "mysql2",
+            "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}",
+        )?,
         "volume mysql-data /var/lib/mysql true",
     )?;
     s.fails("docker volume rm mysql-data", 1, &["volume is in use - ["])?;
     // Killed: what it had said that it wrote is there.
-    s.must(&format!("docker exec mysql2 {ASK} 'insert into shop.t values (6)'"))?;
+    s.must(&format!(
+        "docker exec mysql2 {ASK} 'insert into shop.t values (6)'"
+    ))?;
     s.must("docker kill mysql2 && docker rm mysql2")?;
     run("mysql3", "")?;
-    s.until(&format!("docker exec mysql3 {ASK} 'select sum(n) from shop.t'"), "11")?;
+    s.until(
+        &format!("docker exec mysql3 {ASK} 'select sum(n) from shop.t'"),
+        "11",
+    )?;
     s.must("docker rm -f mysql3")?;
     s.prints("docker volume rm mysql-data", "mysql-data\n")
 }
@@ -71,36 +83,80 @@ fn greeting(address: &str) -> Result<String, String> {
 }
 
 fn redis(s: &mut Scene) -> Done {
-    s.must("docker run -d --name cache -v redis-data:/data -p 6379:6379 redis redis-server --appendonly yes")?;
+    s.must(
+        "docker run -d --name cache -v redis-data:/data -p 6379:6379 redis redis-server --appendonly yes",
+    )?;
     s.until("docker exec cache redis-cli set key value", "OK")?;
     s.must("docker stop cache && docker rm cache")?;
     s.must("docker run -d --name cache2 --mount source=redis-data,target=/data -p 6379:6379 redis redis-server --appendonly yes")?;
     s.until("docker exec cache2 redis-cli get key", "value")?;
-    is("who serves", s.must("docker exec cache2 stat -c %U /proc/1")?, "redis")?;
-    is("who owns the volume", s.must("docker exec cache2 stat -c %U /data")?, "redis")?;
+    is(
+        "who serves",
+        s.must("docker exec cache2 stat -c %U /proc/1")?,
+        "redis",
+    )?;
+    is(
+        "who owns the volume",
+        s.must("docker exec cache2 stat -c %U /data")?,
+        "redis",
+    )?;
     s.until_answer("PING\r\n", 6379, "+PONG")
 }
 
 fn volumes_from(s: &mut Scene) -> Done {
     let dir = s.path("bound");
-    s.must(&format!("docker create -v /data-volume -v named1:/named -v {dir}:/bound:ro --name=datavol keeper sh -c true"))?;
+    s.must(&format!(
+        "docker create -v /data-volume -v named1:/named -v {dir}:/bound:ro --name=datavol keeper sh -c true"
+    ))?;
     // /data comes from the image's VOLUME, with what the image has there.
     s.prints("docker run --rm --volumes-from datavol tiny sh -c 'cat /data/seed; echo a >/data-volume/f; echo b >/named/f; ls -d /bound'", "from the image\n/bound\n")?;
-    s.prints("docker run --rm --volumes-from datavol debian:bookworm cat /data-volume/f /named/f", "a\nb\n")?;
+    s.prints(
+        "docker run --rm --volumes-from datavol debian:bookworm cat /data-volume/f /named/f",
+        "a\nb\n",
+    )?;
     // What was read-only stays so, and all of it with :ro.
-    s.fails("docker run --rm --volumes-from datavol tiny touch /bound/x", 1, &["read-only"])?;
-    s.fails("docker run --rm --volumes-from datavol:ro tiny touch /named/x", 1, &["read-only"])?;
+    s.fails(
+        "docker run --rm --volumes-from datavol tiny touch /bound/x",
+        1,
+        &["read-only"],
+    )?;
+    s.fails(
+        "docker run --rm --volumes-from datavol:ro tiny touch /named/x",
+        1,
+        &["read-only"],
+    )?;
     s.must("docker run --rm --volumes-from datavol:rw tiny touch /named/x")?;
     // A volume of one's own at the same place wins.
-    s.prints("docker run --rm --volumes-from datavol -v other1:/named tiny ls /named", "")?;
+    s.prints(
+        "docker run --rm --volumes-from datavol -v other1:/named tiny ls /named",
+        "",
+    )?;
     // While somebody uses it, it stays; the last one's -v takes it away.
     s.must("docker create --name user --volumes-from datavol tiny true")?;
     s.must("docker rm -v datavol")?;
-    is("anonymous volumes", s.must("docker volume ls -q")?.lines().filter(|name| name.len() == 64).count(), 2)?;
-    s.prints("docker run --rm --volumes-from user tiny cat /data-volume/f", "a\n")?;
+    is(
+        "anonymous volumes",
+        s.must("docker volume ls -q")?
+            .lines()
+            .filter(|name| name.len() == 64)
+            .count(),
+        2,
+    )?;
+    s.prints(
+        "docker run --rm --volumes-from user tiny cat /data-volume/f",
+        "a\n",
+    )?;
     s.must("docker rm -v user")?;
-    s.fails("docker run --volumes-from absent tiny true", 125, &["No such container: absent"])?;
-    s.fails("docker run --volumes-from x:nonsense tiny true", 125, &["invalid mode", "No such container", "invalid"])
+    s.fails(
+        "docker run --volumes-from absent tiny true",
+        125,
+        &["No such container: absent"],
+    )?;
+    s.fails(
+        "docker run --volumes-from x:nonsense tiny true",
+        125,
+        &["invalid mode", "No such container", "invalid"],
+    )
 }
 
 /// Owners, modes, links and attributes of what the image has come along.
@@ -131,7 +187,11 @@ for top, dirs, files in os.walk('/seed'):
 show('/seed')
 ";
     s.file("look.py", look)?;
-    let look = |flags: &str| s.must(&format!("docker run --rm {flags} -v {dir}look.py:/look.py:ro seeded:1 python3 /look.py"));
+    let look = |flags: &str| {
+        s.must(&format!(
+            "docker run --rm {flags} -v {dir}look.py:/look.py:ro seeded:1 python3 /look.py"
+        ))
+    };
     let played = || -> Done {
         let image = look("")?;
         has("the image itself", &image, "security.capability")?;
@@ -140,7 +200,11 @@ show('/seed')
         is("again", look("-v filled:/seed:ro")?, &image)?;
         is("by --mount", look("--mount source=filled2,target=/seed")?, &image)?;
         lacks("with nocopy", &look("-v bare:/seed:nocopy")?, "/seed/file")?;
-        lacks("with volume-nocopy", &look("--mount source=bare2,target=/seed,volume-nocopy")?, "/seed/file")?;
+        lacks(
+            "with volume-nocopy",
+            &look("--mount source=bare2,target=/seed,volume-nocopy")?,
+            "/seed/file",
+        )?;
         let bound = s.path("bound");
         std::fs::create_dir_all(&bound).map_err(|e| e.to_string())?;
         lacks("a bind", &look(&format!("-v {bound}:/seed"))?, "/seed/file")
@@ -158,13 +222,22 @@ fn copy_up_once(s: &mut Scene) -> Done {
     // Empty again: filled again, at create already.
     s.must("docker create --name later -v kept:/data tiny true")?;
     let point = s.must("docker volume inspect --format '{{.Mountpoint}}' kept")?;
-    is("in its place", s.must(&format!("cat {point}/seed; stat -c %u:%g {point}"))?, "from the image\n1000:50")
+    is(
+        "in its place",
+        s.must(&format!("cat {point}/seed; stat -c %u:%g {point}"))?,
+        "from the image\n1000:50",
+    )
 }
 
 fn mysql_by_name(s: &mut Scene) -> Done {
     s.must("docker network create shop")?;
     s.must("docker run -d --name db --network shop --network-alias database -e MYSQL_ROOT_PASSWORD=secret -v shop-data:/var/lib/mysql mysql")?;
-    s.until("docker run --rm --network shop mysql mysql -hdb -uroot -psecret -N -e 'select 6*7'", "42")?;
-    let o = s.must("docker run --rm --network shop mysql mysql -hdatabase -uroot -psecret -N -e 'select user()'")?;
+    s.until(
+        "docker run --rm --network shop mysql mysql -hdb -uroot -psecret -N -e 'select 6*7'",
+        "42",
+    )?;
+    let o = s.must(
+        "docker run --rm --network shop mysql mysql -hdatabase -uroot -psecret -N -e 'select user()'",
+    )?;
     is("who it is to the server", o.starts_with("root@"), true)
 }

@@ -10,15 +10,43 @@ use crate::wires::{self, networked, output};
 pub fn cases() -> Vec<Case> {
     vec![
         networked("firewall.policy-drop-of-iptables", &[], policy_drop_iptables),
-        networked("firewall.policy-drop-of-nftables", &[Need::Brig, Need::Nft], policy_drop_nftables),
-        networked("firewall.policy-drop-comes-later", &[Need::Brig, Need::Nft], policy_drop_later),
+        networked(
+            "firewall.policy-drop-of-nftables",
+            &[Need::Brig, Need::Nft],
+            policy_drop_nftables,
+        ),
+        networked(
+            "firewall.policy-drop-comes-later",
+            &[Need::Brig, Need::Nft],
+            policy_drop_later,
+        ),
         networked("firewall.flushed", &[Need::Brig, Need::Nft], flushed),
-        networked("firewall.flushed-mended-by-run", &[Need::Brig, Need::Nft], flushed_mended_by_run),
-        networked("firewall.own-table-alone", &[Need::Brig, Need::Nft], own_table_alone),
-        networked("firewall.rules-do-not-grow", &[Need::Brig, Need::Nft], rules_do_not_grow),
+        networked(
+            "firewall.flushed-mended-by-run",
+            &[Need::Brig, Need::Nft],
+            flushed_mended_by_run,
+        ),
+        networked(
+            "firewall.own-table-alone",
+            &[Need::Brig, Need::Nft],
+            own_table_alone,
+        ),
+        networked(
+            "firewall.rules-do-not-grow",
+            &[Need::Brig, Need::Nft],
+            rules_do_not_grow,
+        ),
         // Docker's rules would be flushed by those before.
-        networked("firewall.beside-docker", &[Need::Brig, Need::Docker], beside_docker),
-        networked("firewall.docker-comes-later", &[Need::Brig, Need::Docker], docker_comes_later),
+        networked(
+            "firewall.beside-docker",
+            &[Need::Brig, Need::Docker],
+            beside_docker,
+        ),
+        networked(
+            "firewall.docker-comes-later",
+            &[Need::Brig, Need::Docker],
+            docker_comes_later,
+        ),
     ]
 }
 
@@ -54,7 +82,9 @@ impl Theirs<'_> {
 
     fn start(&self) -> Done {
         self.must("docker network create theirs")?;
-        let line = self.0.server_line("their-web", "--network theirs -p 8101:80", 80)?;
+        let line = self
+            .0
+            .server_line("their-web", "--network theirs -p 8101:80", 80)?;
         self.must(&line)?;
         self.must("docker run -d --name their-client --network theirs tiny sleep 600")
             .map(|_| ())
@@ -66,9 +96,12 @@ impl Theirs<'_> {
             (From::Host, HOST),
             (From::Second, HOST),
         ] {
-            self.0.until_who(from, &format!("{address}:8101"), "their-web hears")?;
+            self.0
+                .until_who(from, &format!("{address}:8101"), "their-web hears")?;
         }
-        let inside = |address: &str| format!("docker exec their-client timeout 3 wget -q -O - http://{address}/cgi-bin/who");
+        let inside = |address: &str| {
+            format!("docker exec their-client timeout 3 wget -q -O - http://{address}/cgi-bin/who")
+        };
         has("by name", &self.must(&inside("their-web"))?, "their-web hears")?;
         has("the world", &self.must(&inside(SECOND))?, HOST)
     }
@@ -96,12 +129,30 @@ fn beside_docker(s: &mut Scene) -> Done {
         theirs.live()?;
         // Theirs does not reach into ours, but for what is published. (Theirs lets everybody of the host in.)
         s.reaches("client", &format!("{HOST}:8101"), "their-web hears")?;
-        let o = s.lab.run(Subject::Docker, &format!("docker exec their-client timeout 1 wget -q -O - http://{}/", s.address("web")?), "", conformance::patience::seconds(20))?;
+        let o = s.lab.run(
+            Subject::Docker,
+            &format!(
+                "docker exec their-client timeout 1 wget -q -O - http://{}/",
+                s.address("web")?
+            ),
+            "",
+            conformance::patience::seconds(20),
+        )?;
         is("theirs in ours", o.code, 1)?;
-        has("ours by its port", &theirs.must(&format!("docker exec their-client timeout 3 wget -q -O - http://{HOST}:8001/cgi-bin/who"))?, "web hears")?;
+        has(
+            "ours by its port",
+            &theirs.must(&format!(
+                "docker exec their-client timeout 3 wget -q -O - http://{HOST}:8001/cgi-bin/who"
+            ))?,
+            "web hears",
+        )?;
         // Ports are taken by whoever was first, on both sides.
         let line = s.server_line("late", "-p 8101:80", 80)?;
-        s.fails(&line, 125, &["address already in use", "port is already allocated"])?;
+        s.fails(
+            &line,
+            125,
+            &["address already in use", "port is already allocated"],
+        )?;
         wires::remove_ours(s.lab)?;
         is("their rules", of_iptables()?, before)?;
         theirs.live()
@@ -119,9 +170,7 @@ fn docker_comes_later(s: &mut Scene) -> Done {
     let theirs = Theirs(s);
     let played = || -> Done {
         // What an earlier start of it left would be its own again: away with it while it is away.
-        docker.outage(|| {
-            output("iptables -F FORWARD; iptables -P FORWARD ACCEPT").map(|_| ())
-        })?;
+        docker.outage(|| output("iptables -F FORWARD; iptables -P FORWARD ACCEPT").map(|_| ()))?;
         theirs.start()?;
         theirs.live()?;
         s.must("docker network reload")?;
@@ -177,7 +226,11 @@ fn policy_drop_nftables(s: &mut Scene) -> Done {
         has("the guard", &output("nft list table inet guard")?, "established")?;
         wires::remove_ours(s.lab)?;
         let left = output("nft list table inet guard")?;
-        is(&format!("rules for a bridge that is gone: {left}"), left.contains("\"br-"), false)
+        is(
+            &format!("rules for a bridge that is gone: {left}"),
+            left.contains("\"br-"),
+            false,
+        )
     })
 }
 
@@ -234,7 +287,9 @@ fn flushed_mended_by_run(s: &mut Scene) -> Done {
 
 /// What others keep in the firewall is none of ours.
 fn own_table_alone(s: &mut Scene) -> Done {
-    output("nft -f - <<'END'\ntable ip others {\nset s { type ipv4_addr; elements = { 10.1.1.1 }; }\nchain c {\ntype filter hook input priority 0; policy accept;\ntcp dport 9999 counter drop\n}\n}\nEND\n")?;
+    output(
+        "nft -f - <<'END'\ntable ip others {\nset s { type ipv4_addr; elements = { 10.1.1.1 }; }\nchain c {\ntype filter hook input priority 0; policy accept;\ntcp dport 9999 counter drop\n}\n}\nEND\n",
+    )?;
     let played = || -> Done {
         let before = output("nft -s list table ip others")?;
         s.must("docker network create one")?;
@@ -242,7 +297,11 @@ fn own_table_alone(s: &mut Scene) -> Done {
         lives(s, "web", "client", 8001)?;
         s.must("docker network reload")?;
         wires::remove_ours(s.lab)?;
-        is("the others' table", output("nft -s list table ip others")?, before)
+        is(
+            "the others' table",
+            output("nft -s list table ip others")?,
+            before,
+        )
     };
     let acted = played();
     output("nft delete table ip others")?;
@@ -252,13 +311,19 @@ fn own_table_alone(s: &mut Scene) -> Done {
 /// A container more is an element more: what every packet is compared with stays the same.
 fn rules_do_not_grow(s: &mut Scene) -> Done {
     let rules = || -> Result<usize, String> {
-        Ok(wires::firewall()?.iter().filter(|line| !line.starts_with("element ")).count())
+        Ok(wires::firewall()?
+            .iter()
+            .filter(|line| !line.starts_with("element "))
+            .count())
     };
     s.must("docker network create one")?;
     s.idle("first1", "--network one -p 8001:80 -p 8002:80")?;
     let one = rules()?;
     for n in 2..8 {
-        s.idle(&format!("box{n}"), &format!("--network one -p 80{n}0:80 -p 127.0.0.1:80{n}1:80 -p 80{n}2:80/udp"))?;
+        s.idle(
+            &format!("box{n}"),
+            &format!("--network one -p 80{n}0:80 -p 127.0.0.1:80{n}1:80 -p 80{n}2:80/udp"),
+        )?;
     }
     is("rules with seven containers", rules()?, one)
 }

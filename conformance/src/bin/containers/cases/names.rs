@@ -77,8 +77,13 @@ fn inspect_address(s: &mut Scene) -> Done {
     outside::address(&address)?;
     has("IPAddress", &told, &format!("\"IPAddress\": \"{address}\""))?;
     // It is the one that it has.
-    has("inside", &s.must("docker run --rm --network container:ubuntu tiny ip -4 -o address show eth0")?, &format!("inet {address}/"))?;
-    let format = "{{.NetworkSettings.Networks.bridge.MacAddress}} {{.NetworkSettings.Networks.bridge.IPPrefixLen}}";
+    has(
+        "inside",
+        &s.must("docker run --rm --network container:ubuntu tiny ip -4 -o address show eth0")?,
+        &format!("inet {address}/"),
+    )?;
+    let format =
+        "{{.NetworkSettings.Networks.bridge.MacAddress}} {{.NetworkSettings.Networks.bridge.IPPrefixLen}}";
     let told = s.inspect("ubuntu", format)?;
     let mac = s.within("ubuntu", "cat /sys/class/net/eth0/address")?;
     is("mac and prefix", told, format!("{mac} 16"))?;
@@ -88,8 +93,10 @@ fn inspect_address(s: &mut Scene) -> Done {
 
 /// The image with glibc: its resolver reads resolv.conf, asks twice (A and AAAA) and keeps nothing.
 fn debian(s: &Scene, name: &str, flags: &str) -> Done {
-    s.must(&format!("docker run -d --name {name} --stop-signal KILL {flags} debian:bookworm sleep 600"))
-        .map(|_| ())
+    s.must(&format!(
+        "docker run -d --name {name} --stop-signal KILL {flags} debian:bookworm sleep 600"
+    ))
+    .map(|_| ())
 }
 
 fn resolves(s: &Scene, client: &str, name: &str, address: &str) -> Done {
@@ -105,7 +112,10 @@ fn unknown(s: &Scene, client: &str, name: &str) -> Done {
 
 fn user_network(s: &mut Scene) -> Done {
     s.must("docker network create one")?;
-    let id = s.serve("server", "--network one --network-alias db --network-alias other -h itsname")?;
+    let id = s.serve(
+        "server",
+        "--network one --network-alias db --network-alias other -h itsname",
+    )?;
     debian(s, "client", "--network one")?;
     let address = s.address("server")?;
     let short: String = id.chars().take(12).collect();
@@ -117,7 +127,11 @@ fn user_network(s: &mut Scene) -> Done {
     has("resolv.conf", &resolv, "options ndots:0")?;
     // busybox asks the server itself.
     s.idle("small", "--network one")?;
-    has("nslookup", &s.within("small", "nslookup -type=a server")?, &address)?;
+    has(
+        "nslookup",
+        &s.within("small", "nslookup -type=a server")?,
+        &address,
+    )?;
     s.reaches("small", "server", "server hears")?;
     s.reaches("small", "db", "server hears")?;
     // Itself, and backwards through both directions.
@@ -139,7 +153,10 @@ fn shared_alias(s: &mut Scene) -> Done {
     s.until("docker exec client getent ahostsv4 web", &address)?;
     is(
         "who is left",
-        s.within("client", "getent ahostsv4 web")?.lines().filter(|line| line.contains("STREAM")).count(),
+        s.within("client", "getent ahostsv4 web")?
+            .lines()
+            .filter(|line| line.contains("STREAM"))
+            .count(),
         1,
     )
 }
@@ -149,7 +166,11 @@ fn backwards(s: &mut Scene) -> Done {
     s.serve("server", "--network one")?;
     debian(s, "client", "--network one")?;
     let address = s.address("server")?;
-    has("name of the address", &s.within("client", &format!("getent hosts {address}"))?, "server.one")
+    has(
+        "name of the address",
+        &s.within("client", &format!("getent hosts {address}"))?,
+        "server.one",
+    )
 }
 
 fn rename(s: &mut Scene) -> Done {
@@ -182,7 +203,11 @@ fn forwarded(s: &mut Scene) -> Done {
     debian(s, "client", "--network one")?;
     s.lab.outside.asked();
     resolves(s, "client", KNOWN, KNOWN_ADDRESS)?;
-    has("what the name server was asked", &s.lab.outside.asked().join(" "), KNOWN)?;
+    has(
+        "what the name server was asked",
+        &s.lab.outside.asked().join(" "),
+        KNOWN,
+    )?;
     unknown(s, "client", "absent.example.test")?;
     has(
         "what the name server was asked",
@@ -223,18 +248,30 @@ fn default_bridge(s: &mut Scene) -> Done {
     s.serve("server", "")?;
     debian(s, "client", "")?;
     unknown(s, "client", "server")?;
-    has("resolv.conf", &s.within("client", "cat /etc/resolv.conf")?, &format!("nameserver {SECOND}"))?;
+    has(
+        "resolv.conf",
+        &s.within("client", "cat /etc/resolv.conf")?,
+        &format!("nameserver {SECOND}"),
+    )?;
     s.idle("small", "")?;
     s.reaches("small", &s.address("server")?, "server hears")?;
     if s.is_docker() {
         // 20.10 takes it and forgets it.
         return Ok(());
     }
-    s.fails("docker run --network-alias x tiny true", 125, &["network-scoped alias"])
+    s.fails(
+        "docker run --network-alias x tiny true",
+        125,
+        &["network-scoped alias"],
+    )
 }
 
 fn own_server(s: &mut Scene) -> Done {
-    debian(s, "plain", "--dns 192.0.2.9 --dns-search a.test --dns-search b.test --dns-option ndots:3")?;
+    debian(
+        s,
+        "plain",
+        "--dns 192.0.2.9 --dns-search a.test --dns-search b.test --dns-option ndots:3",
+    )?;
     let resolv = s.within("plain", "cat /etc/resolv.conf")?;
     for part in ["nameserver 192.0.2.9", "search a.test b.test", "options ndots:3"] {
         has("resolv.conf", &resolv, part)?;
@@ -242,10 +279,22 @@ fn own_server(s: &mut Scene) -> Done {
     lacks("resolv.conf", &resolv, SECOND)?;
     // On a network of one's own the resolver asks it.
     s.must("docker network create one")?;
-    debian(s, "client", &format!("--network one --dns {SECOND} --dns-search example.test"))?;
-    has("resolv.conf", &s.within("client", "cat /etc/resolv.conf")?, "nameserver 127.0.0.11")?;
+    debian(
+        s,
+        "client",
+        &format!("--network one --dns {SECOND} --dns-search example.test"),
+    )?;
+    has(
+        "resolv.conf",
+        &s.within("client", "cat /etc/resolv.conf")?,
+        "nameserver 127.0.0.11",
+    )?;
     resolves(s, "client", "known", KNOWN_ADDRESS)?;
-    s.fails("docker run --rm --dns nonsense tiny true", 125, &["not an ip address", "invalid"])
+    s.fails(
+        "docker run --rm --dns nonsense tiny true",
+        125,
+        &["not an ip address", "invalid"],
+    )
 }
 
 /// A name server in a container has its port to itself, and others can ask it.
@@ -255,7 +304,11 @@ fn server_inside(s: &mut Scene) -> Done {
     s.until_datagram(From::Host, &format!("{HOST}:5300"), "names hears")?;
     // Its own questions are still answered.
     s.serve("server", "--network one")?;
-    has("names", &s.within("names", "getent ahostsv4 server")?, &s.address("server")?)
+    has(
+        "names",
+        &s.within("names", "getent ahostsv4 server")?,
+        &s.address("server")?,
+    )
 }
 
 /// The host's name server may listen on the host's loopback alone.
@@ -292,7 +345,11 @@ fn loopback_of_host(s: &mut Scene) -> Done {
     end.map_err(|e| e.to_string())?;
     let names = server.join().map_err(|_| "the server died")?;
     acted?;
-    is("it was asked", names.iter().any(|name| name.contains("loopback")), true)
+    is(
+        "it was asked",
+        names.iter().any(|name| name.contains("loopback")),
+        true,
+    )
 }
 
 /// The stub of systemd-resolved is unreachable from a container; where it gets its answers is written beside it.
@@ -301,7 +358,8 @@ fn stub_of_systemd(s: &mut Scene) -> Done {
     let asked = || -> Done {
         std::fs::create_dir_all("/run/systemd/resolve").map_err(|e| e.to_string())?;
         std::fs::write(real, format!("nameserver {SECOND}\n")).map_err(|e| e.to_string())?;
-        std::fs::write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0\n").map_err(|e| e.to_string())?;
+        std::fs::write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0\n")
+            .map_err(|e| e.to_string())?;
         debian(s, "default1", "")?;
         resolves(s, "default1", KNOWN, KNOWN_ADDRESS)
     };
@@ -339,10 +397,17 @@ fn without_monitor(s: &mut Scene) -> Done {
 
 fn hosts(s: &mut Scene) -> Done {
     s.must("docker network create one")?;
-    s.idle("box", "--network one -h itsname --domainname dom.test --add-host extra:10.1.2.3")?;
+    s.idle(
+        "box",
+        "--network one -h itsname --domainname dom.test --add-host extra:10.1.2.3",
+    )?;
     let (hosts, address) = (s.within("box", "cat /etc/hosts")?, s.address("box")?);
     let lines: Vec<&str> = hosts.lines().collect();
-    is("first line", lines.first().copied().unwrap_or_default(), "127.0.0.1\tlocalhost")?;
+    is(
+        "first line",
+        lines.first().copied().unwrap_or_default(),
+        "127.0.0.1\tlocalhost",
+    )?;
     has("hosts", &hosts, "::1\tlocalhost ip6-localhost ip6-loopback")?;
     has("hosts", &hosts, "ff02::1\tip6-allnodes")?;
     has("hosts", &hosts, "10.1.2.3\textra")?;
@@ -351,16 +416,27 @@ fn hosts(s: &mut Scene) -> Done {
     // Its default name is the short id.
     let id = s.idle("other", "--network one")?;
     let short: String = id.chars().take(12).collect();
-    has("hosts", &s.within("other", "cat /etc/hosts")?, &format!("{}\t{short}", s.address("other")?))?;
+    has(
+        "hosts",
+        &s.within("other", "cat /etc/hosts")?,
+        &format!("{}\t{short}", s.address("other")?),
+    )?;
     // The files are made anew at each start.
     s.must("docker exec other sh -c 'echo 10.9.9.9 written >>/etc/hosts'")?;
     has("hosts", &s.within("other", "cat /etc/hosts")?, "written")?;
     s.must("docker restart -t 0 other")?;
-    lacks("hosts after a restart", &s.within("other", "cat /etc/hosts")?, "written")
+    lacks(
+        "hosts after a restart",
+        &s.within("other", "cat /etc/hosts")?,
+        "written",
+    )
 }
 
 fn add_host(s: &mut Scene) -> Done {
-    s.idle("box", "--add-host gate:host-gateway --add-host six:::1 --add-host four:10.0.0.4")?;
+    s.idle(
+        "box",
+        "--add-host gate:host-gateway --add-host six:::1 --add-host four:10.0.0.4",
+    )?;
     let (hosts, gateway) = (s.within("box", "cat /etc/hosts")?, s.gateway("box")?);
     has("hosts", &hosts, &format!("{gateway}\tgate"))?;
     has("hosts", &hosts, "::1\tsix")?;
@@ -369,8 +445,16 @@ fn add_host(s: &mut Scene) -> Done {
     let listener = std::net::TcpListener::bind("0.0.0.0:7777").map_err(|e| e.to_string())?;
     s.sh("docker exec box timeout 2 nc -w 2 gate 7777 </dev/null")?;
     is("who came", came(&listener)?, s.address("box")?)?;
-    s.fails("docker run --add-host nonsense tiny true", 125, &["bad format for add-host"])?;
-    s.fails("docker run --add-host x:nonsense tiny true", 125, &["invalid ip address in add-host"])
+    s.fails(
+        "docker run --add-host nonsense tiny true",
+        125,
+        &["bad format for add-host"],
+    )?;
+    s.fails(
+        "docker run --add-host x:nonsense tiny true",
+        125,
+        &["invalid ip address in add-host"],
+    )
 }
 
 fn link_not_running(s: &mut Scene) -> Done {
@@ -380,7 +464,11 @@ fn link_not_running(s: &mut Scene) -> Done {
         125,
         &["Cannot link to a non running container: /db AS /app/data"],
     )?;
-    s.fails("docker run --link absent:x tiny true", 125, &["could not get container for absent", "No such container: absent"])?;
+    s.fails(
+        "docker run --link absent:x tiny true",
+        125,
+        &["could not get container for absent", "No such container: absent"],
+    )?;
     s.must("docker start db")?;
     s.prints("docker start app", "app\n")?;
     has("hosts", &s.within("app", "cat /etc/hosts")?, "\tdata ")
@@ -443,4 +531,3 @@ fn link_environment(s: &mut Scene) -> Done {
     }
     Ok(())
 }
-

@@ -31,7 +31,11 @@ pub fn cases() -> Vec<Case> {
         networked("publish.bad-words", &[], bad_words),
         networked("publish.conflict-with-a-container", &[], conflict_with_container),
         networked("publish.conflict-with-a-process", &[], conflict_with_process),
-        networked("publish.conflict-names-the-owner", &[Need::Brig], conflict_names_owner),
+        networked(
+            "publish.conflict-names-the-owner",
+            &[Need::Brig],
+            conflict_names_owner,
+        ),
         networked("publish.again-at-once", &[], again_at_once),
         networked("publish.restart", &[], restart),
         networked("publish.restart-policy", &[], restart_policy),
@@ -81,7 +85,10 @@ fn publish_redis(s: &mut Scene) -> Done {
 }
 
 fn shape(s: &mut Scene) -> Done {
-    s.serve("web", "-p 8001:80 -p 127.0.0.1:8002:80/tcp -p 5300:53/udp --expose 99")?;
+    s.serve(
+        "web",
+        "-p 8001:80 -p 127.0.0.1:8002:80/tcp -p 5300:53/udp --expose 99",
+    )?;
     let (six, udp) = (s.any_6(8001), s.any_6(5300));
     is(
         "ps",
@@ -116,8 +123,19 @@ fn shape(s: &mut Scene) -> Done {
         ),
     )?;
     s.prints("docker port web 53/udp", &format!("0.0.0.0:5300\n{udp}\n"))?;
-    s.fails("docker port web 53", 1, &["No public port '53/tcp' published for web", "no public port '53' published for web"])?;
-    s.fails("docker port web 99/tcp", 1, &["No public port '99/tcp' published for web"])?;
+    s.fails(
+        "docker port web 53",
+        1,
+        &[
+            "No public port '53/tcp' published for web",
+            "no public port '53' published for web",
+        ],
+    )?;
+    s.fails(
+        "docker port web 99/tcp",
+        1,
+        &["No public port '99/tcp' published for web"],
+    )?;
     is(
         "what was asked for",
         s.inspect("web", "{{json (index .HostConfig.PortBindings \"80/tcp\")}}")?,
@@ -257,7 +275,8 @@ fn random(s: &mut Scene) -> Done {
         .and_then(|line| line.rsplit_once(':'))
         .and_then(|(_, port)| port.parse().ok())
         .ok_or(format!("no port: {told:?}"))?;
-    let limits = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").map_err(|e| e.to_string())?;
+    let limits =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").map_err(|e| e.to_string())?;
     let limits: Vec<u16> = limits.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     is(
         &format!("{port} in {limits:?}"),
@@ -269,7 +288,11 @@ fn random(s: &mut Scene) -> Done {
     s.until_who(From::Host, &format!("[::1]:{port}"), "web hears")?;
     s.serve("web2", "-p 127.0.0.1::80")?;
     let told = s.must("docker port web2 80")?;
-    is("bound", told.starts_with("127.0.0.1:") && told.lines().count() == 1, true)?;
+    is(
+        "bound",
+        told.starts_with("127.0.0.1:") && told.lines().count() == 1,
+        true,
+    )?;
     s.until_who(From::Host, &told, "web2 hears")
 }
 
@@ -290,7 +313,10 @@ fn range(s: &mut Scene) -> Done {
     s.fails(
         "docker run -d -p 8200-8201:80-82 tiny true",
         125,
-        &["Invalid ranges specified for container and host Ports", "invalid ranges"],
+        &[
+            "Invalid ranges specified for container and host Ports",
+            "invalid ranges",
+        ],
     )
 }
 
@@ -329,7 +355,11 @@ fn bound(s: &mut Scene) -> Done {
     is(
         "ports",
         s.must("docker port third")?,
-        if s.is_docker() { "80/tcp -> ::1:8001" } else { "80/tcp -> [::1]:8001" },
+        if s.is_docker() {
+            "80/tcp -> ::1:8001"
+        } else {
+            "80/tcp -> [::1]:8001"
+        },
     )
     .or_else(|_| is("ports", s.must("docker port third")?, "80/tcp -> [::1]:8001"))?;
     // An address that the host does not have.
@@ -343,16 +373,30 @@ fn bound(s: &mut Scene) -> Done {
 fn all(s: &mut Scene) -> Done {
     s.must("docker run -d --name web -P nginx")?;
     let told = s.must("docker port web")?;
-    is("one port", told.lines().all(|line| line.starts_with("80/tcp -> ")), true)?;
+    is(
+        "one port",
+        told.lines().all(|line| line.starts_with("80/tcp -> ")),
+        true,
+    )?;
     let address = s.must("docker port web 80 | head -n 1")?;
     let port = address.rsplit(':').next().unwrap_or_default().to_owned();
-    s.until(&format!("busybox wget -q -O - http://127.0.0.1:{port}"), "Welcome to nginx!")?;
+    s.until(
+        &format!("busybox wget -q -O - http://127.0.0.1:{port}"),
+        "Welcome to nginx!",
+    )?;
     s.must("docker run -d --name more --expose 7000-7001 --expose 9/udp -P tiny sleep 600")?;
-    is("ports", s.must("docker port more | cut -d ' ' -f 1 | sort -u")?, "7000/tcp\n7001/tcp\n9/udp")
+    is(
+        "ports",
+        s.must("docker port more | cut -d ' ' -f 1 | sort -u")?,
+        "7000/tcp\n7001/tcp\n9/udp",
+    )
 }
 
 fn long_form(s: &mut Scene) -> Done {
-    s.serve("web", "--publish published=8001,target=80,protocol=tcp,mode=host --publish=8002:80")?;
+    s.serve(
+        "web",
+        "--publish published=8001,target=80,protocol=tcp,mode=host --publish=8002:80",
+    )?;
     s.until_who(From::Host, "127.0.0.1:8001", "web hears")?;
     s.until_who(From::Second, &format!("{HOST}:8002"), "web hears")
 }
@@ -376,12 +420,27 @@ fn bad_words(s: &mut Scene) -> Done {
 fn conflict_with_container(s: &mut Scene) -> Done {
     s.serve("web", "-p 8001:80")?;
     let line = s.server_line("late", "-p 8001:80", 80)?;
-    s.fails(&line, 125, &["Bind for 0.0.0.0:8001 failed: port is already allocated"])?;
-    is("it was created", s.inspect("late", "{{.State.Status}}")?, "created")?;
+    s.fails(
+        &line,
+        125,
+        &["Bind for 0.0.0.0:8001 failed: port is already allocated"],
+    )?;
+    is(
+        "it was created",
+        s.inspect("late", "{{.State.Status}}")?,
+        "created",
+    )?;
     s.fails("docker start late", 1, &["port is already allocated"])?;
     // One address of all of them is not free either.
     let line = s.server_line("later", "-p 127.0.0.1:8001:80", 80)?;
-    s.fails(&line, 125, &["Bind for 127.0.0.1:8001 failed: port is already allocated", "listen tcp4 127.0.0.1:8001: bind: address already in use"])?;
+    s.fails(
+        &line,
+        125,
+        &[
+            "Bind for 127.0.0.1:8001 failed: port is already allocated",
+            "listen tcp4 127.0.0.1:8001: bind: address already in use",
+        ],
+    )?;
     // Both were left without an address and without half of their ports.
     s.until_who(From::Host, "127.0.0.1:8001", "web hears")?;
     s.must("docker rm -f web")?;
@@ -403,11 +462,19 @@ fn conflict_with_process(s: &mut Scene) -> Done {
     s.prints("docker start web", "web\n")?;
     s.until_who(From::Host, "127.0.0.1:8001", "web hears")?;
     let socket = UdpSocket::bind("127.0.0.1:5300").map_err(|e| e.to_string())?;
-    s.fails("docker run -d -p 5300:53/udp tiny true", 125, &["address already in use"])?;
+    s.fails(
+        "docker run -d -p 5300:53/udp tiny true",
+        125,
+        &["address already in use"],
+    )?;
     drop(socket);
     // What IPv6 has of it counts, too.
     let listener = std::net::TcpListener::bind("[::1]:8002").map_err(|e| e.to_string())?;
-    s.fails("docker run -d -p 8002:80 tiny true", 125, &["address already in use"])?;
+    s.fails(
+        "docker run -d -p 8002:80 tiny true",
+        125,
+        &["address already in use"],
+    )?;
     drop(listener);
     Ok(())
 }
@@ -465,7 +532,9 @@ fn restart_policy(s: &mut Scene) -> Done {
     crate::uptime::kill(pid)?;
     command::until("another process", soon(), || {
         s.inspect("web", "{{.State.Running}} {{.State.Pid}}")
-            .is_ok_and(|told| told.starts_with("true") && told != format!("true {before}") && told != "true 0")
+            .is_ok_and(|told| {
+                told.starts_with("true") && told != format!("true {before}") && told != "true 0"
+            })
     })?;
     s.until_who(From::Second, &format!("{HOST}:8001"), "web hears")?;
     s.until_who(From::Host, "127.0.0.1:8001", "web hears")
@@ -475,14 +544,19 @@ fn other_modes(s: &mut Scene) -> Done {
     let o = s.sh("docker run --rm --network host -p 8001:80 tiny echo ran")?;
     is("exit code", o.code, 0)?;
     is("stdout", o.stdout, "ran\n")?;
-    has("stderr", &o.stderr, "Published ports are discarded when using host network mode")?;
+    has(
+        "stderr",
+        &o.stderr,
+        "Published ports are discarded when using host network mode",
+    )?;
     s.idle("box", "")?;
     s.fails(
         "docker run --rm --network container:box -p 8001:80 tiny true",
         125,
         &["conflicting options: port publishing and the container type network mode"],
     )?;
-    s.must("docker run --rm --network none -p 8001:80 tiny true").map(|_| ())
+    s.must("docker run --rm --network none -p 8001:80 tiny true")
+        .map(|_| ())
 }
 
 /// Who publishes to everybody is told so; stdout stays as it was.
@@ -518,21 +592,40 @@ fn fifty_at_once(s: &mut Scene) -> Done {
         s.path("").trim_end_matches('/')
     ))?;
     let format = "{{.Name}} {{.NetworkSettings.Networks.bridge.IPAddress}} {{.NetworkSettings.Networks.bridge.MacAddress}} {{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}";
-    let told = s.must(&format!("docker ps -q | xargs docker inspect --format '{format}'"))?;
+    let told = s.must(&format!(
+        "docker ps -q | xargs docker inspect --format '{format}'"
+    ))?;
     is(
-        &format!("running; {}", output(&format!("cat {}/err* | head -n 3", s.path("").trim_end_matches('/')))?),
+        &format!(
+            "running; {}",
+            output(&format!(
+                "cat {}/err* | head -n 3",
+                s.path("").trim_end_matches('/')
+            ))?
+        ),
         told.lines().count(),
         count,
     )?;
     for column in 1..4 {
-        let values: BTreeSet<&str> = told.lines().filter_map(|line| line.split(' ').nth(column)).collect();
-        is(&format!("different values in column {column} of\n{told}\n"), values.len(), count)?;
+        let values: BTreeSet<&str> = told
+            .lines()
+            .filter_map(|line| line.split(' ').nth(column))
+            .collect();
+        is(
+            &format!("different values in column {column} of\n{told}\n"),
+            values.len(),
+            count,
+        )?;
     }
     // And each port leads to its own container.
     for line in told.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let name = words[0].trim_start_matches('/');
-        s.until_who(From::Host, &format!("127.0.0.1:{}", words[3]), &format!("{name} hears"))?;
+        s.until_who(
+            From::Host,
+            &format!("127.0.0.1:{}", words[3]),
+            &format!("{name} hears"),
+        )?;
     }
     Ok(())
 }

@@ -117,11 +117,16 @@ fn monitor_killed(s: &mut Scene) -> Done {
     let before = wires::survey()?;
     for _ in 0..3 {
         s.must(&format!("docker {RUN}"))?;
-        let pid: u32 = s.inspect("box", "{{.State.Pid}}")?.parse().map_err(|e| format!("pid: {e}"))?;
+        let pid: u32 = s
+            .inspect("box", "{{.State.Pid}}")?
+            .parse()
+            .map_err(|e| format!("pid: {e}"))?;
         kill_monitors()?;
         // The payload goes as well: nobody is left who could clear.
         uptime::kill(pid)?;
-        command::until("it is gone", soon(), || !std::path::Path::new(&format!("/proc/{pid}")).exists())?;
+        command::until("it is gone", soon(), || {
+            !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        })?;
         uptime::truth(s.lab)?;
         // Another container may have its address and its ports, while it is still there as a stopped one.
         s.must("docker run --rm --network one -p 8001:80 -p 5300:53/udp tiny true")?;
@@ -136,13 +141,17 @@ fn all_killed(s: &mut Scene) -> Done {
     s.must("docker run --rm --network one tiny true")?;
     let before = wires::survey()?;
     for n in 0..8 {
-        s.must(&format!("docker run -d --name box{n} --network one -p 80{n}0:80 tiny sleep 1000"))?;
+        s.must(&format!(
+            "docker run -d --name box{n} --network one -p 80{n}0:80 tiny sleep 1000"
+        ))?;
     }
     for prefix in ["brig", "sleep", "busybox"] {
         uptime::named(prefix).into_iter().try_for_each(uptime::kill)?;
     }
     command::until("all are gone", soon(), || {
-        ["brig", "sleep", "busybox"].iter().all(|prefix| uptime::named(prefix).is_empty())
+        ["brig", "sleep", "busybox"]
+            .iter()
+            .all(|prefix| uptime::named(prefix).is_empty())
     })?;
     uptime::truth(s.lab)?;
     // Those that have ended do not hold their network.
@@ -167,7 +176,12 @@ fn connect_killed(s: &mut Scene) -> Done {
         is("address", s.address_in("box", "one")?, "10.85.0.2")?;
         s.must(undo)?;
     }
-    for moment in moments(s, undo.trim_start_matches("docker "), "docker network connect one box || true", 6)? {
+    for moment in moments(
+        s,
+        undo.trim_start_matches("docker "),
+        "docker network connect one box || true",
+        6,
+    )? {
         s.sh("docker network connect one box")?;
         killed_after(s, undo.trim_start_matches("docker "), moment)?;
         s.sh(undo)?;
@@ -183,9 +197,17 @@ fn reboot(s: &mut Scene) -> Done {
         s.must("docker run -d --name always1 --restart always --network one -p 8002:80 tiny sleep 1000")?;
         uptime::reboot(s.lab, &leaks)?;
         // The devices and the rules of an uptime go with it.
-        wires::output("nft flush ruleset; for d in $(ip -o link | sed -n 's/^[0-9]*: \\(br[-i][^:@]*\\).*/\\1/p'); do ip link del $d; done; for d in $(ip -o link show type veth | sed -n 's/^[0-9]*: \\([^:@]*\\).*/\\1/p' | grep -v wan0); do ip link del $d; done; true")?;
+        wires::output(
+            "nft flush ruleset; for d in $(ip -o link | sed -n 's/^[0-9]*: \\(br[-i][^:@]*\\).*/\\1/p'); do ip link del $d; done; for d in $(ip -o link show type veth | sed -n 's/^[0-9]*: \\([^:@]*\\).*/\\1/p' | grep -v wan0); do ip link del $d; done; true",
+        )?;
         uptime::truth(s.lab)?;
-        is("networks", s.must("docker network ls -q --filter name=^one$")?.lines().count(), 1)?;
+        is(
+            "networks",
+            s.must("docker network ls -q --filter name=^one$")?
+                .lines()
+                .count(),
+            1,
+        )?;
         s.must("docker rm -f always1")?;
         s.prints("docker start box", "box\n")?;
         is("address", s.address("box")?, "10.85.0.2")?;

@@ -52,10 +52,19 @@ fn shares(stage: &Stage, rounds: usize) -> Result<(), String> {
         .iter()
         .map(|times| Times::new(times.clone()).median().as_secs_f64())
         .collect();
-    let names = ["docker, none", "docker, bridge and a port", "brig, none", "brig, bridge and a port"];
+    let names = [
+        "docker, none",
+        "docker, bridge and a port",
+        "brig, none",
+        "brig, bridge and a port",
+    ];
     let table = Table {
         title: "run --rm of true: without a network, and with a bridge and a published port".to_owned(),
-        rows: names.map(str::to_owned).into_iter().zip(times.into_iter().map(Times::new)).collect(),
+        rows: names
+            .map(str::to_owned)
+            .into_iter()
+            .zip(times.into_iter().map(Times::new))
+            .collect(),
         gauge: None,
     };
     table.print();
@@ -87,13 +96,19 @@ fn crowd(stage: &Stage) -> Result<(), String> {
         let name = format!("crowd{n}");
         stage.must(
             Subject::Brig,
-            &["run", "-d", "-p", "80", "--name", &name, "tiny", "sleep", "100000"],
+            &[
+                "run", "-d", "-p", "80", "--name", &name, "tiny", "sleep", "100000",
+            ],
         )?;
     }
-    println!("\n{CROWD} containers with a published port each started in {:.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "\n{CROWD} containers with a published port each started in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     turns(3)?;
     let last = turns(CROWD_TURNS)?;
-    let rows = [("the first", first), (&*format!("the {}st", CROWD + 1), last)].map(|(name, times)| (name.to_owned(), Times::new(times)));
+    let rows = [("the first", first), (&*format!("the {}st", CROWD + 1), last)]
+        .map(|(name, times)| (name.to_owned(), Times::new(times)));
     let ratio = rows[1].1.median().as_secs_f64() / rows[0].1.median().as_secs_f64();
     let table = Table {
         title: format!("run --rm with a bridge and a published port, alone and beside {CROWD} others"),
@@ -151,11 +166,32 @@ fn throughput(stage: &Stage, rounds: usize) -> Result<(), String> {
         stage.must(who, &["network", "create", "wire"])?;
         stage.must(
             who,
-            &["run", "-d", "--name", "taker", "--network", "wire", "python", "python3", "-c", RECEIVER],
+            &[
+                "run",
+                "-d",
+                "--name",
+                "taker",
+                "--network",
+                "wire",
+                "python",
+                "python3",
+                "-c",
+                RECEIVER,
+            ],
         )?;
         stage.must(
             who,
-            &["run", "-d", "--name", "giver", "--network", "wire", "python", "sleep", "100000"],
+            &[
+                "run",
+                "-d",
+                "--name",
+                "giver",
+                "--network",
+                "wire",
+                "python",
+                "sleep",
+                "100000",
+            ],
         )?;
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         targets.push(stage.must(who, &["inspect", "--format", format, "taker"])?);
@@ -168,7 +204,15 @@ fn throughput(stage: &Stage, rounds: usize) -> Result<(), String> {
                 let target = if to_host { HOST } else { target.as_str() };
                 let told = stage.must(
                     who,
-                    &["exec", "giver", "python3", "-c", SENDER, target, &TURN.to_string()],
+                    &[
+                        "exec",
+                        "giver",
+                        "python3",
+                        "-c",
+                        SENDER,
+                        target,
+                        &TURN.to_string(),
+                    ],
                 )?;
                 let speed: f64 = told.trim().parse().map_err(|e| format!("{told:?}: {e}"))?;
                 if round > 0 {
