@@ -76,6 +76,17 @@ impl From<sys::Error> for Error {
     }
 }
 
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Error {
+        let errno = e.raw_os_error();
+        Error {
+            kind: Kind::Other,
+            errno: errno.unwrap_or_default(),
+            message: errno.map_or_else(|| e.to_string(), |errno| sys::Errno(errno).to_string()),
+        }
+    }
+}
+
 /// Says what was being done.
 pub trait Context<T> {
     /// # Errors

@@ -7,3 +7,6 @@
 
 pub mod attachment;
 pub mod error;
+pub mod leases;
+pub mod pool;
+pub mod ports;
