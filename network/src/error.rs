@@ -39,6 +39,15 @@ impl Error {
         Error::of(Kind::Other, message)
     }
 
+    /// Of the kernel, with its number.
+    pub fn of_kernel(message: impl Into<String>, errno: i32) -> Error {
+        Error {
+            kind: Kind::Other,
+            message: message.into(),
+            errno,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }
