@@ -16,6 +16,7 @@ use serde_json::Value;
 use sys::wait::Deadline;
 
 use crate::containers::{Container, Containers, Durable};
+use crate::networks::connect;
 use crate::spec::machine;
 use crate::{names, programs, remove, telling};
 
@@ -403,6 +404,7 @@ pub fn rename(containers: &Containers, id: &str, name: &str) -> Result<()> {
                 name: name.to_owned(),
             },
         )?;
+        connect::renamed(containers, &container.definition, &old)?;
     }
     Ok(())
 }

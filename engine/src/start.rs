@@ -20,6 +20,7 @@ use crate::control::{STOP_TIMEOUT, refusal};
 use crate::model::Definition;
 use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
+use crate::networks::{attach as networks, links};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
 use crate::{explain, logs, mounts, programs, remove, telling};
@@ -139,30 +140,111 @@ fn begin(
     };
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
-    netfiles::write(&place, definition, &mode)?;
-    let joined = joined(containers, definition, &mode)?;
-    let monitor = programs::monitor()?;
-    let spec = mount::Spec {
-        layers,
-        upper: Some(Upper {
-            upper: place.upper(),
-            work: place.work(),
-        }),
-        scratch: Some(place.run.clone()),
-        options: mount::Options {
-            volatile: definition.host.auto_remove,
-            ..mount::Options::default()
-        },
+    let plan = match mode {
+        Mode::Own => Some(networks::plan(containers, definition)?),
+        _ => None,
     };
-    mounts::apart(&place.run, || {
-        mount::mount(&spec, &place.rootfs())?;
-        write_files(&place, definition, &machine, joined, runtime)?;
-        Ok(client::spawn(&place, &monitor, attach))
-    })
+    let start = Start {
+        containers,
+        definition,
+        place: &place,
+        machine: &machine,
+        runtime,
+        layers,
+        attach,
+    };
+    let begun = start.with(&mode, plan.as_ref());
+    let Some(plan) = plan else {
+        return begun;
+    };
+    match begun {
+        Ok(Ok(started)) => {
+            plan.tell(containers.roots());
+            links::refresh(containers, definition, &plan.attachment)?;
+            Ok(Ok(started))
+        }
+        // A monitor that has spoken has undone what it was given.
+        Ok(Err(refused @ client::Error::Refused { .. })) => Ok(Err(refused)),
+        failed => {
+            let undone = networks::undo(containers, container.id()).and(plan.give_up(containers));
+            match failed {
+                Err(e) => Err(e.and_also(undone)),
+                Ok(refused) => undone.map(|()| refused),
+            }
+        }
+    }
+}
+
+/// One start, of which everything is known but the network.
+struct Start<'s> {
+    containers: &'s Containers,
+    definition: &'s Definition,
+    place: &'s Place,
+    machine: &'s spec::Host,
+    runtime: launch::Runtime,
+    layers: Vec<mount::Layer>,
+    attach: Option<Attach>,
+}
+
+impl Start<'_> {
+    fn with(self, mode: &Mode, plan: Option<&networks::Plan>) -> Result<client::Result<Started>> {
+        let Start {
+            containers,
+            definition,
+            place,
+            machine,
+            runtime,
+            layers,
+            attach,
+        } = self;
+        let (linked, variables) = match plan {
+            Some(_) => links::of_start(containers, definition)?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let around = netfiles::Surroundings {
+            addresses: plan.map(networks::Plan::addresses).unwrap_or_default(),
+            links: linked,
+            host_gateway: plan.and_then(networks::Plan::host_gateway),
+            has_names: plan.is_some_and(|plan| plan.has_names),
+        };
+        netfiles::write(place, definition, mode, &around)?;
+        let mut joined = joined(containers, definition, mode)?;
+        joined.own_network = plan.map(|_| place.netns());
+        let monitor = programs::monitor()?;
+        let spec = mount::Spec {
+            layers,
+            upper: Some(Upper {
+                upper: place.upper(),
+                work: place.work(),
+            }),
+            scratch: Some(place.run.clone()),
+            options: mount::Options {
+                volatile: definition.host.auto_remove,
+                ..mount::Options::default()
+            },
+        };
+        let mut definition = definition.clone();
+        definition.config.env.extend(variables);
+        mounts::apart(&place.run, || {
+            mount::mount(&spec, &place.rootfs())?;
+            let made = plan.map(|plan| plan.make(containers, place, &definition)).transpose()?;
+            let (network, sockets) = match &made {
+                Some(made) => (Some(made.network.clone()), made.sockets()),
+                None => (None, Vec::new()),
+            };
+            write_files(place, &definition, machine, joined, runtime, network)?;
+            Ok(client::spawn(place, &monitor, &sockets, attach))
+        })
+    }
 }
 
 /// What the monitor has to know.
-fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
+fn launch(
+    place: &Place,
+    inputs: &Inputs<'_>,
+    runtime: launch::Runtime,
+    network: Option<launch::Network>,
+) -> Result<Launch> {
     let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
     Ok(Launch {
@@ -181,6 +263,7 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
         health: health(inputs)?,
         attributes: telling::attributes(definition),
         volumes: Vec::new(),
+        network,
     })
 }
 
@@ -290,6 +373,7 @@ fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Resu
             Mode::Container(name) => Some(init(name)?),
             _ => None,
         },
+        own_network: None,
         ipc: named(&host.ipc_mode)?,
         pid: named(&host.pid_mode)?,
         shm: None,
@@ -328,6 +412,7 @@ fn write_files(
     machine: &spec::Host,
     joined: Joined,
     runtime: launch::Runtime,
+    network: Option<launch::Network>,
 ) -> Result<()> {
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
@@ -355,5 +440,5 @@ fn write_files(
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
     write(&path, &bytes, Durable::No)?;
-    write_launch(place, &launch(place, &inputs, runtime)?)
+    write_launch(place, &launch(place, &inputs, runtime, network)?)
 }

@@ -30,6 +30,7 @@ use serde_json::{Map, Value};
 
 use crate::containers::{Containers, is_id};
 use crate::events;
+use crate::model::{Definition, Endpoint};
 
 /// The form of the file.
 pub const VERSION: u32 = 1;
@@ -584,6 +585,33 @@ pub fn lives(containers: &Containers, id: &str) -> bool {
         .state(&containers.place(id))
         .is_ok_and(|state| crate::summary::is_up(&state));
     runs || matches!(containers.try_lock(id), Ok(None))
+}
+
+/// A container in a network as `inspect` shows it: what was asked for, and of one that runs what it has.
+pub fn shown(definition: &Definition, name: &str, attachment: Option<&Attachment>) -> Endpoint {
+    let mut shown = definition.networks.get(name).cloned().unwrap_or_default();
+    if !PREDEFINED.contains(&name) {
+        shown.dns_names = Some(attach::names(definition, &shown));
+    }
+    let endpoints = attachment.map(|a| &a.endpoints);
+    let Some(endpoint) = endpoints.into_iter().flatten().find(|e| e.network.name == name) else {
+        return shown;
+    };
+    let gateway = |is_v4| attach::gateway(endpoint, is_v4).map(|a| a.to_string()).unwrap_or_default();
+    shown.network_id.clone_from(&endpoint.network.id);
+    shown.endpoint_id.clone_from(&endpoint.id);
+    shown.mac_address.clone_from(&endpoint.mac);
+    for own in &endpoint.addresses {
+        let text = own.address.to_string();
+        match own.address.is_ipv4() {
+            true => (shown.gateway, shown.ip_address, shown.ip_prefix_len) = (gateway(true), text, own.prefix),
+            false => {
+                shown.ipv6_gateway = gateway(false);
+                (shown.global_ipv6_address, shown.global_ipv6_prefix_len) = (text, own.prefix);
+            }
+        }
+    }
+    shown
 }
 
 /// Whether this process may make networks: an ordinary user's user namespace does not own the machine's network.

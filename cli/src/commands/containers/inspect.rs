@@ -1,7 +1,7 @@
 //! `inspect`, `container inspect`.
 
 use engine::containers::Containers;
-use engine::summary;
+use engine::{networks, summary};
 use image::Kind;
 use image::store::Store;
 
@@ -121,7 +121,16 @@ impl Finder<'_> {
             }
             false => None,
         };
-        Ok(inspect_container::container(&container, &place, sizes))
+        let attachment = match summary::is_up(&container.state) {
+            true => networks::attach::read(&place.run)?,
+            false => None,
+        };
+        Ok(inspect_container::container(
+            &container,
+            &place,
+            sizes,
+            attachment.as_ref(),
+        ))
     }
 
     fn image(&mut self, name: &str) -> Result<Value, Missed> {

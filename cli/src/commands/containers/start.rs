@@ -181,6 +181,7 @@ fn make(
         name: wanted.name,
         config: wanted.config,
         host: wanted.host,
+        networks: wanted.networks,
     };
     let created = create::create(containers, &workshop.store, &image, wanted).map_err(|e| fail(e.into()))?;
     for warning in &created.warnings {
