@@ -7,3 +7,5 @@
 
 pub mod attachment;
 pub mod error;
+pub mod names;
+pub mod resolver;

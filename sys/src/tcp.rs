@@ -4,7 +4,21 @@
 
 use crate::errno::{Result, check};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// setsockopt(2) of an int.
+pub(crate) fn set(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: pointer and size of a live int.
+    let r = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    check(r as i64, "setsockopt", || format!("{level}/{option}")).map(drop)
+}
+
+/// SO_KEEPALIVE, first after a minute of silence: a peer that has vanished is noticed.
+pub fn keep_alive(fd: BorrowedFd<'_>) -> Result<()> {
+    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60)
+}
 
 /// Begins a connection, close-on-exec and non-blocking. It is there once the socket is writable and SO_ERROR is zero.
 ///
