@@ -131,7 +131,9 @@ fn settle_networks(
     }
     if !settled.contains_key(&host.network_mode) && settled.is_empty() {
         let record = known.find(&host.network_mode).ok();
-        let name = record.as_ref().map_or(host.network_mode.clone(), |r| r.name.clone());
+        let name = record
+            .as_ref()
+            .map_or(host.network_mode.clone(), |r| r.name.clone());
         let endpoint = Endpoint {
             network_id: record.map(|r| r.id).unwrap_or_default(),
             ..Endpoint::default()

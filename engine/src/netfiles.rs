@@ -238,7 +238,10 @@ fn resolver_of_names(definition: &Definition, hosts: &str) -> String {
     definition.host.dns = vec![RESOLVER.to_owned()];
     let options = &mut definition.host.dns_options;
     if options.is_empty() {
-        *options = words_of(hosts, "options").into_iter().map(str::to_owned).collect();
+        *options = words_of(hosts, "options")
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
     }
     // A name of one word is a container's, and asked for as it is.
     if !options.iter().any(|o| o.starts_with("ndots:")) {
@@ -318,7 +321,10 @@ mod tests {
             "search a.example b.example\nnameserver 127.0.0.11\noptions ndots:2\n"
         );
         assert_eq!(
-            resolver_of_names(&definition(&[], &["."], &[]), "nameserver 127.0.0.53\noptions edns0 trust-ad\n"),
+            resolver_of_names(
+                &definition(&[], &["."], &[]),
+                "nameserver 127.0.0.53\noptions edns0 trust-ad\n"
+            ),
             "nameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n"
         );
         assert_eq!(servers(&definition(&["1.1.1.1"], &[], &[])).len(), 1);
@@ -335,7 +341,11 @@ mod tests {
 
     #[test]
     fn hosts_and_what_changes_in_it() {
-        let place = Place::of(&std::env::temp_dir(), &std::env::temp_dir(), &format!("hosts-{}", std::process::id()));
+        let place = Place::of(
+            &std::env::temp_dir(),
+            &std::env::temp_dir(),
+            &format!("hosts-{}", std::process::id()),
+        );
         fs::create_dir_all(&place.dir).unwrap();
         let mut web = definition(&[], &[], &[]);
         web.config.hostname = "web".into();
@@ -347,7 +357,11 @@ mod tests {
             has_names: false,
         };
         write(&place, &web, &Mode::Own, &around).unwrap();
-        let read = || fs::read_to_string(place.dir.join("hosts")).unwrap().replace(LOCALHOST, "");
+        let read = || {
+            fs::read_to_string(place.dir.join("hosts"))
+                .unwrap()
+                .replace(LOCALHOST, "")
+        };
         assert_eq!(
             read(),
             "172.17.0.1\tbox\n10.9.9.9\tx\n172.17.0.2\tdb aaaa\n172.17.0.3\tweb\n"

@@ -227,7 +227,9 @@ impl Start<'_> {
         definition.config.env.extend(variables);
         mounts::apart(&place.run, || {
             mount::mount(&spec, &place.rootfs())?;
-            let made = plan.map(|plan| plan.make(containers, place, &definition)).transpose()?;
+            let made = plan
+                .map(|plan| plan.make(containers, place, &definition))
+                .transpose()?;
             let (network, sockets) = match &made {
                 Some(made) => (Some(made.network.clone()), made.sockets()),
                 None => (None, Vec::new()),

@@ -7,10 +7,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use image::{Context as _, Error, Kind, Result};
-use monitor::state::{State, Status};
 use ::network::attachment;
 use ::network::ports::name;
+use image::{Context as _, Error, Kind, Result};
+use monitor::state::{State, Status};
 use serde::Deserialize;
 
 use crate::containers::Containers;

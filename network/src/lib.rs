@@ -22,8 +22,10 @@ pub mod error;
 pub mod leases;
 pub mod link;
 pub mod machine;
+pub mod names;
 pub mod pool;
 pub mod ports;
+pub mod resolver;
 pub mod space;
 
 pub use error::{Context, Error, Result};

@@ -27,7 +27,8 @@ impl Space {
     /// # Errors
     /// Of the kernel.
     pub fn open(file: &Path) -> Result<Space> {
-        let file = File::open(file).map_err(|e| Error::new(format!("failed to open {}: {e}", file.display())))?;
+        let file =
+            File::open(file).map_err(|e| Error::new(format!("failed to open {}: {e}", file.display())))?;
         Ok(Space(file.into()))
     }
 
@@ -45,7 +46,8 @@ impl Space {
     /// Of the work; or the namespace cannot be entered.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         apart(|| {
-            sys::process::setns(self.fd(), libc::CLONE_NEWNET as u64).context("failed to enter a network namespace")?;
+            sys::process::setns(self.fd(), libc::CLONE_NEWNET as u64)
+                .context("failed to enter a network namespace")?;
             work()
         })
     }
@@ -61,6 +63,8 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let worker = thread::Builder::new()
             .spawn_scoped(scope, work)
             .map_err(|e| Error::new(format!("failed to start a thread: {e}")))?;
-        worker.join().unwrap_or_else(|_| Err(Error::new("a thread of ours has failed")))
+        worker
+            .join()
+            .unwrap_or_else(|_| Err(Error::new("a thread of ours has failed")))
     })
 }

@@ -10,8 +10,8 @@ use engine::model::{Config, Empty, Endpoint, Healthcheck, HostConfig, Mount, Mou
 use engine::networks::shown as networks;
 use engine::summary;
 use monitor::place::Place;
-use network::attachment::Attachment;
 use monitor::state::{State, Status};
+use network::attachment::Attachment;
 
 use super::containers::state as word;
 use crate::template::value::List;

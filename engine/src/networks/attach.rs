@@ -291,7 +291,10 @@ fn wanted_address(endpoint: &Endpoint, is_v4: bool) -> Result<Option<IpAddr>> {
         .map_err(|_| Error::invalid(format!("invalid IP address: {text}")))?;
     match address.is_ipv4() == is_v4 {
         true => Ok(Some(address)),
-        false => Err(Error::invalid(format!("invalid IPv{} address: {text}", if is_v4 { 4 } else { 6 }))),
+        false => Err(Error::invalid(format!(
+            "invalid IPv{} address: {text}",
+            if is_v4 { 4 } else { 6 }
+        ))),
     }
 }
 
@@ -304,7 +307,9 @@ fn mac(addresses: &[attachment::Address]) -> String {
             [w, x, y, z]
         }
     };
-    let [a, b, c, d] = addresses.first().map_or([0; 4], |first| last_four(&first.address));
+    let [a, b, c, d] = addresses
+        .first()
+        .map_or([0; 4], |first| last_four(&first.address));
     format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
@@ -347,9 +352,14 @@ fn sysctls(endpoint: &Endpoint, interface: &str) -> Vec<(String, String)> {
 fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Result<()> {
     let wanted = wanted_ports(definition);
     // Who is in no network with a way out is reached by nobody, as in Docker.
-    let way_out = plan.attachment.endpoints.iter().zip(&plan.held).find(|(endpoint, _)| {
-        matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
-    });
+    let way_out = plan
+        .attachment
+        .endpoints
+        .iter()
+        .zip(&plan.held)
+        .find(|(endpoint, _)| {
+            matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
+        });
     let Some((endpoint, held)) = way_out else {
         return Ok(());
     };
@@ -482,7 +492,12 @@ impl Plan {
             network::names::publish(&containers.roots().run, &self.attachment)
                 .map_err(refusal)
                 .context(FAILED)?;
-            names = Some(space.inside(network::resolver::open).map_err(refusal).context(FAILED)?);
+            names = Some(
+                space
+                    .inside(network::resolver::open)
+                    .map_err(refusal)
+                    .context(FAILED)?,
+            );
             handed.extend([Handed::ResolverUdp, Handed::ResolverTcp]);
         }
         let servers = netfiles::servers(definition).into_iter();
@@ -597,7 +612,9 @@ mod tests {
         let shown = |d: &Definition| -> Vec<String> {
             wanted_ports(d)
                 .into_iter()
-                .map(|(port, protocol, b)| format!("{port}/{} {}:{}", ports::name(protocol), b.host_ip, b.host_port))
+                .map(|(port, protocol, b)| {
+                    format!("{port}/{} {}:{}", ports::name(protocol), b.host_ip, b.host_port)
+                })
                 .collect()
         };
         assert_eq!(shown(&definition), ["8080/tcp 127.0.0.1:9000-9001"]);
@@ -627,7 +644,10 @@ mod tests {
         };
         assert_eq!(names(&definition, &endpoint), ["web", "www", "0123456789ab"]);
         definition.config.hostname = "box".into();
-        assert_eq!(names(&definition, &endpoint), ["web", "www", "0123456789ab", "box"]);
+        assert_eq!(
+            names(&definition, &endpoint),
+            ["web", "www", "0123456789ab", "box"]
+        );
     }
 
     #[test]

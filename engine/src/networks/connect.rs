@@ -180,9 +180,9 @@ fn sort(attachment: &mut Attachment, definition: &Definition) {
         let own = definition.networks.get(&e.network.name);
         std::cmp::Reverse(own.map_or(0, |e| e.gw_priority))
     };
-    attachment.endpoints.sort_by(|a, b| {
-        (priority(a), &a.network.name).cmp(&(priority(b), &b.network.name))
-    });
+    attachment
+        .endpoints
+        .sort_by(|a, b| (priority(a), &a.network.name).cmp(&(priority(b), &b.network.name)));
 }
 
 /// In the kernel, on the disk, and in the monitor. While it is done the record has the endpoints of both.
@@ -198,7 +198,10 @@ fn change(
     let Some(init) = &container.state.init else {
         return Err(Error::of(
             Kind::Conflict,
-            format!("container {} is restarting, wait until it is running", container.id()),
+            format!(
+                "container {} is restarting, wait until it is running",
+                container.id()
+            ),
         ));
     };
     let space = Space::of(init.pid).map_err(refusal)?;
@@ -318,7 +321,10 @@ pub fn renamed(containers: &Containers, definition: &Definition, old_name: &str)
     let (before, after) = (old_name.to_lowercase(), definition.name.to_lowercase());
     for endpoint in new.endpoints.iter_mut().filter(|e| !e.names.is_empty()) {
         // An alias that is called as the container was stays.
-        let aliases = definition.networks.get(&endpoint.network.name).and_then(|e| e.aliases.clone());
+        let aliases = definition
+            .networks
+            .get(&endpoint.network.name)
+            .and_then(|e| e.aliases.clone());
         let keeps = aliases.into_iter().flatten().any(|a| a.to_lowercase() == before);
         endpoint.names.retain(|name| *name != before || keeps);
         if !endpoint.names.contains(&after) {
@@ -380,7 +386,8 @@ mod tests {
         check(Some(&record), "mine", &with("10.0.0.9", &["a"])).unwrap();
         check(None, "mine", &with("10.9.0.9", &[])).unwrap();
         check(Some(&record), "bridge", &Endpoint::default()).unwrap();
-        let complaint = |name: &str, endpoint: &Endpoint| check(Some(&record), name, endpoint).unwrap_err().to_string();
+        let complaint =
+            |name: &str, endpoint: &Endpoint| check(Some(&record), name, endpoint).unwrap_err().to_string();
         assert_eq!(
             complaint("bridge", &with("10.0.0.9", &[])),
             "invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only"

@@ -55,8 +55,8 @@ pub fn of_start(containers: &Containers, definition: &Definition) -> Result<(Vec
     for link in definition.host.links.iter().flatten() {
         links.push(resolve(containers, definition, link)?);
     }
-    let wants_variables = std::env::var_os("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS")
-        .is_some_and(|value| value == "1");
+    let wants_variables =
+        std::env::var_os("DOCKER_KEEP_DEPRECATED_LEGACY_LINKS_ENV_VARS").is_some_and(|value| value == "1");
     let mut variables = Vec::new();
     for link in &links {
         remember(containers, link.target.id(), &definition.id)?;
@@ -134,7 +134,11 @@ pub fn refresh(containers: &Containers, target: &Definition, attachment: &Attach
     };
     let addresses = on_default_bridge(attachment);
     for entry in entries {
-        let linker = entry.context(failed())?.file_name().into_string().unwrap_or_default();
+        let linker = entry
+            .context(failed())?
+            .file_name()
+            .into_string()
+            .unwrap_or_default();
         let Some(linker) = containers.load(&linker)?.filter(Container::is_running) else {
             continue;
         };
@@ -169,7 +173,10 @@ fn environment(definition: &Definition, link: &Link) -> Vec<String> {
     let mut put = |name: String, value: String| {
         all.insert(name, value);
     };
-    put(format!("{prefix}_NAME"), format!("/{}/{}", definition.name, link.alias));
+    put(
+        format!("{prefix}_NAME"),
+        format!("/{}/{}", definition.name, link.alias),
+    );
     if let Some(first) = ports.first() {
         put(format!("{prefix}_PORT"), url(*first));
     }
@@ -187,7 +194,9 @@ fn environment(definition: &Definition, link: &Link) -> Vec<String> {
             put(format!("{prefix}_ENV_{name}"), value.to_owned());
         }
     }
-    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    all.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 #[cfg(test)]

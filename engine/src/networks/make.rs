@@ -198,7 +198,10 @@ fn check_pools(wanted: &Wanted) -> Result<()> {
     let mut seen = Vec::new();
     for pool in &wanted.ipam.pools {
         let Ok((base, subnet)) = parse(&pool.subnet) else {
-            wrong.push(format!("invalid subnet {}: invalid CIDR block notation", pool.subnet));
+            wrong.push(format!(
+                "invalid subnet {}: invalid CIDR block notation",
+                pool.subnet
+            ));
             continue;
         };
         if !subnet.is_v4() && !wanted.ipv6 {
@@ -270,7 +273,18 @@ fn check_options(wanted: &Wanted) -> Result<()> {
         let is_bool = || {
             matches!(
                 value.as_str(),
-                "" | "0" | "1" | "t" | "f" | "T" | "F" | "true" | "false" | "True" | "False" | "TRUE" | "FALSE"
+                "" | "0"
+                    | "1"
+                    | "t"
+                    | "f"
+                    | "T"
+                    | "F"
+                    | "true"
+                    | "false"
+                    | "True"
+                    | "False"
+                    | "TRUE"
+                    | "FALSE"
             )
         };
         let is_right = match name.as_str() {
@@ -307,7 +321,13 @@ struct Device {
 
 fn device(wanted: &Wanted, id: &str, others: &[Record]) -> Result<Device> {
     let short = id.get(..12).unwrap_or(id);
-    let own = |option: &str| wanted.options.get(option).filter(|name| !name.is_empty()).cloned();
+    let own = |option: &str| {
+        wanted
+            .options
+            .get(option)
+            .filter(|name| !name.is_empty())
+            .cloned()
+    };
     if wanted.driver != "bridge" {
         let parent = own(option::PARENT);
         return Ok(Device {
@@ -325,7 +345,10 @@ fn device(wanted: &Wanted, id: &str, others: &[Record]) -> Result<Device> {
             ),
         ));
     }
-    Ok(Device { name, is_dummy: false })
+    Ok(Device {
+        name,
+        is_dummy: false,
+    })
 }
 
 /// Subnets and gateways that nobody has named.
@@ -425,9 +448,18 @@ mod tests {
                 "operation is not permitted on predefined bridge network",
             ),
             (wanted(|w| w.name = "a/b".into()), "invalid network name (a/b)"),
-            (wanted(|w| w.driver = "weave".into()), "could not find plugin weave in v1 plugin registry"),
-            (wanted(|w| w.driver = "host".into()), "only one instance of \"host\" network is allowed"),
-            (wanted(|w| w.driver = "overlay".into()), "This node is not a swarm manager"),
+            (
+                wanted(|w| w.driver = "weave".into()),
+                "could not find plugin weave in v1 plugin registry",
+            ),
+            (
+                wanted(|w| w.driver = "host".into()),
+                "only one instance of \"host\" network is allowed",
+            ),
+            (
+                wanted(|w| w.driver = "overlay".into()),
+                "This node is not a swarm manager",
+            ),
             (wanted(|w| w.ipv4 = false), "IPv4 or IPv6 must be enabled"),
             (
                 wanted(with(pool("10.0.0.1/24", "", ""))),
@@ -453,9 +485,18 @@ mod tests {
                 wanted(with(pool("10.0.0.0/24", "", "fd00::1"))),
                 "invalid gateway fd00::1: parent subnet is an IPv4 block",
             ),
-            (wanted(option(option::MTU, "much")), "invalid value for the option com.docker.network.driver.mtu"),
-            (wanted(option(option::NAME, "a-much-too-long-name")), "invalid value for the option"),
-            (wanted(option(option::ICC, "maybe")), "invalid value for the option"),
+            (
+                wanted(option(option::MTU, "much")),
+                "invalid value for the option com.docker.network.driver.mtu",
+            ),
+            (
+                wanted(option(option::NAME, "a-much-too-long-name")),
+                "invalid value for the option",
+            ),
+            (
+                wanted(option(option::ICC, "maybe")),
+                "invalid value for the option",
+            ),
         ];
         for (wanted, message) in cases {
             let e = check(&wanted).unwrap_err().to_string();

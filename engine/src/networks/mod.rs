@@ -260,9 +260,7 @@ pub struct User {
 impl Networks {
     /// Of a store.
     pub fn of(roots: &Roots) -> Networks {
-        Networks {
-            roots: roots.clone(),
-        }
+        Networks { roots: roots.clone() }
     }
 
     fn directory(&self) -> PathBuf {
@@ -286,7 +284,11 @@ impl Networks {
         };
         let mut all = Vec::new();
         for entry in entries {
-            let name = entry.context(failed())?.file_name().into_string().unwrap_or_default();
+            let name = entry
+                .context(failed())?
+                .file_name()
+                .into_string()
+                .unwrap_or_default();
             if let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id))
                 && let Some(record) = self.load(id)?
             {
@@ -315,7 +317,9 @@ impl Networks {
         let root = self.roots.root.display();
         Record {
             version: VERSION,
-            id: Digest::of(format!("network {name} {root}").as_bytes()).hex().to_owned(),
+            id: Digest::of(format!("network {name} {root}").as_bytes())
+                .hex()
+                .to_owned(),
             name: name.into(),
             created: "0001-01-01T00:00:00Z".into(),
             driver: driver.into(),
@@ -389,9 +393,8 @@ impl Networks {
     /// # Errors
     /// It cannot be made.
     pub fn bridge(&self) -> Result<Record> {
-        let there = || -> Result<Option<Record>> {
-            Ok(self.records()?.into_iter().find(Record::is_default_bridge))
-        };
+        let there =
+            || -> Result<Option<Record>> { Ok(self.records()?.into_iter().find(Record::is_default_bridge)) };
         if let Some(record) = there()? {
             return Ok(record);
         }
@@ -501,7 +504,8 @@ impl Networks {
             file => file.context(format!("failed to open {}", path.display()))?,
         };
         // Those who are about to start in it have it; they do not take long.
-        file.lock().context(format!("failed to lock {}", path.display()))?;
+        file.lock()
+            .context(format!("failed to lock {}", path.display()))?;
         let users = self.users(containers, &record.id)?;
         if !users.is_empty() {
             let all: Vec<String> = users
@@ -534,17 +538,17 @@ impl Networks {
 
     /// Tells of a network: `create`, `connect`, `disconnect`, `destroy`.
     pub fn tell(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
-        tell(&self.roots, (&record.id, &record.name, &record.driver), action, more);
+        tell(
+            &self.roots,
+            (&record.id, &record.name, &record.driver),
+            action,
+            more,
+        );
     }
 }
 
 /// The same of one whose record is not at hand: id, name and driver.
-pub fn tell(
-    roots: &Roots,
-    (id, name, driver): (&str, &str, &str),
-    action: &str,
-    more: &[(&str, &str)],
-) {
+pub fn tell(roots: &Roots, (id, name, driver): (&str, &str, &str), action: &str, more: &[(&str, &str)]) {
     let mut attributes: BTreeMap<String, String> = more
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -597,14 +601,20 @@ pub fn shown(definition: &Definition, name: &str, attachment: Option<&Attachment
     let Some(endpoint) = endpoints.into_iter().flatten().find(|e| e.network.name == name) else {
         return shown;
     };
-    let gateway = |is_v4| attach::gateway(endpoint, is_v4).map(|a| a.to_string()).unwrap_or_default();
+    let gateway = |is_v4| {
+        attach::gateway(endpoint, is_v4)
+            .map(|a| a.to_string())
+            .unwrap_or_default()
+    };
     shown.network_id.clone_from(&endpoint.network.id);
     shown.endpoint_id.clone_from(&endpoint.id);
     shown.mac_address.clone_from(&endpoint.mac);
     for own in &endpoint.addresses {
         let text = own.address.to_string();
         match own.address.is_ipv4() {
-            true => (shown.gateway, shown.ip_address, shown.ip_prefix_len) = (gateway(true), text, own.prefix),
+            true => {
+                (shown.gateway, shown.ip_address, shown.ip_prefix_len) = (gateway(true), text, own.prefix)
+            }
             false => {
                 shown.ipv6_gateway = gateway(false);
                 (shown.global_ipv6_address, shown.global_ipv6_prefix_len) = (text, own.prefix);

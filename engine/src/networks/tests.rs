@@ -6,7 +6,10 @@ fn record(options: &[(&str, &str)]) -> Record {
         driver: "bridge".into(),
         ipv4: true,
         device: "br-0123".into(),
-        options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        options: options
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
         ipam: Ipam {
             pools: vec![Pool {
                 subnet: "10.0.0.0/24".into(),
@@ -25,7 +28,13 @@ fn what_the_kernel_has_to_know() {
     let usual = record(&[]).of_kernel().unwrap();
     assert!(usual.icc && usual.masquerade && !usual.routed && !usual.internal);
     assert_eq!(usual.subnets.len(), 1);
-    assert_eq!((usual.subnets[0].address.to_string().as_str(), usual.subnets[0].prefix), ("10.0.0.1", 24));
+    assert_eq!(
+        (
+            usual.subnets[0].address.to_string().as_str(),
+            usual.subnets[0].prefix
+        ),
+        ("10.0.0.1", 24)
+    );
     let other = record(&[
         (option::ICC, "false"),
         (option::MTU, "1400"),
@@ -34,7 +43,10 @@ fn what_the_kernel_has_to_know() {
     let other = other.of_kernel().unwrap();
     assert!(!other.icc && !other.masquerade && other.routed);
     assert_eq!(other.mtu, 1400);
-    assert_eq!(record(&[(option::BINDING, "127.0.0.1")]).publish_at(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        record(&[(option::BINDING, "127.0.0.1")]).publish_at(),
+        ["127.0.0.1".parse::<IpAddr>().unwrap()]
+    );
     assert_eq!(record(&[(option::BINDING, "0.0.0.0")]).publish_at().len(), 2);
     let range = record(&[]).ipam.pools[0].range().unwrap();
     assert_eq!(range.reserved.len(), 2);
@@ -82,7 +94,10 @@ fn the_default_one_is_made_once_by_many() {
     assert_eq!(networks.find(bridge.id.get(..6).unwrap()).unwrap(), bridge);
     let names: Vec<String> = networks.list().unwrap().into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["bridge", "host", "none"]);
-    assert_eq!(networks.find("nope").unwrap_err().to_string(), "network nope not found");
+    assert_eq!(
+        networks.find("nope").unwrap_err().to_string(),
+        "network nope not found"
+    );
     let held = networks.hold(&bridge.id, "bridge").unwrap();
     assert_eq!(held.record, bridge);
     let containers = Containers::of(&networks.roots).unwrap();

@@ -89,6 +89,7 @@ pub fn world(script: &str) -> Option<World> {
         health: None,
         attributes: BTreeMap::new(),
         volumes: Vec::new(),
+        network: None,
     };
     let world = World {
         root,
@@ -162,7 +163,7 @@ impl World {
         }
         self.launch.write(&self.place.launch()).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_brig-monitor"));
-        let started = client::spawn(&self.place, program, attach);
+        let started = client::spawn(&self.place, program, &[], attach);
         if let Ok(started) = &started {
             self.monitors.push(started.monitor);
         }
