@@ -18,6 +18,7 @@ pub mod loopdev;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod process;
 pub mod random;
 pub mod sched;
