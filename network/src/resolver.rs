@@ -5,10 +5,13 @@
 //!
 //! May not: answer.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use crate::error::{Context, Result};
+use crate::machine::Machine;
+use crate::space::Space;
 
 /// What `resolv.conf` of a container says.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -20,19 +23,28 @@ pub struct Sockets {
     pub tcp: OwnedFd,
 }
 
-/// Makes them in the network namespace of the calling thread, whose loopback device is up, with the rule. What was there of an
-/// earlier resolver is replaced.
+/// Makes them in the network namespace of a container, whose loopback device is up, with the rule. What was there of an earlier
+/// resolver is replaced.
 ///
 /// # Errors
 /// bind(2)'s; or the rule cannot be made.
-pub fn open() -> Result<Sockets> {
-    let failed = "failed to listen for questions about names";
-    let udp = UdpSocket::bind((ADDRESS, 0)).map_err(|e| sys::Error::io("bind", "127.0.0.11 udp", &e));
-    let udp = udp.context(failed)?;
-    let tcp = TcpListener::bind((ADDRESS, 0)).map_err(|e| sys::Error::io("bind", "127.0.0.11 tcp", &e));
-    let tcp = tcp.context(failed)?;
+pub fn open(space: &Space) -> Result<Sockets> {
+    let (udp, tcp) = space
+        .inside(listen)
+        .context("failed to listen for questions about names")?;
+    let port = |address: io::Result<SocketAddr>| {
+        let address = address.map_err(|e| sys::Error::io("getsockname", "", &e));
+        Ok::<u16, sys::Error>(address?.port())
+    };
+    Machine::redirect_names(space, port(udp.local_addr())?, port(tcp.local_addr())?)?;
     Ok(Sockets {
         udp: udp.into(),
         tcp: tcp.into(),
     })
+}
+
+fn listen() -> Result<(UdpSocket, TcpListener)> {
+    let udp = UdpSocket::bind((ADDRESS, 0)).map_err(|e| sys::Error::io("bind", "127.0.0.11 udp", &e))?;
+    let tcp = TcpListener::bind((ADDRESS, 0)).map_err(|e| sys::Error::io("bind", "127.0.0.11 tcp", &e))?;
+    Ok((udp, tcp))
 }

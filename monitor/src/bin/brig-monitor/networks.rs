@@ -17,6 +17,7 @@ use monitor::place::Place;
 use monitor::protocol::Kind;
 use network::attachment::Attachment;
 use network::resolver::Sockets;
+use network::{Machine, Space};
 use shim::reactor::{Reactor, Source, either};
 use shim::sync::{Count, Once};
 
@@ -136,8 +137,8 @@ fn has_names(attachment: &Attachment) -> bool {
     endpoints.any(|endpoint| !endpoint.names.is_empty())
 }
 
-/// Makes the sockets in the container's namespace. Done in a forked copy, which hands them back: an ordinary user's monitor may enter
-/// the namespace, but could not come back to the machine's.
+/// Makes the sockets in the container's namespace. Done in a forked copy, which hands them back: who enters a namespace may not be let
+/// out again (an ordinary user's monitor), and needs a thread for it.
 async fn open_resolver(monitor: &Rc<Monitor>) {
     match sockets_inside(monitor).await {
         Ok(sockets) => serve_names(monitor, sockets),
@@ -149,14 +150,13 @@ async fn sockets_inside(monitor: &Rc<Monitor>) -> shim::error::Result<Sockets> {
     let pid = monitor.state.borrow().init.as_ref().map(|init| init.pid);
     let namespace = monitor.place.netns();
     let (ours, theirs) = sys::socket::seqpacket_pair()?;
-    let make = || -> network::error::Result<()> {
+    let make = || -> network::Result<()> {
         // The file is mounted where the container's first monitor is; one that has adopted it asks the process.
-        let entered = enter(&namespace);
-        match (entered, pid) {
-            (Err(_), Some(pid)) => enter(format!("/proc/{pid}/ns/net").as_ref())?,
-            (entered, _) => entered?,
-        }
-        let sockets = network::resolver::open()?;
+        let space = match (Space::open(&namespace), pid) {
+            (Err(_), Some(pid)) => Space::of(pid)?,
+            (opened, _) => opened?,
+        };
+        let sockets = network::resolver::open(&space)?;
         sys::socket::send(theirs.as_fd(), b"s", &[sockets.udp.as_fd(), sockets.tcp.as_fd()])?;
         Ok(())
     };
@@ -171,11 +171,6 @@ async fn sockets_inside(monitor: &Rc<Monitor>) -> shim::error::Result<Sockets> {
         return Err(shim::error::Error::new("no sockets have come"));
     };
     Ok(Sockets { udp, tcp })
-}
-
-fn enter(namespace: &std::path::Path) -> sys::Result<()> {
-    let fd = sys::fs::open(namespace, libc::O_RDONLY, 0)?;
-    sys::process::setns(fd.as_fd(), libc::CLONE_NEWNET as u64)
 }
 
 /// Everything is given back: sockets, and what the kernel has of it. Whoever starts it next finds the ports free.
@@ -206,7 +201,7 @@ pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
     let written = std::fs::read(&record).ok();
     let written = written.and_then(|text| serde_json::from_slice(&text).ok());
     let [_, run] = &place.roots;
-    let undone = network::names::withdraw(run, &written.unwrap_or(told));
+    let undone = Machine::of(run).detach(&written.unwrap_or(told));
     undone.map_err(|e| format!("failed to undo the container's networks: {e}"))?;
     match std::fs::remove_file(&record) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
