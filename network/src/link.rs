@@ -58,6 +58,8 @@ pub struct Link {
     pub kind: String,
     /// What its maker wrote on it.
     pub alias: String,
+    /// Its hardware address.
+    pub mac: Vec<u8>,
     /// Number of the bridge that it is a port of; 0: none.
     pub master: u32,
 }
@@ -122,6 +124,18 @@ impl Links {
         // Before 4.20 the kernel does not look at the index.
         let of_it = replies.iter().filter(|r| u32_at(&r.body, 4) == Some(index));
         Ok(of_it.filter_map(parse_address).collect())
+    }
+
+    /// Addresses of all devices.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn own_addresses(&self) -> Result<Vec<IpAddr>> {
+        let mut m = Message::new(libc::RTM_GETADDR, 0);
+        m.put(&[0; ADDRESS_HEADER]);
+        let replies = self.0.dump(&m);
+        let replies = replies.map_err(|e| refused("failed to list addresses", &e))?;
+        Ok(replies.iter().filter_map(parse_address).map(|a| a.address).collect())
     }
 
     /// As [`routes`].
@@ -503,6 +517,7 @@ fn parse_link(reply: &Reply) -> Option<Link> {
         is_up: u32_at(&reply.body, 8)? & UP != 0,
         kind: kind.map(|k| text_of(k).into_owned()).unwrap_or_default(),
         alias: text(libc::IFLA_IFALIAS).unwrap_or_default(),
+        mac: attribute(rest, libc::IFLA_ADDRESS).unwrap_or(&[]).to_vec(),
         master: attribute(rest, libc::IFLA_MASTER)
             .and_then(|v| u32_at(v, 0))
             .unwrap_or(0),
