@@ -52,9 +52,9 @@ fn bridge(links: &Links, network: &Network, name: &str) -> Result<Link> {
         Err(e) if e.errno() == libc::EEXIST => {}
         other => other?,
     }
-    let link = links.find(name)?.ok_or_else(|| {
-        Error::new(format!("the device {name} has gone while it was being made"))
-    })?;
+    let link = links
+        .find(name)?
+        .ok_or_else(|| Error::new(format!("the device {name} has gone while it was being made")))?;
     check(network, &link, "bridge")?;
     // Before it is up: a container could make the machine take its default route from it (CVE-2020-13401).
     ignore_routers(name)?;
@@ -116,7 +116,12 @@ fn lower(links: &Links, network: &Network, name: &str) -> Result<Link> {
     if let Some(link) = links.find(name)? {
         return Ok(link);
     }
-    let missing = || Error::new(format!("the device {name} of network {} does not exist", network.name));
+    let missing = || {
+        Error::new(format!(
+            "the device {name} of network {} does not exist",
+            network.name
+        ))
+    };
     let mut steps = Vec::new();
     match name.rsplit_once('.') {
         Some((parent, id)) => {

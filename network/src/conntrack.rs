@@ -114,7 +114,11 @@ struct Direction {
 fn direction(tuple: &[u8]) -> Option<Direction> {
     let addresses = attribute(tuple, ADDRESSES)?;
     let ports = attribute(tuple, PORTS)?;
-    let one = |v4, v6| attribute(addresses, v4).or_else(|| attribute(addresses, v6)).and_then(address_of);
+    let one = |v4, v6| {
+        attribute(addresses, v4)
+            .or_else(|| attribute(addresses, v6))
+            .and_then(address_of)
+    };
     Some(Direction {
         from: one(SOURCE_4, SOURCE_6)?,
         to: one(DESTINATION_4, DESTINATION_6)?,

@@ -111,7 +111,10 @@ impl Switch {
         }
         let table = self.table();
         let inside = rules.rules(&table, CHAIN)?;
-        if inside.iter().any(|r| lets_device_through(&r.expressions).is_some()) {
+        if inside
+            .iter()
+            .any(|r| lets_device_through(&r.expressions).is_some())
+        {
             return Ok(());
         }
         self.turn(false)?;

@@ -26,7 +26,7 @@ mod forwarding;
 pub mod leases;
 pub mod link;
 pub mod machine;
-mod nft;
+pub mod nft;
 pub mod pool;
 pub mod ports;
 mod rules;

@@ -92,7 +92,11 @@ impl Machine {
     pub fn change(&self, space: &Space, old: &Attachment, new: &Attachment) -> Result<()> {
         let less = |a: &'_ Attachment, b: &Attachment| -> Vec<String> {
             let has = |id: &String| b.endpoints.iter().any(|e| e.id == *id);
-            a.endpoints.iter().map(|e| e.id.clone()).filter(|id| !has(id)).collect()
+            a.endpoints
+                .iter()
+                .map(|e| e.id.clone())
+                .filter(|id| !has(id))
+                .collect()
         };
         let gone = less(old, new);
         let come = less(new, old);
@@ -238,8 +242,10 @@ impl Machine {
         self.add(&rules, fresh, &[attachment], &networks)?;
         self.open_ways(&rules, &networks)?;
 
+        // To its own published port.
+        let comes_back = !attachment.ports.is_empty() && has_bridge_netfilter();
         let pairs = endpoints.iter().zip(&lower);
-        let pairs = pairs.map(|(endpoint, lower)| devices(endpoint, lower, space));
+        let pairs = pairs.map(|(endpoint, lower)| devices(endpoint, lower, space, comes_back));
         links.make(pairs.collect::<Result<Vec<_>>>()?.concat())?;
         space.links(|links| {
             let mut steps = Vec::new();
@@ -452,7 +458,7 @@ fn whole(changes: &mut Transaction, table: &Table, layout: &Layout) {
 }
 
 /// What is made in our namespace for an endpoint.
-fn devices(endpoint: &Endpoint, lower: &Link, space: &Space) -> Result<Vec<Request>> {
+fn devices(endpoint: &Endpoint, lower: &Link, space: &Space, comes_back: bool) -> Result<Vec<Request>> {
     let upper = Upper {
         name: &endpoint.interface,
         parent: lower.index,
@@ -472,9 +478,20 @@ fn devices(endpoint: &Endpoint, lower: &Link, space: &Space) -> Result<Vec<Reque
                 mac: link::mac_of(&endpoint.mac)?,
                 mtu: endpoint.network.mtu,
             };
-            Ok(vec![pair.request(), link::no_own_address(name), link::up(name)])
+            let mut steps = vec![pair.request(), link::no_own_address(name), link::up(name)];
+            if comes_back {
+                steps.push(link::hairpin(name));
+            }
+            Ok(steps)
         }
     }
+}
+
+/// With the module br_netfilter, a packet whose new address is on the bridge that it came from does not leave it.
+fn has_bridge_netfilter() -> bool {
+    let settings = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"];
+    let values = settings.map(|s| fs::read_to_string(format!("/proc/sys/net/bridge/{s}")));
+    values.into_iter().flatten().any(|v| v.trim() != "0")
 }
 
 /// What is done in the container's namespace for an endpoint.
@@ -505,15 +522,25 @@ fn default_routes(links: &Links, attachment: &Attachment) -> Result<Vec<Request>
             let has = e.addresses.iter().any(|a| a.address.is_ipv6() == v6);
             (has && !e.network.internal).then_some(())?;
             // l3 has no neighbours: what is not its own goes to the device below.
-            let is_l3 = matches!(&e.network.kind, Kind::Ipvlan { mode, .. } if mode != "l2" && !mode.is_empty());
+            let is_l3 =
+                matches!(&e.network.kind, Kind::Ipvlan { mode, .. } if mode != "l2" && !mode.is_empty());
             if is_l3 {
                 return Some((e, None));
             }
-            let gateway = e.network.subnets.iter().map(|s| s.address).find(|a| a.is_ipv6() == v6);
+            let gateway = e
+                .network
+                .subnets
+                .iter()
+                .map(|s| s.address)
+                .find(|a| a.is_ipv6() == v6);
             gateway.map(|gateway| (e, Some(gateway)))
         });
         if let Some((endpoint, gateway)) = way {
-            steps.push(link::default_route(index(links, &endpoint.interface)?, v6, gateway));
+            steps.push(link::default_route(
+                index(links, &endpoint.interface)?,
+                v6,
+                gateway,
+            ));
         }
     }
     Ok(steps)

@@ -70,8 +70,16 @@ pub const MAIN: Layout = Layout {
         set("routed", &[Type::Device]),
         set("same", &[Type::Device, Type::Device]),
         set("friends", &[Type::Device, Type::Device]),
-        map("any4", &[Type::Protocol, Type::Port], &[Type::Address4, Type::Port]),
-        map("any6", &[Type::Protocol, Type::Port], &[Type::Address6, Type::Port]),
+        map(
+            "any4",
+            &[Type::Protocol, Type::Port],
+            &[Type::Address4, Type::Port],
+        ),
+        map(
+            "any6",
+            &[Type::Protocol, Type::Port],
+            &[Type::Address6, Type::Port],
+        ),
         map(
             "bound4",
             &[Type::Protocol, Type::Address4, Type::Port],
@@ -82,6 +90,8 @@ pub const MAIN: Layout = Layout {
             &[Type::Protocol, Type::Address6, Type::Port],
             &[Type::Address6, Type::Port],
         ),
+        set("selves4", &[Type::Address4, Type::Address4]),
+        set("selves6", &[Type::Address6, Type::Address6]),
         set("open4", &[Type::Protocol, Type::Address4, Type::Port]),
         set("open6", &[Type::Protocol, Type::Address6, Type::Port]),
         set(
@@ -229,9 +239,17 @@ pub const MAIN: Layout = Layout {
                     ],
                     Act::Accept,
                 ),
-                Rule::new("not routed", &[Test::NotIn(&[Field::OutputDevice], "routed")], Act::Drop),
+                Rule::new(
+                    "not routed",
+                    &[Test::NotIn(&[Field::OutputDevice], "routed")],
+                    Act::Drop,
+                ),
                 Rule::new("to an open port", &[Test::In(PORT_OF_4, "open4")], Act::Accept),
-                Rule::new("to an open port, IPv6", &[Test::In(PORT_OF_6, "open6")], Act::Accept),
+                Rule::new(
+                    "to an open port, IPv6",
+                    &[Test::In(PORT_OF_6, "open6")],
+                    Act::Accept,
+                ),
                 Rule::new(
                     "ping",
                     &[
@@ -259,9 +277,23 @@ pub const MAIN: Layout = Layout {
             rules: &[
                 Rule::new(
                     "from 127.0.0.0/8 to a container",
+                    &[Test::In(&[Field::OutputDevice], "bridges"), Test::FromLoopback4],
+                    Act::Masquerade,
+                ),
+                // With br_netfilter such a packet stays on the bridge, and nobody says here where it came from.
+                Rule::new(
+                    "to a published port of its own",
                     &[
-                        Test::In(&[Field::OutputDevice], "bridges"),
-                        Test::FromLoopback4,
+                        Test::In(&[Field::Source4, Field::Destination4], "selves4"),
+                        Test::Status(DNAT),
+                    ],
+                    Act::Masquerade,
+                ),
+                Rule::new(
+                    "to a published port of its own, IPv6",
+                    &[
+                        Test::In(&[Field::Source6, Field::Destination6], "selves6"),
+                        Test::Status(DNAT),
                     ],
                     Act::Masquerade,
                 ),
@@ -528,6 +560,8 @@ pub fn of_attachment(attachment: &Attachment) -> Elements {
             }
         }
     }
+    // Several ports have some in common.
+    all.settle();
     all
 }
 
@@ -555,15 +589,19 @@ fn of_port(attachment: &Attachment, published_port: &Port, all: &mut Elements) {
         return;
     };
     let protocol = protocol(published_port.protocol);
-    let [open, any, bound] = match host {
-        IpAddr::V4(_) => ["open4", "any4", "bound4"],
-        IpAddr::V6(_) => ["open6", "any6", "bound6"],
+    let [open, any, bound, selves] = match host {
+        IpAddr::V4(_) => ["open4", "any4", "bound4", "selves4"],
+        IpAddr::V6(_) => ["open6", "any6", "bound6", "selves6"],
     };
     let address = octets(address);
+    let itself = [address.as_slice(), &address].concat();
     let target = [address.as_slice(), &port(*container_port)].concat();
     if endpoint.network.routed {
         all.main(open, [protocol, target].concat(), Vec::new());
-    } else if host.is_unspecified() {
+        return;
+    }
+    all.main(selves, itself, Vec::new());
+    if host.is_unspecified() {
         all.main(any, [protocol, port(*host_port)].concat(), target);
     } else {
         let key = [protocol.as_slice(), &octets(*host), &port(*host_port)].concat();

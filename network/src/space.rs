@@ -36,15 +36,10 @@ impl Space {
             .map_err(|e| Error::new(format!("{}: {e}", file.display())))?;
         apart(|| {
             const OWN: &str = "/proc/thread-self/ns/net";
-            sys::process::unshare(libc::CLONE_NEWNET as u64).context("failed to create a network namespace")?;
-            sys::mount::mount(
-                c"/proc/thread-self/ns/net",
-                &target,
-                c"",
-                libc::MS_BIND,
-                c"",
-            )
-            .context("failed to keep a network namespace")?;
+            sys::process::unshare(libc::CLONE_NEWNET as u64)
+                .context("failed to create a network namespace")?;
+            sys::mount::mount(c"/proc/thread-self/ns/net", &target, c"", libc::MS_BIND, c"")
+                .context("failed to keep a network namespace")?;
             let links = Links::open()?;
             links.make(vec![link::up("lo")])?;
             let own = File::open(OWN).context(format!("failed to open {OWN}"))?;
@@ -89,7 +84,10 @@ impl Space {
 
     /// Its devices.
     pub(crate) fn links<T>(&self, work: impl FnOnce(&Links) -> Result<T>) -> Result<T> {
-        let mut kept = self.links.lock().map_err(|_| Error::new("a thread of ours has failed"))?;
+        let mut kept = self
+            .links
+            .lock()
+            .map_err(|_| Error::new("a thread of ours has failed"))?;
         let links = match kept.take() {
             Some(links) => links,
             None => self.inside(Links::open)?,

@@ -63,7 +63,6 @@ const LIST_ELEMENT: u16 = 1;
 const DATA_VALUE: u16 = 1;
 const GENERATION_ID: u16 = 1;
 const SET_IS_MAP: u32 = 8;
-const SET_IS_CONCATENATED: u32 = 0x80;
 
 /// So many elements fit into the 16 bits of an attribute's length, whatever they are.
 const ELEMENTS_AT_ONCE: usize = 400;
@@ -245,13 +244,7 @@ impl Transaction {
     pub fn set(&mut self, table: &Table, set: &Set) {
         let kind = |types: &[Type]| types.iter().fold(0, |n, t| n << 6 | t.number());
         let width = |types: &[Type]| types.iter().map(|t| t.width() as u32).sum();
-        let mut flags = 0;
-        if set.key.len() > 1 {
-            flags |= SET_IS_CONCATENATED;
-        }
-        if !set.data.is_empty() {
-            flags |= SET_IS_MAP;
-        }
+        let flags = if set.data.is_empty() { 0 } else { SET_IS_MAP };
         self.sets += 1;
         let mut m = message(NEW_SET, libc::NLM_F_CREATE, table.family);
         m.text(SET_TABLE, &table.name);
@@ -555,10 +548,7 @@ impl Rules {
 }
 
 fn listing(what: &str, e: &Failure) -> Error {
-    Error::of_kernel(
-        format!("failed to list firewall rules: {what}: {e}"),
-        e.errno().0,
-    )
+    Error::of_kernel(format!("failed to list firewall rules: {what}: {e}"), e.errno().0)
 }
 
 /// Attributes behind the four bytes of struct nfgenmsg.
@@ -575,7 +565,9 @@ fn parse_chain(reply: &Reply, family: Family) -> Option<Chain> {
             name: text_of(attribute(rest, CHAIN_TABLE)?).into_owned(),
         },
         name: text_of(attribute(rest, CHAIN_NAME)?).into_owned(),
-        hook: hook.and_then(|h| attribute(h, HOOK_NUMBER)).and_then(|n| u32_be_at(n, 0)),
+        hook: hook
+            .and_then(|h| attribute(h, HOOK_NUMBER))
+            .and_then(|n| u32_be_at(n, 0)),
         drops: attribute(rest, CHAIN_POLICY).and_then(|n| u32_be_at(n, 0)) == Some(NF_DROP),
     })
 }

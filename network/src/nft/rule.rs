@@ -281,7 +281,11 @@ impl Rule {
             }
             Act::ToAddress(address, port) => {
                 let bytes = crate::link::octets(*address);
-                let version = if address.is_ipv4() { Version::Four } else { Version::Six };
+                let version = if address.is_ipv4() {
+                    Version::Four
+                } else {
+                    Version::Six
+                };
                 immediate(m, REGISTER, &bytes);
                 immediate(m, REGISTER + bytes.len() as u32 / 4, &port.to_be_bytes());
                 nat(m, version);
@@ -406,7 +410,9 @@ pub fn stops_all(expressions: &[(String, Vec<u8>)]) -> bool {
     let Some(((last, data), before)) = expressions.split_last() else {
         return false;
     };
-    let silent = before.iter().all(|(name, _)| matches!(name.as_str(), "counter" | "log"));
+    let silent = before
+        .iter()
+        .all(|(name, _)| matches!(name.as_str(), "counter" | "log"));
     let stops = match last.as_str() {
         "reject" => true,
         "immediate" => code_of(data) == Some(NF_DROP),
