@@ -38,6 +38,12 @@ pub fn check(record: Option<&Record>, name: &str, endpoint: &Endpoint) -> Result
             );
         }
     } else if let Some(record) = record {
+        if !addresses.is_empty() && !record.ipam.pools.iter().any(|p| p.is_given) {
+            wrong.push(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+                    .to_owned(),
+            );
+        }
         for (_, address) in addresses {
             if !record.subnets().iter().any(|s| s.contains(address)) {
                 wrong.push(format!("no configured subnet contains IP address {address}"));
@@ -377,6 +383,7 @@ mod tests {
             ipam: Ipam {
                 pools: vec![Pool {
                     subnet: "10.0.0.0/24".into(),
+                    is_given: true,
                     ..Pool::default()
                 }],
                 ..Ipam::default()

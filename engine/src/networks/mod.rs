@@ -100,6 +100,9 @@ pub struct Pool {
     pub gateway: String,
     #[serde(default)]
     pub auxiliary: BTreeMap<String, String>,
+    /// Somebody has named the subnet.
+    #[serde(default)]
+    pub is_given: bool,
 }
 
 impl Pool {

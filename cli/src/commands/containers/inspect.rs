@@ -97,9 +97,14 @@ impl Finder<'_> {
                 }
             }
         }
+        if matches!(kind, "" | "network") {
+            match self.network(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
         Err(match kind {
             "" => Failure::plain(format!("error: no such object: {name}")),
-            "network" => image::Error::not_found(format!("network {name} not found")).into(),
             "volume" => image::Error::not_found(format!("get {name}: no such volume")).into(),
             kind => image::Error::not_found(format!("No such {kind}: {name}")).into(),
         })
@@ -136,6 +141,11 @@ impl Finder<'_> {
     fn image(&mut self, name: &str) -> Result<Value, Missed> {
         let store = self.store()?;
         Ok(inspect::image(&images::document(store, name, None)?))
+    }
+
+    fn network(&mut self, name: &str) -> Result<Value, Missed> {
+        let known = networks::Networks::of(self.containers.roots());
+        Ok(super::super::networks::document(&self.containers, &known, name)?)
     }
 
     fn store(&mut self) -> Result<&Store, Missed> {
