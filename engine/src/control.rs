@@ -260,6 +260,7 @@ pub fn restart(containers: &Containers, id: &str, signal: Option<i32>, timeout: 
     if !container.is_supervised() {
         return Ok(false);
     }
+    crate::start::renew_files(containers, &container)?;
     match ask(containers, id, &Request::Restart { signal, timeout })? {
         // One that was adopted has no root to start it with: then it was only stopped.
         Answer::Done(started) => Ok(started != Value::Bool(false)),

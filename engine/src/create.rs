@@ -28,6 +28,8 @@ pub struct Wanted {
     pub host: HostConfig,
     /// Its networks, by name.
     pub networks: BTreeMap<String, Endpoint>,
+    /// Where ports are published that name no address of the machine; empty: everywhere.
+    pub publish_at: String,
 }
 
 /// What there is now.
@@ -48,6 +50,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         mut config,
         mut host,
         networks,
+        publish_at,
     } = wanted;
     let networks = settle_networks(containers, &mut host, networks)?;
     merge::merge(&mut config, &image_config.config);
@@ -76,6 +79,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         host,
         mounts,
         networks,
+        publish_at,
         ..Definition::default()
     };
     let made = store.stand_container(&place.dir, image).and_then(|()| {
@@ -109,7 +113,17 @@ fn settle_networks(
     }
     let mode = network::check(host)?;
     if mode != Mode::Own {
-        return Ok(BTreeMap::new());
+        let has_mac = given.values().any(|endpoint| !endpoint.mac_address.is_empty());
+        return match mode {
+            Mode::Container(_) if has_mac => Err(Error::invalid(
+                "conflicting options: mac-address and the network mode",
+            )),
+            _ => Ok(BTreeMap::new()),
+        };
+    }
+    if host.network_mode != "bridge" {
+        // There they are names of the network (`Endpoint::links`).
+        host.links = None;
     }
     links::check(containers, host.links.as_deref().unwrap_or_default())?;
     let known = Networks::of(containers.roots());

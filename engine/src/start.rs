@@ -201,14 +201,22 @@ impl Start<'_> {
             Some(_) => links::of_start(containers, definition)?,
             None => (Vec::new(), Vec::new()),
         };
-        let around = netfiles::Surroundings {
-            addresses: plan.map(networks::Plan::addresses).unwrap_or_default(),
-            links: linked,
-            host_gateway: plan.and_then(networks::Plan::host_gateway),
-            has_names: plan.is_some_and(|plan| plan.has_names),
+        let mut definition = definition.clone();
+        definition.config.env.extend(variables);
+        let files = match mode {
+            Mode::Container(name) => {
+                // Names, too, belong to the network that it is in.
+                let other = containers.find(name)?;
+                definition.config.hostname = other.definition.config.hostname.clone();
+                containers.place(other.id()).dir
+            }
+            _ => {
+                let around = plan.map(|plan| networks::surroundings(&plan.attachment, linked));
+                netfiles::write(place, &definition, mode, &around.unwrap_or_default())?;
+                place.dir.clone()
+            }
         };
-        netfiles::write(place, definition, mode, &around)?;
-        let mut joined = joined(containers, definition, mode)?;
+        let mut joined = joined(containers, &definition, mode)?;
         joined.own_network = plan.map(|_| place.netns());
         let monitor = programs::monitor()?;
         let spec = mount::Spec {
@@ -223,8 +231,6 @@ impl Start<'_> {
                 ..mount::Options::default()
             },
         };
-        let mut definition = definition.clone();
-        definition.config.env.extend(variables);
         mounts::apart(&place.run, || {
             mount::mount(&spec, &place.rootfs())?;
             let made = plan
@@ -234,7 +240,12 @@ impl Start<'_> {
                 Some(made) => (Some(made.network.clone()), made.sockets()),
                 None => (None, Vec::new()),
             };
-            write_files(place, &definition, machine, joined, runtime, network)?;
+            let surroundings = Around {
+                joined,
+                network,
+                files,
+            };
+            write_files(place, &definition, machine, runtime, surroundings)?;
             Ok(client::spawn(place, &monitor, &sockets, attach))
         })
     }
@@ -407,18 +418,47 @@ fn mark(upper: &std::path::Path) -> Result<()> {
     }
 }
 
+/// What a container has of others and of its networks.
+struct Around {
+    joined: Joined,
+    network: Option<launch::Network>,
+    /// Where `hosts` and its kind lie.
+    files: std::path::PathBuf,
+}
+
+/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
+///
+/// # Errors
+/// One cannot be written.
+pub fn renew_files(containers: &Containers, container: &Container) -> Result<()> {
+    let definition = &container.definition;
+    let mode = network::parse_mode(&definition.host.network_mode)?;
+    if matches!(mode, Mode::Container(_)) {
+        return Ok(());
+    }
+    let place = containers.place(container.id());
+    let attachment = networks::read(&place.run)?;
+    let linked = links::that_hold(containers, definition);
+    let around = attachment.map(|attachment| networks::surroundings(&attachment, linked));
+    netfiles::write(&place, definition, &mode, &around.unwrap_or_default())
+}
+
 /// config.json, and what the monitor is told. The root is mounted.
 fn write_files(
     place: &Place,
     definition: &Definition,
     machine: &spec::Host,
-    joined: Joined,
     runtime: launch::Runtime,
-    network: Option<launch::Network>,
+    around: Around,
 ) -> Result<()> {
+    let Around {
+        joined,
+        network,
+        files,
+    } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
-    let of = |file: File| Some(place.dir.join(file.name()));
+    let of = |file: File| Some(files.join(file.name()));
     let mut inputs = Inputs::of(definition, machine, &found);
     inputs.joined = joined;
     if let Some(pid) = inputs.joined.ipc {

@@ -64,7 +64,10 @@ pub fn container(
         .with("ProcessLabel", security.process_label)
         .with("AppArmorProfile", security.apparmor)
         .with("ExecIDs", list(some(&state.execs)))
-        .with("HostConfig", host_config(host))
+        .with(
+            "HostConfig",
+            host_config(&with_links_shown(host, &definition.name)),
+        )
         .with_optional("GraphDriver", graph_driver(&definition.driver, place, state))
         .with_pointer("SizeRw", "*int64", sizes.map(|s| s.0))
         .with_pointer("SizeRootFs", "*int64", sizes.map(|s| s.1))
@@ -229,6 +232,18 @@ fn health_config(check: &Healthcheck) -> Value {
         .with_optional("StartInterval", Value::Duration(check.start_interval))
         .with_optional("Retries", check.retries)
         .into()
+}
+
+/// Links in the form in which Docker keeps them.
+fn with_links_shown(host: &HostConfig, name: &str) -> HostConfig {
+    let links = host.links.iter().flatten();
+    let links: Vec<String> = links
+        .map(|link| engine::networks::links::shown(link, name))
+        .collect();
+    HostConfig {
+        links: Some(links).filter(|l| !l.is_empty()),
+        ..host.clone()
+    }
 }
 
 fn host_config(host: &HostConfig) -> Struct {

@@ -23,7 +23,7 @@ use network::{Machine, Space, leases};
 use super::{Held, Networks, Record, option, random_id};
 use crate::containers::{Containers, Durable, write};
 use crate::model::{Definition, Endpoint, PortBinding};
-use crate::netfiles;
+use crate::netfiles::{self, Surroundings};
 use crate::summary::split_port;
 
 /// The file in the container's directory of this uptime.
@@ -243,6 +243,7 @@ pub(super) fn endpoint_of(
         addresses: Vec::new(),
         names: Vec::new(),
         links: Vec::new(),
+        reaches: Vec::new(),
         sysctls: sysctls(endpoint, &interface),
         interface,
     };
@@ -366,7 +367,10 @@ fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) ->
     if wanted.is_empty() {
         return Ok(());
     }
-    let usual = held.record.publish_at();
+    let usual = match definition.publish_at.parse() {
+        Ok(address) if !held.record.has_binding() => vec![address],
+        _ => held.record.publish_at(),
+    };
     let mut all = Vec::new();
     for (private, protocol, binding) in wanted {
         let addresses = match binding.host_ip.as_str() {
@@ -492,12 +496,7 @@ impl Plan {
             network::names::publish(&containers.roots().run, &self.attachment)
                 .map_err(refusal)
                 .context(FAILED)?;
-            names = Some(
-                space
-                    .inside(network::resolver::open)
-                    .map_err(refusal)
-                    .context(FAILED)?,
-            );
+            names = Some(network::resolver::open(&space).map_err(refusal).context(FAILED)?);
             handed.extend([Handed::ResolverUdp, Handed::ResolverTcp]);
         }
         let servers = netfiles::servers(definition).into_iter();
@@ -510,21 +509,6 @@ impl Plan {
             ports,
             names,
         })
-    }
-
-    /// Where the container is reached within its own network: what stands in its `hosts`.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        let all = self.attachment.endpoints.iter();
-        all.flat_map(|e| e.addresses.iter().map(|a| a.address)).collect()
-    }
-
-    /// What `host-gateway` of `--add-host` means: the machine, as the container reaches it.
-    pub fn host_gateway(&self) -> Option<IpAddr> {
-        let of = |is_v4: bool| {
-            let subnets = self.attachment.endpoints.iter().flat_map(|e| &e.network.subnets);
-            subnets.map(|s| s.address).find(|a| a.is_ipv4() == is_v4)
-        };
-        of(true).or_else(|| of(false))
     }
 
     /// The sockets that the monitor keeps, and which of the ports they are.
@@ -545,6 +529,23 @@ impl Plan {
                 &[("container", &self.attachment.container)],
             );
         }
+    }
+}
+
+/// What a container's files say of its networks.
+pub fn surroundings(attachment: &Attachment, links: Vec<String>) -> Surroundings {
+    let all = || attachment.endpoints.iter();
+    let gateway = |is_v4: bool| {
+        let subnets = all().flat_map(|e| &e.network.subnets);
+        subnets.map(|s| s.address).find(|a| a.is_ipv4() == is_v4)
+    };
+    Surroundings {
+        addresses: all()
+            .flat_map(|e| e.addresses.iter().map(|a| a.address))
+            .collect(),
+        links,
+        host_gateway: gateway(true).or_else(|| gateway(false)),
+        has_names: all().any(|e| !e.names.is_empty()),
     }
 }
 
@@ -673,6 +674,7 @@ mod tests {
                     addresses: Vec::new(),
                     names: Vec::new(),
                     links: Vec::new(),
+                    reaches: Vec::new(),
                     sysctls: Vec::new(),
                 })
                 .collect(),

@@ -14,7 +14,7 @@ use image::{Context, Error, Kind, Result};
 use network::attachment::Attachment;
 
 use super::attach;
-use crate::containers::{Container, Containers, make_private};
+use crate::containers::{Container, Containers, Durable, make_private};
 use crate::model::Definition;
 use crate::netfiles;
 
@@ -30,6 +30,45 @@ struct Link {
     target: Container,
     alias: String,
     addresses: Vec<IpAddr>,
+}
+
+/// The lines of those links that can be followed now.
+pub fn that_hold(containers: &Containers, definition: &Definition) -> Vec<String> {
+    let links = definition.host.links.iter().flatten();
+    links
+        .filter_map(|link| resolve(containers, definition, link).ok())
+        .flat_map(|link| lines(&link))
+        .collect()
+}
+
+/// Takes a link away: `web/alias`. The line in `hosts` goes with the next start.
+///
+/// # Errors
+/// There is no such link.
+pub fn remove(containers: &Containers, name: &str) -> Result<()> {
+    let name = name.strip_prefix('/').unwrap_or(name);
+    let missing = || Error::not_found(format!("no such link: {name}"));
+    let (container, alias) = name.rsplit_once('/').ok_or_else(missing)?;
+    let id = containers.find_id(container)?;
+    let _lock = containers.lock(&id)?;
+    let container = containers.load(&id)?.ok_or_else(missing)?;
+    let mut definition = container.definition;
+    let mut links = definition.host.links.take().unwrap_or_default();
+    let before = links.len();
+    links.retain(|link| parse(link).1 != alias);
+    if links.len() == before {
+        return Err(missing());
+    }
+    definition.host.links = Some(links).filter(|l| !l.is_empty());
+    containers
+        .save(&definition, Durable::Yes)
+        .context("failed to keep the change")
+}
+
+/// As `inspect` shows one.
+pub fn shown(link: &str, container: &str) -> String {
+    let (target, alias) = parse(link);
+    format!("/{target}:/{container}/{alias}")
 }
 
 /// Refuses links to what is not there. At creation.

@@ -172,6 +172,12 @@ impl Record {
         }
     }
 
+    /// Its maker has said where ports are published.
+    fn has_binding(&self) -> bool {
+        let binding: Option<IpAddr> = self.text(option::BINDING).parse().ok();
+        binding.is_some_and(|a| !a.is_unspecified())
+    }
+
     /// Addresses of the machine at which ports are published when nobody says where.
     fn publish_at(&self) -> Vec<IpAddr> {
         let binding: Option<IpAddr> = self.text(option::BINDING).parse().ok();
