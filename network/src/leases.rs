@@ -128,13 +128,19 @@ pub fn take(
     }
     // None was never given away: some may be the dead's.
     for (address, _) in list(run, network)? {
-        if part.contains(address) && range.may_give(address) && claim(&directory, address, container, Some(lives))? {
+        if part.contains(address)
+            && range.may_give(address)
+            && claim(&directory, address, container, Some(lives))?
+        {
             return Ok(address);
         }
     }
     Err(Error::of(
         Kind::Exhausted,
-        format!("no available IPv{} addresses on this network's address pools", if part.is_v4() { 4 } else { 6 }),
+        format!(
+            "no available IPv{} addresses on this network's address pools",
+            if part.is_v4() { 4 } else { 6 }
+        ),
     ))
 }
 
@@ -273,7 +279,11 @@ mod tests {
         assert_eq!(take("c", Some("10.0.0.5")).unwrap(), "10.0.0.5");
         assert_eq!(take("c", Some("10.0.0.5")).unwrap(), "10.0.0.5", "its own");
         for taken in ["10.0.0.1", "10.0.0.2", "10.0.0.0", "10.0.0.7"] {
-            assert_eq!(take("d", Some(taken)).unwrap_err(), "Address already in use", "{taken}");
+            assert_eq!(
+                take("d", Some(taken)).unwrap_err(),
+                "Address already in use",
+                "{taken}"
+            );
         }
         assert!(take("d", Some("10.0.1.2")).unwrap_err().contains("10.0.1.2"));
         release_one(&run.0, "n", "10.0.0.2".parse().unwrap(), "b").unwrap();
@@ -321,6 +331,11 @@ mod tests {
         });
         let different: HashSet<_> = got.iter().collect();
         assert_eq!(different.len(), 125);
-        assert!(list(&run.0, "n").unwrap().iter().all(|(_, who)| who.starts_with('c')));
+        assert!(
+            list(&run.0, "n")
+                .unwrap()
+                .iter()
+                .all(|(_, who)| who.starts_with('c'))
+        );
     }
 }

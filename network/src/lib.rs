@@ -18,14 +18,20 @@
 //! May not: run a helper program, know what a container is beyond its id, or decide who gets which network (engine does).
 
 pub mod attachment;
+mod bridge;
+mod conntrack;
 pub mod error;
+mod foreign;
+mod forwarding;
 pub mod leases;
 pub mod link;
 pub mod machine;
 pub mod names;
+pub mod nft;
 pub mod pool;
 pub mod ports;
 pub mod resolver;
+mod rules;
 pub mod space;
 
 pub use error::{Context, Error, Result};

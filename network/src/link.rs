@@ -26,6 +26,7 @@ const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -58,6 +59,8 @@ pub struct Link {
     pub kind: String,
     /// What its maker wrote on it.
     pub alias: String,
+    /// Its hardware address.
+    pub mac: Vec<u8>,
     /// Number of the bridge that it is a port of; 0: none.
     pub master: u32,
 }
@@ -124,6 +127,22 @@ impl Links {
         Ok(of_it.filter_map(parse_address).collect())
     }
 
+    /// Addresses of all devices.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn own_addresses(&self) -> Result<Vec<IpAddr>> {
+        let mut m = Message::new(libc::RTM_GETADDR, 0);
+        m.put(&[0; ADDRESS_HEADER]);
+        let replies = self.0.dump(&m);
+        let replies = replies.map_err(|e| refused("failed to list addresses", &e))?;
+        Ok(replies
+            .iter()
+            .filter_map(parse_address)
+            .map(|a| a.address)
+            .collect())
+    }
+
     /// As [`routes`].
     ///
     /// # Errors
@@ -158,6 +177,22 @@ impl Links {
             Ok(_) => Ok(()),
             Err(e) => Err(refused(what.get(e.index()).map_or("", |w| w), &e)),
         }
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn delete_address(&self, name: &str, address: Address) -> Result<()> {
+        let what = format!("failed to take the address {} from {name}", address.address);
+        let link = self
+            .find(name)?
+            .ok_or_else(|| Error::new(format!("{what}: no such device")))?;
+        let mut m = Message::new(libc::RTM_DELADDR, libc::NLM_F_ACK);
+        m.put(&[family(address.address), address.prefix, 0, 0]);
+        m.put(&link.index.to_ne_bytes());
+        m.attribute(libc::IFA_LOCAL, &octets(address.address));
+        self.0.ask(m).map(drop).map_err(|e| refused(&what, &e))
     }
 
     /// Removes a device, its other end included.
@@ -392,6 +427,19 @@ pub fn route_localnet(name: &str) -> Request {
     })
 }
 
+/// What a port of a bridge sends may come back to it.
+pub fn hairpin(name: &str) -> Request {
+    let what = format!("failed to let packets of {name} come back to it");
+    set(name, what, 0, |m| {
+        m.nest(libc::IFLA_LINKINFO, |m| {
+            m.attribute(libc::IFLA_INFO_SLAVE_KIND, b"bridge");
+            m.nest(libc::IFLA_INFO_SLAVE_DATA, |m| {
+                m.attribute(IFLA_BRPORT_MODE, &[1])
+            });
+        });
+    })
+}
+
 /// Gives a device an address. Nobody asks the others whether they have an IPv6 address already: it takes a second, and we know.
 pub fn address(index: u32, name: &str, address: Address) -> Request {
     let mut m = Message::new(
@@ -429,26 +477,49 @@ pub fn address(index: u32, name: &str, address: Address) -> Request {
 
 /// The default route of a family, over a gateway or, without one, straight to the device.
 pub fn default_route(index: u32, v6: bool, gateway: Option<IpAddr>) -> Request {
+    let over = gateway.map_or(String::new(), |g| format!(" over {g}"));
+    Request {
+        what: format!("failed to set the default route{over}"),
+        message: route_message(
+            index,
+            if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8,
+            None,
+            gateway,
+        ),
+    }
+}
+
+/// A route over a gateway.
+pub fn route(index: u32, to: Address, gateway: IpAddr) -> Request {
+    Request {
+        what: format!(
+            "failed to set a route to {}/{} over {gateway}",
+            to.address, to.prefix
+        ),
+        message: route_message(index, family(to.address), Some(to), Some(gateway)),
+    }
+}
+
+fn route_message(index: u32, family: u8, to: Option<Address>, gateway: Option<IpAddr>) -> Message {
     let mut m = Message::new(
         libc::RTM_NEWROUTE,
         libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
     );
-    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
     let scope = match gateway {
         Some(_) => libc::RT_SCOPE_UNIVERSE,
         None => libc::RT_SCOPE_LINK,
     };
     let (table, protocol, kind) = (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RTN_UNICAST);
-    m.put(&[family, 0, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]);
+    let prefix = to.map_or(0, |t| t.prefix);
+    m.put(&[family, prefix, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]);
+    if let Some(to) = to {
+        m.attribute(libc::RTA_DST, &octets(to.address));
+    }
     m.number(libc::RTA_OIF, index);
     if let Some(gateway) = gateway {
         m.attribute(libc::RTA_GATEWAY, &octets(gateway));
     }
-    let over = gateway.map_or(String::new(), |g| format!(" over {g}"));
-    Request {
-        what: format!("failed to set the default route{over}"),
-        message: m,
-    }
+    m
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -503,6 +574,7 @@ fn parse_link(reply: &Reply) -> Option<Link> {
         is_up: u32_at(&reply.body, 8)? & UP != 0,
         kind: kind.map(|k| text_of(k).into_owned()).unwrap_or_default(),
         alias: text(libc::IFLA_IFALIAS).unwrap_or_default(),
+        mac: attribute(rest, libc::IFLA_ADDRESS).unwrap_or(&[]).to_vec(),
         master: attribute(rest, libc::IFLA_MASTER)
             .and_then(|v| u32_at(v, 0))
             .unwrap_or(0),

@@ -231,7 +231,15 @@ mod tests {
         assert!(subnet("10.0.0.0/31").is_usable(ip("10.0.0.0")));
         assert!(subnet("0.0.0.0/0").overlaps(&block) && !subnet("::/0").overlaps(&block));
         assert!(subnet("172.0.0.0/8").covers(&block) && !block.covers(&subnet("172.0.0.0/8")));
-        for wrong in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/+8", "10.0.0.0/"] {
+        for wrong in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+        ] {
             assert_eq!(
                 wrong.parse::<Subnet>().unwrap_err().to_string(),
                 format!("invalid CIDR address: {wrong}")

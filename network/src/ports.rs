@@ -82,7 +82,10 @@ fn reserve_one(
     if count > 1 {
         return Err(Error::of(
             Kind::Exhausted,
-            format!("Bind for {} failed: all ports from {first} to {last} are allocated", with_port(port.host, 0)),
+            format!(
+                "Bind for {} failed: all ports from {first} to {last} are allocated",
+                with_port(port.host, 0)
+            ),
         ));
     }
     let owner = whose(&port).or_else(|| listener(&port));
@@ -242,7 +245,11 @@ fn inode_of(line: &str, port: &Port) -> Option<u64> {
 
 /// Words of the machine's own byte order, in hexadecimal.
 fn address_of(hex: &str) -> Option<IpAddr> {
-    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let word = |at: usize| {
+        u32::from_str_radix(hex.get(at..at + 8)?, 16)
+            .ok()
+            .map(u32::to_ne_bytes)
+    };
     match hex.len() {
         8 => Some(Ipv4Addr::from(word(0)?).into()),
         32 => {
@@ -293,7 +300,12 @@ mod tests {
             assert_eq!(port.host_port, first);
             Some("container web".to_owned())
         });
-        assert!(named.unwrap_err().to_string().ends_with("allocated (container web has it)"));
+        assert!(
+            named
+                .unwrap_err()
+                .to_string()
+                .ends_with("allocated (container web has it)")
+        );
         drop(all);
         reserve(&[mine(Some((first, first)))], &nobody).unwrap();
     }
@@ -308,7 +320,11 @@ mod tests {
         assert_eq!(got[0].port.host_port, next);
         let none = reserve(&[mine(number, next)], &|_| None).unwrap_err();
         assert_eq!(none.kind(), Kind::Exhausted);
-        assert!(none.to_string().starts_with("Bind for 127.8.7.5 failed: all ports"), "{none}");
+        assert!(
+            none.to_string()
+                .starts_with("Bind for 127.8.7.5 failed: all ports"),
+            "{none}"
+        );
     }
 
     #[test]
@@ -318,7 +334,10 @@ mod tests {
         assert_eq!(all.len(), if is_there { 2 } else { 1 });
         assert!(all.iter().all(|r| r.port.host_port == all[0].port.host_port));
         let e = reserve(&[wanted(None, &["198.51.100.1"])], &|_| None).unwrap_err();
-        assert!(e.to_string().contains("failed to bind host port 198.51.100.1:"), "{e}");
+        assert!(
+            e.to_string().contains("failed to bind host port 198.51.100.1:"),
+            "{e}"
+        );
     }
 
     #[test]

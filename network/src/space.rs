@@ -2,24 +2,52 @@
 //!
 //! May not: move the calling thread anywhere.
 
-use std::fs::File;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Mutex;
 use std::thread;
 
 use crate::error::{Context as _, Error, Result};
+use crate::link::{self, Links};
 
 /// The network namespace of a container.
 #[derive(Debug)]
-pub struct Space(OwnedFd);
+pub struct Space {
+    file: OwnedFd,
+    /// A socket that was made in it: it needs no thread to be entered with.
+    links: Mutex<Option<Links>>,
+}
 
 impl Space {
     /// A new one, kept by a mount on `file` (made here) in the mount namespace we are in. `lo` is up.
     ///
     /// # Errors
     /// Of the kernel.
-    pub fn make(_file: &Path) -> Result<Space> {
-        Err(Error::new("not made yet"))
+    pub fn make(file: &Path) -> Result<Space> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(file)
+            .context(format!("failed to create {}", file.display()))?;
+        let target = CString::new(file.as_os_str().as_encoded_bytes())
+            .map_err(|e| Error::new(format!("{}: {e}", file.display())))?;
+        apart(|| {
+            const OWN: &str = "/proc/thread-self/ns/net";
+            sys::process::unshare(libc::CLONE_NEWNET as u64)
+                .context("failed to create a network namespace")?;
+            sys::mount::mount(c"/proc/thread-self/ns/net", &target, c"", libc::MS_BIND, c"")
+                .context("failed to keep a network namespace")?;
+            let links = Links::open()?;
+            links.make(vec![link::up("lo")])?;
+            let own = File::open(OWN).context(format!("failed to open {OWN}"))?;
+            Ok(Space {
+                file: own.into(),
+                links: Mutex::new(Some(links)),
+            })
+        })
     }
 
     /// The one that is kept at a path.
@@ -27,8 +55,11 @@ impl Space {
     /// # Errors
     /// Of the kernel.
     pub fn open(file: &Path) -> Result<Space> {
-        let file = File::open(file).map_err(|e| Error::new(format!("failed to open {}: {e}", file.display())))?;
-        Ok(Space(file.into()))
+        let file = File::open(file).context(format!("failed to open {}", file.display()))?;
+        Ok(Space {
+            file: file.into(),
+            links: Mutex::new(None),
+        })
     }
 
     /// The one that a process is in.
@@ -45,14 +76,30 @@ impl Space {
     /// Of the work; or the namespace cannot be entered.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         apart(|| {
-            sys::process::setns(self.fd(), libc::CLONE_NEWNET as u64).context("failed to enter a network namespace")?;
+            sys::process::setns(self.fd(), libc::CLONE_NEWNET as u64)
+                .context("failed to enter a network namespace")?;
             work()
         })
     }
 
+    /// Its devices.
+    pub(crate) fn links<T>(&self, work: impl FnOnce(&Links) -> Result<T>) -> Result<T> {
+        let mut kept = self
+            .links
+            .lock()
+            .map_err(|_| Error::new("a thread of ours has failed"))?;
+        let links = match kept.take() {
+            Some(links) => links,
+            None => self.inside(Links::open)?,
+        };
+        let done = work(&links);
+        *kept = Some(links);
+        done
+    }
+
     /// Its file.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
@@ -60,7 +107,9 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new()
             .spawn_scoped(scope, work)
-            .map_err(|e| Error::new(format!("failed to start a thread: {e}")))?;
-        worker.join().unwrap_or_else(|_| Err(Error::new("a thread of ours has failed")))
+            .context("failed to start a thread")?;
+        worker
+            .join()
+            .unwrap_or_else(|_| Err(Error::new("a thread of ours has failed")))
     })
 }

@@ -92,6 +92,12 @@ impl Message {
         self.0[start..start + 2].copy_from_slice(&len.to_ne_bytes());
     }
 
+    /// Adds NLM_F_ACK.
+    pub fn ask_for_answer(&mut self) {
+        let flags = self.flags() | libc::NLM_F_ACK;
+        self.0[6..8].copy_from_slice(&(flags as u16).to_ne_bytes());
+    }
+
     /// Its length so far.
     pub fn size(&self) -> usize {
         self.0.len()
