@@ -321,6 +321,8 @@ pub struct StatFs {
     pub magic: i64,
     /// `ST_*` mount flags (the same bits as MS_ for ro, nosuid, nodev, noexec; atime bits differ).
     pub flags: u64,
+    /// Bytes that anybody may still write.
+    pub available: u64,
 }
 
 /// fstatfs(2).
@@ -335,6 +337,7 @@ pub fn fstatfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
     Ok(StatFs {
         magic: fs_magic(fd)?,
         flags: v.f_flag as u64,
+        available: (v.f_bavail as u64).saturating_mul(v.f_frsize as u64),
     })
 }
 

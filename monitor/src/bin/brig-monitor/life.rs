@@ -208,7 +208,7 @@ pub async fn live(monitor: Rc<Monitor>) {
         let run = monitor.run();
         let began = Instant::now();
         let made = match monitor.adopted {
-            true => adopt(&monitor, &run),
+            true => adopt(&monitor, &run).await,
             false => start(&monitor, &run).await,
         };
         let container = match made {
@@ -291,7 +291,7 @@ async fn start(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<C
 }
 
 /// Takes over what a monitor that was killed has left: a container that runs, and what it has written since.
-fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
+async fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
     let ended = || {
         Refusal::of(
             Kind::NotRunning,
@@ -316,7 +316,7 @@ fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Contain
         let ends = io::reopen(&monitor.place)?;
         run.io.begin(&monitor.on, &Default::default(), ends)?;
     }
-    networks::adopt(monitor);
+    networks::adopt(monitor).await;
     monitor.change(|_| {});
     run.started.set(Ok(init.pid));
     Ok(container)
@@ -494,8 +494,11 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
 
 /// The root and the networks. Both wait for the kernel, so they do it side by side.
 async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
-    let rootfs = monitor.place.rootfs();
-    let unmount = move || unmount_all(&rootfs).map_err(|e| e.to_string());
+    let mounts = [monitor.place.rootfs(), monitor.place.netns()];
+    let unmount = move || {
+        let mut mounts = mounts.iter();
+        mounts.try_for_each(|mount| unmount_all(mount).map_err(|e| e.to_string()))
+    };
     let (on, limit) = (&monitor.on, Some(Instant::now() + UNMOUNT));
     let mut unmounted = pin!(on.children.fork(&on.reactor, limit, unmount));
     let mut undone = pin!(networks::end(monitor));
@@ -505,7 +508,7 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
     };
     if let Err(e) = unmounted {
         // It goes with us: the mount namespace is ours alone.
-        monitor.note(&format!("failed to unmount the root: {e}"));
+        monitor.note(&format!("failed to unmount what it had: {e}"));
     }
     undone
 }

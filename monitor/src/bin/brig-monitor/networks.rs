@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use monitor::launch::{self, Handed, Launch};
 use monitor::place::Place;
 use monitor::protocol::Kind;
-use network::attachment::Attachment;
+use network::attachment::{Attachment, Port};
+use network::ports::{self, Wanted};
 use network::resolver::Sockets;
 use network::{Machine, Space};
 use shim::reactor::{Reactor, Source, either};
@@ -74,11 +75,15 @@ pub fn begin(monitor: &Rc<Monitor>, handed: Vec<OwnedFd>) {
             Handed::ResolverTcp => tcp = Some(fd),
         }
     }
-    if let Err(e) = proxy::begin(monitor, ports) {
-        monitor.note(&format!("failed to serve the published ports: {e}"));
-    }
+    serve_ports(monitor, ports);
     if let (Some(udp), Some(tcp)) = (udp, tcp) {
         serve_names(monitor, Sockets { udp, tcp });
+    }
+}
+
+fn serve_ports(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) {
+    if let Err(e) = proxy::begin(monitor, sockets) {
+        monitor.note(&format!("failed to serve the published ports: {e}"));
     }
 }
 
@@ -88,17 +93,35 @@ fn serve_names(monitor: &Rc<Monitor>, sockets: Sockets) {
     }
 }
 
-/// The container runs, and who has served it was killed: everything is made once more, as far as it can be.
-pub fn adopt(monitor: &Rc<Monitor>) {
+/// The container runs, and who has served it was killed: everything is made once more, as far as it can be. The rules are still there,
+/// so a port that somebody else has by now leads to the container all the same.
+pub async fn adopt(monitor: &Rc<Monitor>) {
     let Some(network) = monitor.launch.borrow().network.clone() else {
         return;
     };
-    if has_names(&network.attachment) {
-        let of_task = Rc::clone(monitor);
-        monitor
-            .served
-            .spawn(monitor, async move { open_resolver(&of_task).await });
+    let mut ports = Vec::new();
+    for port in &network.attachment.ports {
+        match reserve(port) {
+            Ok(socket) => ports.extend(socket.map(|socket| (socket, port.clone()))),
+            Err(e) => monitor.note(&format!("failed to reserve a published port again: {e}")),
+        }
     }
+    serve_ports(monitor, ports);
+    if has_names(&network.attachment) {
+        open_resolver(monitor).await;
+    }
+}
+
+fn reserve(port: &Port) -> network::Result<Option<OwnedFd>> {
+    let wanted = Wanted {
+        protocol: port.protocol,
+        container_port: port.container_port,
+        addresses: vec![port.host],
+        is_default: false,
+        range: Some((port.host_port, port.host_port)),
+    };
+    let reserved = ports::reserve(&[wanted], &|_| None)?;
+    Ok(reserved.into_iter().find_map(|reserved| reserved.socket))
 }
 
 /// It was connected or disconnected.
