@@ -28,6 +28,8 @@ pub fn parse_mode(text: &str) -> Result<Mode> {
     match text {
         "host" => Ok(Mode::Host),
         "none" => Ok(Mode::None),
+        // Of a time before there were networks.
+        "" | "default" if !networks::is_possible() => Ok(Mode::None),
         other => match other.strip_prefix("container:") {
             Some("") => Err(Error::invalid(
                 "Invalid network mode: invalid container format container:<name|id>",

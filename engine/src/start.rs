@@ -159,7 +159,6 @@ fn begin(
     };
     match begun {
         Ok(Ok(started)) => {
-            plan.tell(containers.roots());
             links::refresh(containers, definition, &plan.attachment)?;
             Ok(Ok(started))
         }

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use image::store::Roots;
 use image::{Context, Error, Kind, Result};
+use monitor::events::Event;
 use monitor::launch::{self, Handed};
 use monitor::place::Place;
 use network::attachment::{self, Attachment, Protocol};
@@ -22,6 +23,7 @@ use network::{Machine, Space, leases};
 
 use super::{Held, Networks, Record, option, random_id};
 use crate::containers::{Containers, Durable, write};
+use crate::events;
 use crate::model::{Definition, Endpoint, PortBinding};
 use crate::netfiles::{self, Surroundings};
 use crate::summary::split_port;
@@ -108,16 +110,7 @@ pub fn undo(containers: &Containers, id: &str) -> Result<()> {
         return Ok(());
     };
     take_back(containers.roots(), &attachment)?;
-    for endpoint in &attachment.endpoints {
-        let network = &endpoint.network;
-        let driver = driver(network);
-        super::tell(
-            containers.roots(),
-            (&network.id, &network.name, driver),
-            "disconnect",
-            &[("container", id)],
-        );
-    }
+    tell(containers.roots(), "disconnect", &attachment);
     let path = run.join(FILE);
     match fs::remove_file(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -133,15 +126,6 @@ fn take_back(roots: &Roots, attachment: &Attachment) -> Result<()> {
     let made = made.and(network::names::withdraw(&roots.run, attachment).map_err(refusal));
     let leased = leases::release(&roots.run, attachment).map_err(refusal);
     made.and(leased)
-}
-
-/// What Docker calls the kind of a network.
-pub fn driver(network: &attachment::Network) -> &'static str {
-    match network.kind {
-        attachment::Kind::Bridge { .. } => "bridge",
-        attachment::Kind::Macvlan { .. } => "macvlan",
-        attachment::Kind::Ipvlan { .. } => "ipvlan",
-    }
 }
 
 /// What goes before every failure to make a container's networks, as in Docker.
@@ -499,6 +483,7 @@ impl Plan {
             names = Some(network::resolver::open(&space).map_err(refusal).context(FAILED)?);
             handed.extend([Handed::ResolverUdp, Handed::ResolverTcp]);
         }
+        tell(containers.roots(), "connect", &self.attachment);
         let servers = netfiles::servers(definition).into_iter();
         Ok(Made {
             network: launch::Network {
@@ -517,18 +502,13 @@ impl Plan {
         all.filter_map(|(n, r)| Some((n, r.socket.as_ref()?.as_fd())))
             .collect()
     }
+}
 
-    /// Tells that the container is in its networks.
-    pub fn tell(&self, roots: &Roots) {
-        for endpoint in &self.attachment.endpoints {
-            let network = &endpoint.network;
-            super::tell(
-                roots,
-                (&network.id, &network.name, driver(network)),
-                "connect",
-                &[("container", &self.attachment.container)],
-            );
-        }
+/// Tells of all networks of a container: `connect`, `disconnect`.
+fn tell(roots: &Roots, action: &str, attachment: &Attachment) {
+    for event in Event::of_networks(action, attachment) {
+        // The disk is full or the store read-only: what was done is done.
+        let _ = events::tell(roots, &event);
     }
 }
 

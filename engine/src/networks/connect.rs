@@ -10,7 +10,7 @@ use monitor::protocol::Request;
 use network::attachment::{self, Attachment};
 use network::{Space, leases};
 
-use super::attach::{self, driver, endpoint_of, free_interface, machine, refusal};
+use super::attach::{self, endpoint_of, free_interface, machine, refusal};
 use super::{Networks, Record, option};
 use crate::containers::{Container, Containers, Durable};
 use crate::control::refusal as of_monitor;
@@ -357,11 +357,6 @@ pub fn reload(containers: &Containers) -> Result<Vec<String>> {
     let missing = machine.check().map_err(refusal)?;
     machine.restore().map_err(refusal)?;
     Ok(missing)
-}
-
-/// What Docker calls the kind of the network of an endpoint.
-pub fn kind_of(endpoint: &attachment::Endpoint) -> &'static str {
-    driver(&endpoint.network)
 }
 
 #[cfg(test)]

@@ -438,6 +438,12 @@ impl Networks {
                 Ok(Some(record)) if !id.is_empty() => record,
                 _ => self.find(name)?,
             };
+            if matches!(record.driver.as_str(), "host" | "null") {
+                return Err(invalid(format!(
+                    "the network {} cannot be one of several",
+                    record.name
+                )));
+            }
             let path = self.file(&record.id);
             let failed = || format!("failed to lock {}", path.display());
             let file = match File::open(&path) {
@@ -547,25 +553,18 @@ impl Networks {
 
     /// Tells of a network: `create`, `connect`, `disconnect`, `destroy`.
     pub fn tell(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
-        tell(
+        let mut attributes: BTreeMap<String, String> = more
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        attributes.insert("name".into(), record.name.clone());
+        attributes.insert("type".into(), record.driver.clone());
+        // The disk is full or the store read-only: what was done is done.
+        let _ = events::tell(
             &self.roots,
-            (&record.id, &record.name, &record.driver),
-            action,
-            more,
+            &Event::now("network", action, &record.id, attributes),
         );
     }
-}
-
-/// The same of one whose record is not at hand: id, name and driver.
-pub fn tell(roots: &Roots, (id, name, driver): (&str, &str, &str), action: &str, more: &[(&str, &str)]) {
-    let mut attributes: BTreeMap<String, String> = more
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
-    attributes.insert("name".into(), name.to_owned());
-    attributes.insert("type".into(), driver.to_owned());
-    // The disk is full or the store read-only: what was done is done.
-    let _ = events::tell(roots, &Event::now("network", action, id, attributes));
 }
 
 /// What all containers that run have of networks.
