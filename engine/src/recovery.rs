@@ -13,7 +13,7 @@ use monitor::place;
 use monitor::state::{State, Status};
 
 use crate::containers::{Container, Containers, is_id};
-use crate::{control, remove};
+use crate::{control, networks, remove};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub enum Finding {
     Name(String),
     /// Things of this uptime that belong to no container.
     Leftover(PathBuf),
+    /// It does not run, and has devices, addresses or rules: its monitor was killed.
+    Network { id: String, name: String },
+    /// Rules of the firewall that somebody has removed.
+    Rules(String),
     /// It runs, and nobody supervises it: its monitor was killed.
     Unsupervised { id: String, name: String },
     /// Its record says that it runs, and it does not.
@@ -38,6 +42,13 @@ impl std::fmt::Display for Finding {
             Finding::Unfinished(id) => write!(f, "container {}: unfinished", short(id)),
             Finding::Name(name) => write!(f, "the name {name} leads to no container of this name"),
             Finding::Leftover(path) => write!(f, "{} belongs to no container", path.display()),
+            Finding::Network { name, .. } => {
+                write!(
+                    f,
+                    "container {name} does not run and still has a place in its networks"
+                )
+            }
+            Finding::Rules(what) => f.write_str(what),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }
@@ -92,6 +103,12 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
             }
         }
     }
+    // Without a container in a network there is nothing that could be missing.
+    if networks::is_possible() && !networks::attachments(containers)?.is_empty() {
+        let missing = networks::attach::machine(containers.roots()).check();
+        let missing = missing.map_err(networks::attach::refusal)?;
+        findings.extend(missing.into_iter().map(Finding::Rules));
+    }
     Ok(findings)
 }
 
@@ -104,6 +121,9 @@ fn look_at(containers: &Containers, container: &Container) -> Result<Option<Find
     let is_monitored = written.is_monitored(containers.boot());
     Ok(match (container.is_running(), is_monitored) {
         (true, false) => Some(Finding::Unsupervised { id, name }),
+        (false, _) if networks::attach::read(&containers.place(&id).run)?.is_some() => {
+            Some(Finding::Network { id, name })
+        }
         (false, _) if container.state.status != written.status => Some(Finding::Ended { id, name }),
         _ => None,
     })
@@ -149,6 +169,14 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             remove_leftover(containers, path)?;
             Some("removed".into())
         }
+        Finding::Network { id, .. } => {
+            settle(containers, id)?;
+            Some("undone".into())
+        }
+        Finding::Rules(_) => {
+            networks::connect::reload(containers)?;
+            Some("made again".into())
+        }
         Finding::Ended { id, .. } => {
             settle(containers, id)?;
             Some("written down".into())
@@ -170,6 +198,9 @@ fn remove_leftover(containers: &Containers, path: &Path) -> Result<()> {
     {
         let runtime = crate::programs::runtime("")?;
         return remove::call(&runtime, &root, &["delete", "--force", id]);
+    }
+    if let Some(id) = path.file_name().and_then(|n| n.to_str()) {
+        networks::attach::undo(containers, id)?;
     }
     fs::remove_dir_all(path).context(format!("failed to remove {}", path.display()))
 }

@@ -688,13 +688,13 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok((own(fds[0] as i64), own(fds[1] as i64)))
 }
 
-/// splice(2): moves up to `most` bytes between two pipes without copying and without waiting; 0 at the end of `from`.
+/// splice(2): moves up to `most` bytes between two pipes, or a pipe and a socket, without copying and without waiting; 0 at the end of `from`.
 ///
 /// # Errors
 /// EAGAIN when `from` is empty or `to` is full.
 pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize> {
     let r = check_restart(
-        // SAFETY: null offsets: both are pipes.
+        // SAFETY: null offsets: none of them has a position.
         || unsafe {
             libc::splice(
                 from.as_raw_fd(),

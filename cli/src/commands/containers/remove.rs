@@ -13,9 +13,11 @@ use crate::workshop;
 
 pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     if parsed.switch("link") {
-        return Err(Failure::plain(
-            "links are not there yet: there is none that could be removed",
-        ));
+        let containers = crate::workshop::containers(session)?;
+        return each_at_once(session, &parsed.names(), |name| {
+            engine::networks::links::remove(&containers, name)?;
+            Ok(Some(name.to_owned()))
+        });
     }
     let force = match parsed.switch("force") {
         true => Force::Yes,
