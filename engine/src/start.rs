@@ -2,9 +2,11 @@
 //!
 //! May not: wait for the container. Once this returns, its monitor has it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use image::mount::{self, Upper};
 use image::store::{Image, Store};
@@ -22,7 +24,8 @@ use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::{explain, logs, mounts, programs, remove, telling};
+use crate::volumes::{self, attach};
+use crate::{explain, logs, mountpoints, mounts, programs, remove, telling};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -74,7 +77,12 @@ pub fn start(
         }
         Status::Created | Status::Exited => {}
     }
-    match begin(containers, store, make, &container, attach) {
+    let begun = begin(containers, store, make, &container, attach);
+    if !matches!(begun, Ok(Ok(_))) {
+        // What stays is taken away by the next command.
+        let _ = volumes::unmount_unused(containers);
+    }
+    match begun {
         Ok(Ok(started)) => Ok(Outcome::Started(started)),
         Ok(Err(refused)) => Err(refused_by_monitor(refused)),
         Err(e) => {
@@ -142,6 +150,9 @@ fn begin(
     netfiles::write(&place, definition, &mode)?;
     let joined = joined(containers, definition, &mode)?;
     let monitor = programs::monitor()?;
+    mountpoints::make_sources(&definition.mounts)?;
+    let images = attach::layers(store, make, &definition.mounts)?;
+    let _kept = attach::mount_all(containers, &definition.mounts)?;
     let spec = mount::Spec {
         layers,
         upper: Some(Upper {
@@ -156,8 +167,13 @@ fn begin(
     };
     mounts::apart(&place.run, || {
         mount::mount(&spec, &place.rootfs())?;
-        write_files(&place, definition, &machine, joined, runtime)?;
-        Ok(client::spawn(&place, &monitor, attach))
+        let sources = attach::sources(definition, &place, &images)?;
+        write_files(&place, definition, &machine, joined, runtime, sources)?;
+        let started = client::spawn(&place, &monitor, attach);
+        if started.is_ok() {
+            telling::tell_mounted(containers, definition);
+        }
+        Ok(started)
     })
 }
 
@@ -180,7 +196,10 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
         stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
         health: health(inputs)?,
         attributes: telling::attributes(definition),
-        volumes: Vec::new(),
+        volumes: volumes::anonymous(&definition.mounts)
+            .map(str::to_owned)
+            .collect(),
+        mounted: volumes::names(&definition.mounts),
     })
 }
 
@@ -328,12 +347,14 @@ fn write_files(
     machine: &spec::Host,
     joined: Joined,
     runtime: launch::Runtime,
+    sources: BTreeMap<String, PathBuf>,
 ) -> Result<()> {
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
     let of = |file: File| Some(place.dir.join(file.name()));
     let mut inputs = Inputs::of(definition, machine, &found);
     inputs.joined = joined;
+    inputs.sources = sources;
     if let Some(pid) = inputs.joined.ipc {
         let directory = place.run.join("shm");
         make_private(&directory)?;

@@ -36,9 +36,12 @@ pub struct Launch {
     pub health: Option<Health>,
     /// What events say of it: `image`, `name` and the labels.
     pub attributes: BTreeMap<String, String>,
-    /// Directories to remove with it (`--rm`): anonymous volumes.
+    /// Names of the volumes that go with it (`--rm`, `rm -v`), if no other container has them: anonymous ones.
     #[serde(default)]
-    pub volumes: Vec<PathBuf>,
+    pub volumes: Vec<String>,
+    /// Names of all that it has.
+    #[serde(default)]
+    pub mounted: Vec<String>,
 }
 
 impl Launch {

@@ -89,6 +89,7 @@ pub fn world(script: &str) -> Option<World> {
         health: None,
         attributes: BTreeMap::new(),
         volumes: Vec::new(),
+        mounted: Vec::new(),
     };
     let world = World {
         root,

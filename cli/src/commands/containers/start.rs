@@ -123,7 +123,7 @@ fn start_one(
     if let Err(failure) = begun {
         let removed = match containers.load(id) {
             Ok(Some(container)) if container.definition.host.auto_remove => {
-                engine::remove::remove(containers, id)
+                engine::remove::remove_with(containers, id, engine::remove::Volumes::Remove)
             }
             _ => Ok(()),
         };
@@ -182,7 +182,9 @@ fn make(
         config: wanted.config,
         host: wanted.host,
     };
-    let created = create::create(containers, &workshop.store, &image, wanted).map_err(|e| fail(e.into()))?;
+    let layers = |image: &Image| workshop.layers(image);
+    let created = create::create(containers, &workshop.store, &layers, &image, wanted)
+        .map_err(|e| fail(e.into()))?;
     for warning in &created.warnings {
         session.warn(&format!("WARNING: {warning}"));
     }
