@@ -109,7 +109,9 @@ pub fn of_others(containers: &Containers, names: Option<&Vec<String>>) -> Result
     let mut points = Vec::new();
     for text in names.into_iter().flatten() {
         if text.is_empty() {
-            return Err(Error::invalid("volumes-from specification cannot be an empty string"));
+            return Err(Error::invalid(
+                "volumes-from specification cannot be an empty string",
+            ));
         }
         let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
         let words = Mode::parse(mode).filter(|words| words.propagation.is_none() && words.copies.is_none());
@@ -354,7 +356,10 @@ pub fn make_sources(points: &[MountPoint]) -> Result<()> {
         if fs::symlink_metadata(&point.source).is_ok() {
             continue;
         }
-        let options = point.spec.as_ref().map(|spec| spec.bind_options.clone().unwrap_or_default());
+        let options = point
+            .spec
+            .as_ref()
+            .map(|spec| spec.bind_options.clone().unwrap_or_default());
         if options.is_some_and(|options| !options.create_mountpoint) {
             return Err(Error::invalid(format!(
                 "invalid mount config for type \"bind\": bind source path does not exist: {}",
@@ -408,7 +413,9 @@ mod tests {
 
     fn why(mount: Mount) -> String {
         let host = host(&[], vec![mount]);
-        list(&Config::default(), &host, Vec::new()).unwrap_err().to_string()
+        list(&Config::default(), &host, Vec::new())
+            .unwrap_err()
+            .to_string()
     }
 
     fn volume(source: &str, target: &str) -> Mount {
@@ -445,9 +452,15 @@ mod tests {
     fn names_are_volumes() {
         let all = of(&["data:/a", "more:/b:ro,nocopy"]).unwrap();
         let [a, b] = &all[..] else { panic!("{all:?}") };
-        assert_eq!((&*a.point.kind, &*a.point.mode, a.point.rw, a.copies), ("volume", "z", true, true));
+        assert_eq!(
+            (&*a.point.kind, &*a.point.mode, a.point.rw, a.copies),
+            ("volume", "z", true, true)
+        );
         assert_eq!(a.volume.as_ref().unwrap().name.as_deref(), Some("data"));
-        assert_eq!((&*b.point.mode, b.point.rw, b.copies), ("ro,nocopy", false, false));
+        assert_eq!(
+            (&*b.point.mode, b.point.rw, b.copies),
+            ("ro,nocopy", false, false)
+        );
         assert!(a.point.propagation.is_empty() && !a.point.anonymous);
     }
 
@@ -455,38 +468,91 @@ mod tests {
     fn complaints() {
         let prefix = "invalid volume specification: ";
         for (text, message) in [
-            ("/etc:relative", "'/etc:relative': invalid mount config for type \"bind\": invalid mount path: 'relative' mount path must be absolute"),
-            ("/etc:/", "'/etc:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
-            ("data:/", "'data:/': invalid mount config for type \"volume\": invalid specification: destination can't be '/'"),
+            (
+                "/etc:relative",
+                "'/etc:relative': invalid mount config for type \"bind\": invalid mount path: 'relative' mount path must be absolute",
+            ),
+            (
+                "/etc:/",
+                "'/etc:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
+            ),
+            (
+                "data:/",
+                "'data:/': invalid mount config for type \"volume\": invalid specification: destination can't be '/'",
+            ),
             ("data:ro", "'data:ro'"),
             ("a:b:c:d", "'a:b:c:d'"),
             (":/a", "':/a'"),
-            ("data:/a:shared", "'data:/a:shared': invalid mount config for type \"volume\": field BindOptions must not be specified"),
-            ("/etc:/a:nocopy", "'/etc:/a:nocopy': invalid mount config for type \"bind\": field VolumeOptions must not be specified"),
+            (
+                "data:/a:shared",
+                "'data:/a:shared': invalid mount config for type \"volume\": field BindOptions must not be specified",
+            ),
+            (
+                "/etc:/a:nocopy",
+                "'/etc:/a:nocopy': invalid mount config for type \"bind\": field VolumeOptions must not be specified",
+            ),
         ] {
             assert_eq!(of(&[text]).unwrap_err().to_string(), format!("{prefix}{message}"));
         }
-        for mode in ["bad", "ro,rw", "z,Z", "shared,private", "copy,nocopy", "cached,consistent", "ro,"] {
+        for mode in [
+            "bad",
+            "ro,rw",
+            "z,Z",
+            "shared,private",
+            "copy,nocopy",
+            "cached,consistent",
+            "ro,",
+        ] {
             let e = of(&[&format!("data:/a:{mode}")]).unwrap_err().to_string();
             assert_eq!(e, format!("invalid mode: {mode}"));
         }
         let wrong = "invalid mount config for type \"volume\": ";
         let subpath = |source: &str, path: &str| Mount {
-            volume_options: Some(VolumeOptions { subpath: path.into(), ..VolumeOptions::default() }),
+            volume_options: Some(VolumeOptions {
+                subpath: path.into(),
+                ..VolumeOptions::default()
+            }),
             ..volume(source, "/a")
         };
-        assert_eq!(why(subpath("v", "../x")), format!("{wrong}subpath must be a relative path within the volume"));
-        assert_eq!(why(subpath("v", "a/../../x")), format!("{wrong}subpath must be a relative path within the volume"));
-        assert_eq!(why(subpath("v", "/x")), format!("{wrong}subpath must be a relative path within the volume"));
-        assert_eq!(why(subpath("", "x")), format!("{wrong}must not set Subpath when using anonymous volumes"));
         assert_eq!(
-            why(Mount { read_only: true, ..volume("", "/a") }),
+            why(subpath("v", "../x")),
+            format!("{wrong}subpath must be a relative path within the volume")
+        );
+        assert_eq!(
+            why(subpath("v", "a/../../x")),
+            format!("{wrong}subpath must be a relative path within the volume")
+        );
+        assert_eq!(
+            why(subpath("v", "/x")),
+            format!("{wrong}subpath must be a relative path within the volume")
+        );
+        assert_eq!(
+            why(subpath("", "x")),
+            format!("{wrong}must not set Subpath when using anonymous volumes")
+        );
+        assert_eq!(
+            why(Mount {
+                read_only: true,
+                ..volume("", "/a")
+            }),
             format!("{wrong}must not set ReadOnly mode when using anonymous volumes")
         );
-        assert_eq!(why(volume("v", "")), format!("{wrong}field Target must not be empty"));
-        assert_eq!(why(Mount { kind: "npipe".into(), ..volume("v", "/a") }), "mount type unknown: \"npipe\"");
         assert_eq!(
-            why(Mount { kind: "image".into(), ..volume("", "/a") }),
+            why(volume("v", "")),
+            format!("{wrong}field Target must not be empty")
+        );
+        assert_eq!(
+            why(Mount {
+                kind: "npipe".into(),
+                ..volume("v", "/a")
+            }),
+            "mount type unknown: \"npipe\""
+        );
+        assert_eq!(
+            why(Mount {
+                kind: "image".into(),
+                ..volume("", "/a")
+            }),
             "invalid mount config for type \"image\": field Source must not be empty"
         );
     }
@@ -494,7 +560,11 @@ mod tests {
     #[test]
     fn who_comes_later_wins() {
         let config = Config {
-            volumes: Some(["/a", "/b", "/c", "/d", "/t"].map(|p| (p.to_owned(), Empty {})).into()),
+            volumes: Some(
+                ["/a", "/b", "/c", "/d", "/t"]
+                    .map(|p| (p.to_owned(), Empty {}))
+                    .into(),
+            ),
             ..Config::default()
         };
         let other = |name: &str, destination: &str| MountPoint {
@@ -505,14 +575,22 @@ mod tests {
         };
         let mut host = host(&["bound:/c"], vec![volume("mounted", "/d")]);
         host.tmpfs.insert("/t".into(), String::new());
-        let others = vec![other("o1", "/b"), other("o2", "/c"), other("o3", "/d"), other("o4", "/e")];
+        let others = vec![
+            other("o1", "/b"),
+            other("o2", "/c"),
+            other("o3", "/d"),
+            other("o4", "/e"),
+        ];
         let all = list(&config, &host, others).unwrap();
         let short: Vec<String> = all
             .iter()
             .map(|p| {
                 let name = p.volume.as_ref().and_then(|v| v.name.clone());
                 let name = name.unwrap_or_else(|| p.point.name.clone());
-                format!("{} {name} {} {}", p.point.destination, p.copies, p.point.anonymous)
+                format!(
+                    "{} {name} {} {}",
+                    p.point.destination, p.copies, p.point.anonymous
+                )
             })
             .collect();
         assert_eq!(
@@ -525,7 +603,10 @@ mod tests {
                 "/e o4 false false"
             ]
         );
-        let twice = HostConfig { mounts: vec![volume("x", "/c")], ..host };
+        let twice = HostConfig {
+            mounts: vec![volume("x", "/c")],
+            ..host
+        };
         assert_eq!(
             list(&config, &twice, Vec::new()).unwrap_err().to_string(),
             "Duplicate mount point: /c"

@@ -77,9 +77,6 @@ fn running(container: &Container) -> Error {
 /// The runtime cannot remove it.
 pub fn sweep(containers: &Containers, container: &Container) -> Result<()> {
     let id = container.id();
-    if !volumes::names(&container.definition.mounts).is_empty() {
-        volumes::unmount_unused(containers)?;
-    }
     let root = runtime_root(containers);
     if !root.join(id).exists() {
         return Ok(());

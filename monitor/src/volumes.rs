@@ -159,8 +159,7 @@ impl Volume {
 
     /// Whoever has files open in it keeps them, without a place.
     fn unmount(&self) -> io::Result<()> {
-        let place = sys::fs::c_path(&self.data())
-            .map_err(|e| io::Error::from_raw_os_error(e.errno().0))?;
+        let place = sys::fs::c_path(&self.data()).map_err(|e| io::Error::from_raw_os_error(e.errno().0))?;
         // Several, if somebody has mounted by hand.
         while self.is_mounted()? {
             let flags = libc::UMOUNT_NOFOLLOW | libc::MNT_DETACH;
@@ -300,9 +299,34 @@ pub fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The volumes that something is mounted in, as this process sees it.
+///
+/// # Errors
+/// The list of mounts cannot be read.
+pub fn mounted(root: &Path) -> io::Result<Vec<Volume>> {
+    let mut names = Vec::new();
+    for place in mounts_below(&volumes(root))? {
+        let name = place
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        if place.ends_with("_data")
+            && let Some(name) = name
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names.iter().map(|name| Volume::of(root, name)).collect())
+}
+
 /// Where something is mounted in `directory` or deeper, as this process sees it.
 fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let directory = fs::canonicalize(directory)?;
+    let directory = match fs::canonicalize(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        directory => directory?,
+    };
     let list = fs::read("/proc/self/mountinfo")?;
     let points = list.split(|b| *b == b'\n').filter_map(|line| {
         let point = line.split(|b| *b == b' ').nth(4)?;
@@ -316,7 +340,12 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((byte, after)) = rest.split_first() {
-        let digit = |n: usize| after.get(n).filter(|d| (b'0'..=b'7').contains(*d)).map(|d| d - b'0');
+        let digit = |n: usize| {
+            after
+                .get(n)
+                .filter(|d| (b'0'..=b'7').contains(*d))
+                .map(|d| d - b'0')
+        };
         match (byte, digit(0), digit(1), digit(2)) {
             (b'\\', Some(a), Some(b), Some(c)) => {
                 text.push(a.wrapping_shl(6) | b << 3 | c);

@@ -20,6 +20,7 @@ mod stats;
 mod system;
 mod top;
 mod transfer;
+mod volumes;
 
 use crate::command::{Command, Listed};
 use crate::flags::{Flag, Offers, Parsed, Takes};
@@ -92,6 +93,7 @@ static COMMANDS: &[Command] = &[
     Command::group("container", "Containers", CONTAINER),
     Command::group("image", "Images", IMAGE),
     Command::group("system", "The store and this program", SYSTEM),
+    Command::group("volume", "Volumes", volumes::ALL),
     containers::ATTACH,
     shell::COMPLETION,
     bundles::BUNDLE,

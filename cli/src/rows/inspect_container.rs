@@ -621,7 +621,7 @@ mod tests {
                 driver: "local".into(),
                 mode: "z".into(),
                 rw: true,
-                propagation: String::new(),
+                ..MountPoint::default()
             }],
             ..Definition::default()
         };

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod inspect_container;
 pub mod search;
 pub mod stats;
+pub mod volumes;
 
 /// `2 hours ago`.
 fn ago(now: i64, then: i64) -> String {

@@ -6,18 +6,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use image::mount::{Layer, Spec};
 use image::registry::Cancel;
 use image::store::{Image, Store};
 use image::{Context, Digest, Error, Kind, Result};
 use monitor::place::Place;
-use monitor::volumes::{Lock, Tried};
+use monitor::volumes::Lock;
 use sys::fs::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS};
 use sys::mount::Reach;
 
-use super::{Held, PATIENCE, create, fill, get, options, wait};
+use super::{Held, create, fill, get, options};
 use crate::containers::{Containers, Durable, make_private};
 use crate::model::{Definition, MountPoint};
 use crate::mountpoints::Planned;
@@ -39,7 +38,11 @@ impl Made {
     pub fn undo(self, containers: &Containers, id: &str) -> Result<()> {
         let new = self.held.iter().filter(|(held, ..)| held.is_new);
         let new: Vec<String> = new.map(|(held, ..)| held.record.name.clone()).collect();
-        let points: Vec<MountPoint> = self.points.into_iter().filter(|p| new.contains(&p.name)).collect();
+        let points: Vec<MountPoint> = self
+            .points
+            .into_iter()
+            .filter(|p| new.contains(&p.name))
+            .collect();
         drop(self.held);
         super::remove_of(containers, &points, id)
     }
@@ -121,20 +124,40 @@ pub fn fill(
         if !copies {
             continue;
         }
-        let _mounted = mount(containers, held)?;
-        if !fs::read_dir(held.volume.data())
-            .context(format!("failed to read {}", held.volume.data().display()))?
-            .all(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".brig-")))
-        {
-            continue;
+        let lock = fill::lock(&held.volume)?;
+        let is_mounted = mount(held)?;
+        let filled = fill_one(held, &lock, path, durable, &mut root, || {
+            below(make, image, place)
+        });
+        drop(lock);
+        if is_mounted {
+            // What stays is taken away by the next command.
+            let _ = held
+                .volume
+                .unmount_unused(&containers.roots().run, containers.boot());
         }
-        let root: &Root = match &root {
-            Some(root) => root,
-            None => root.insert(below(make, image, place)?),
-        };
-        fill::fill(&held.volume, root, path, durable, &Cancel::new())?;
+        filled?;
     }
     Ok(())
+}
+
+/// The image is mounted only if there is something to fill.
+fn fill_one(
+    held: &Held,
+    lock: &Lock,
+    path: &Path,
+    durable: Durable,
+    root: &mut Option<Root>,
+    mount: impl FnOnce() -> Result<Root>,
+) -> Result<()> {
+    if !fill::is_empty(&held.volume)? {
+        return Ok(());
+    }
+    let root = match root {
+        Some(root) => root,
+        None => root.insert(mount()?),
+    };
+    fill::fill(&held.volume, lock, root, path, durable, &Cancel::new())
 }
 
 /// The image, mounted where only we see it.
@@ -149,44 +172,20 @@ fn below(make: Layers<'_>, image: &Image, place: &Place) -> Result<Root> {
     Root::mounted(&spec, &directory, &[])
 }
 
-/// Something that is mounted for as long as this is held.
-struct Mounted<'c>(&'c Containers, Option<monitor::volumes::Volume>);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        if let Some(volume) = &self.1 {
-            // What stays is taken away by the next command.
-            let _ = volume.unmount_unused(&self.0.roots().run, self.0.boot());
-        }
-    }
-}
-
-/// With driver options, for the copy.
-fn mount<'c>(containers: &'c Containers, held: &Held) -> Result<Mounted<'c>> {
+/// With driver options, for the copy. Whether it has any. Whoever calls has its contents locked.
+fn mount(held: &Held) -> Result<bool> {
     let Some(words) = &held.record.options else {
-        return Ok(Mounted(containers, None));
+        return Ok(false);
     };
-    let _lock = lock_contents(&held.volume)?;
     if !held.volume.is_mounted()? {
         mount_on(&held.volume, words)?;
     }
-    Ok(Mounted(containers, Some(held.volume.clone())))
+    Ok(true)
 }
 
 fn mount_on(volume: &monitor::volumes::Volume, words: &super::Words) -> Result<()> {
     let data = volume.data();
     options::mount(words, &data).context(format!("error while mounting volume '{}'", data.display()))
-}
-
-fn lock_contents(volume: &monitor::volumes::Volume) -> Result<Lock> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match volume.try_lock_contents()? {
-            Tried::Held(lock) => return Ok(lock),
-            Tried::Busy => wait(volume, until)?,
-            Tried::Gone => return Err(super::missing(&volume.name)),
-        }
-    }
 }
 
 /// What a container that starts has of volumes with driver options: mounted, and not unmounted while this is held. Once it runs, that it
@@ -214,7 +213,7 @@ pub fn mount_all(containers: &Containers, mounts: &[MountPoint]) -> Result<Kept>
         let Some(words) = &record.options else {
             continue;
         };
-        kept.0.push(lock_contents(&volume)?);
+        kept.0.push(fill::lock(&volume)?);
         if !volume.is_mounted()? {
             mount_on(&volume, words)?;
         }
@@ -293,7 +292,8 @@ fn target(place: &Place, n: usize, what: &str, is_directory: bool) -> Result<Pat
 /// What `part` names in a directory that may be full of somebody's links. The kernel resolves it once; what it has found is what is mounted,
 
 fn part_of(whole: &Path, part: &str, place: &Place, n: usize) -> Result<PathBuf> {
-    let fd = open_part(whole, part).context(format!("cannot access subpath {part:?} of {}", whole.display()))?;
+    let fd =
+        open_part(whole, part).context(format!("cannot access subpath {part:?} of {}", whole.display()))?;
     let is_directory = sys::fs::fstat(fd.as_fd())?.is_dir();
     let at = target(place, n, "part", is_directory)?;
     let tree = sys::mount::clone_tree(fd.as_fd(), Reach::Recursive)?;

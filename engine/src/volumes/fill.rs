@@ -99,7 +99,8 @@ fn entry_of(fd: BorrowedFd<'_>) -> Result<image::layer::tar::Entry> {
     walk::entry(fd, &stat, b".".to_vec(), Attributes::All)
 }
 
-fn lock(volume: &Volume) -> Result<Lock> {
+/// Its contents, for who fills or mounts it.
+pub(super) fn lock(volume: &Volume) -> Result<Lock> {
     let until = Instant::now() + PATIENCE;
     loop {
         match volume.try_lock_contents()? {
@@ -112,7 +113,9 @@ fn lock(volume: &Volume) -> Result<Lock> {
 
 /// Whether a copy into it was broken off.
 pub fn is_broken_off(volume: &Volume) -> bool {
-    [NEW[0], READY[0]].iter().any(|name| volume.dir.join(name).exists())
+    [NEW[0], READY[0]]
+        .iter()
+        .any(|name| volume.dir.join(name).exists())
 }
 
 /// Ends a copy that was broken off. Cheap where there is none.
@@ -129,23 +132,39 @@ pub fn recover(volume: &Volume) -> Result<()> {
         .context(format!("failed to finish volume {}", volume.name))
 }
 
-/// Fills a volume, if it is empty, with what lies at `path` in an image, if that is a directory. Whoever calls holds the volume.
+/// Whether there is something to do: it has no names but ours.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_empty(volume: &Volume) -> Result<bool> {
+    let names = monitor::volumes::names(&volume.data())
+        .context(format!("failed to read {}", volume.data().display()))?;
+    Ok(names
+        .iter()
+        .all(|name| [NEW[1], READY[1]].contains(&name.as_str())))
+}
+
+/// Fills a volume, if it is empty, with what lies at `path` in an image, if that is a directory. Whoever calls holds the volume, and its
+/// contents.
 ///
 /// # Errors
 /// Something cannot be read or written, or it is called off. The volume is as empty then as it was.
-pub fn fill(volume: &Volume, image: &Root, path: &Path, durable: Durable, cancel: &Cancel) -> Result<()> {
-    let _lock = lock(volume)?;
-    fill_locked(volume, image, path, durable, cancel)
-        .context(format!("failed to copy {} of the image into volume {}", path.display(), volume.name))
-}
-
-fn fill_locked(
+pub fn fill(
     volume: &Volume,
+    _contents: &Lock,
     image: &Root,
     path: &Path,
     durable: Durable,
     cancel: &Cancel,
 ) -> Result<()> {
+    fill_locked(volume, image, path, durable, cancel).context(format!(
+        "failed to copy {} of the image into volume {}",
+        path.display(),
+        volume.name
+    ))
+}
+
+fn fill_locked(volume: &Volume, image: &Root, path: &Path, durable: Durable, cancel: &Cancel) -> Result<()> {
     let places = Places::of(volume)?;
     places.recover()?;
     if !places.is_empty()? {
@@ -238,7 +257,15 @@ mod tests {
 
         fn fill(&self, path: &str) -> Result<()> {
             let root = Root::at(&self.image()).unwrap();
-            fill(&self.volume(), &root, Path::new(path), Durable::Yes, &Cancel::new())
+            let lock = lock(&self.volume()).unwrap();
+            fill(
+                &self.volume(),
+                &lock,
+                &root,
+                Path::new(path),
+                Durable::Yes,
+                &Cancel::new(),
+            )
         }
 
         fn names(&self) -> Vec<String> {
@@ -270,7 +297,10 @@ mod tests {
         assert_eq!(meta.mtime_nsec(), image.mtime_nsec());
         let twins = ["sub/file", "twin"].map(|name| fs::metadata(data.join(name)).unwrap());
         assert_eq!((twins[0].ino(), twins[0].nlink()), (twins[1].ino(), 2));
-        assert_eq!(fs::read_link(data.join("link")).unwrap(), Path::new("/etc/passwd"));
+        assert_eq!(
+            fs::read_link(data.join("link")).unwrap(),
+            Path::new("/etc/passwd")
+        );
         assert!(scene.is_tidy());
     }
 
@@ -289,7 +319,10 @@ mod tests {
         scene.fill("/nothing").unwrap();
         scene.fill("/data/twin/below").unwrap_err();
         let e = scene.fill("/data/twin").unwrap_err().to_string();
-        assert!(e.ends_with("cannot mount volume over existing file, file exists /data/twin"), "{e}");
+        assert!(
+            e.ends_with("cannot mount volume over existing file, file exists /data/twin"),
+            "{e}"
+        );
         assert!(scene.names().is_empty() && scene.is_tidy());
     }
 
@@ -352,7 +385,16 @@ mod tests {
         let cancel = Cancel::new();
         cancel.call();
         let root = Root::at(&scene.image()).unwrap();
-        fill(&scene.volume(), &root, Path::new("/data"), Durable::No, &cancel).unwrap_err();
+        let lock = lock(&scene.volume()).unwrap();
+        fill(
+            &scene.volume(),
+            &lock,
+            &root,
+            Path::new("/data"),
+            Durable::No,
+            &cancel,
+        )
+        .unwrap_err();
         assert!(scene.names().is_empty() && scene.is_tidy());
     }
 }

@@ -418,12 +418,10 @@ pub fn names(mounts: &[crate::model::MountPoint]) -> Vec<String> {
 /// One cannot be unmounted.
 pub fn unmount_unused(containers: &Containers) -> Result<()> {
     let roots = containers.roots();
-    for (volume, record) in list(containers)? {
-        if record.options.is_some() {
-            volume
-                .unmount_unused(&roots.run, containers.boot())
-                .context(format!("failed to unmount volume {}", record.name))?;
-        }
+    for volume in volumes::mounted(&roots.root).context("failed to look for mounts")? {
+        volume
+            .unmount_unused(&roots.run, containers.boot())
+            .context(format!("failed to unmount volume {}", volume.name))?;
     }
     Ok(())
 }
@@ -467,7 +465,10 @@ pub fn tell(containers: &Containers, name: &str, action: &str, more: &[(&str, &s
         attributes.insert((*key).to_owned(), (*value).to_owned());
     }
     // The disk is full or the store read-only: what was done is done.
-    let _ = events::tell(containers.roots(), &Event::now("volume", action, name, attributes));
+    let _ = events::tell(
+        containers.roots(),
+        &Event::now("volume", action, name, attributes),
+    );
 }
 
 #[cfg(test)]
@@ -516,7 +517,15 @@ mod tests {
         assert!(first.is_new);
         fs::write(first.volume.data().join("file"), "x").unwrap();
         let labels = Words::from([("a".to_owned(), "b".to_owned())]);
-        let again = create(&place.1, &Wanted { labels, ..named("data") }, Durable::Yes).unwrap();
+        let again = create(
+            &place.1,
+            &Wanted {
+                labels,
+                ..named("data")
+            },
+            Durable::Yes,
+        )
+        .unwrap();
         assert!(!again.is_new && again.record.labels.is_none());
         assert!(again.volume.data().join("file").exists());
         assert_eq!(place.names(), ["data"]);
@@ -538,7 +547,10 @@ mod tests {
         let half = Volume::of(&place.0, "half");
         fs::create_dir_all(half.data()).unwrap();
         assert_eq!(place.names(), ["whole"]);
-        assert_eq!(get(&place.1, "half").unwrap_err().to_string(), "get half: no such volume");
+        assert_eq!(
+            get(&place.1, "half").unwrap_err().to_string(),
+            "get half: no such volume"
+        );
         assert_eq!(unfinished(&place.1).unwrap(), ["half"]);
         finish(&place.1, "half").unwrap();
         assert!(!half.dir.exists());
@@ -552,13 +564,30 @@ mod tests {
     fn names_are_checked_as_docker_checks_them() {
         let place = Place::new("names");
         for (name, why) in [
-            ("a", "create a: volume name is too short, names should be at least two alphanumeric characters"),
-            ("a/b", "create a/b: \"a/b\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"),
-            ("..", "create ..: \"..\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"),
+            (
+                "a",
+                "create a: volume name is too short, names should be at least two alphanumeric characters",
+            ),
+            (
+                "a/b",
+                "create a/b: \"a/b\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
+            ),
+            (
+                "..",
+                "create ..: \"..\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
+            ),
         ] {
-            assert_eq!(create(&place.1, &named(name), Durable::No).unwrap_err().to_string(), why);
+            assert_eq!(
+                create(&place.1, &named(name), Durable::No)
+                    .unwrap_err()
+                    .to_string(),
+                why
+            );
         }
-        let other = Wanted { driver: "ceph".into(), ..named("xx") };
+        let other = Wanted {
+            driver: "ceph".into(),
+            ..named("xx")
+        };
         assert_eq!(
             create(&place.1, &other, Durable::No).unwrap_err().to_string(),
             "create xx: error looking up volume plugin ceph: plugin \"ceph\" not found"
@@ -582,7 +611,11 @@ mod tests {
         assert_eq!(place.names(), ["one", "two"]);
         let held = place.make("one");
         let (names, bytes) = prune(&place.1, |_| true).unwrap();
-        assert_eq!((names, bytes), (vec!["two".to_owned()], 5), "one that is held stays");
+        assert_eq!(
+            (names, bytes),
+            (vec!["two".to_owned()], 5),
+            "one that is held stays"
+        );
         drop(held);
         assert_eq!(prune(&place.1, |_| true).unwrap().0, ["one"]);
     }

@@ -133,9 +133,9 @@ fn with_address(data: &str) -> Result<String> {
             words.push(word.to_owned());
             continue;
         };
-        let mut found = (name, 0)
-            .to_socket_addrs()
-            .context(format!("error resolving passed in network volume address: lookup {name}"))?;
+        let mut found = (name, 0).to_socket_addrs().context(format!(
+            "error resolving passed in network volume address: lookup {name}"
+        ))?;
         let address = found.next().map(|address| address.ip()).ok_or_else(|| {
             Error::new(format!(
                 "error resolving passed in network volume address: lookup {name}: no such host"
@@ -211,7 +211,10 @@ mod tests {
     use super::*;
 
     fn words(pairs: &[(&str, &str)]) -> Words {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -258,7 +261,10 @@ mod tests {
             without_password("addr=1.2.3.4,username=a,password=b"),
             "addr=1.2.3.4,username=a,password=********"
         );
-        assert_eq!(with_address("addr=1.2.3.4,vers=4").unwrap(), "addr=1.2.3.4,vers=4");
+        assert_eq!(
+            with_address("addr=1.2.3.4,vers=4").unwrap(),
+            "addr=1.2.3.4,vers=4"
+        );
     }
 
     #[test]

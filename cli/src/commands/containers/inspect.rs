@@ -8,7 +8,7 @@ use image::store::Store;
 use super::super::images;
 use crate::flags::Parsed;
 use crate::rows::inspect::{self, Inspector};
-use crate::rows::inspect_container;
+use crate::rows::{self, inspect_container};
 use crate::session::{Failure, Outcome, Session};
 use crate::template::{Value, quote};
 use crate::workshop;
@@ -97,10 +97,15 @@ impl Finder<'_> {
                 }
             }
         }
+        if matches!(kind, "" | "volume") {
+            match self.volume(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
         Err(match kind {
             "" => Failure::plain(format!("error: no such object: {name}")),
             "network" => image::Error::not_found(format!("network {name} not found")).into(),
-            "volume" => image::Error::not_found(format!("get {name}: no such volume")).into(),
             kind => image::Error::not_found(format!("No such {kind}: {name}")).into(),
         })
     }
@@ -127,6 +132,11 @@ impl Finder<'_> {
     fn image(&mut self, name: &str) -> Result<Value, Missed> {
         let store = self.store()?;
         Ok(inspect::image(&images::document(store, name, None)?))
+    }
+
+    fn volume(&mut self, name: &str) -> Result<Value, Missed> {
+        let found = engine::volumes::get(&self.containers, name)?;
+        Ok(rows::volumes::document(&super::super::volumes::shown(found)))
     }
 
     fn store(&mut self) -> Result<&Store, Missed> {

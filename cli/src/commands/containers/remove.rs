@@ -9,7 +9,7 @@ use crate::flags::Parsed;
 use crate::session::{Failure, Outcome, Session};
 use crate::terminal;
 use crate::units;
-use crate::workshop::Workshop;
+use crate::workshop::{self, Workshop};
 
 pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     if parsed.switch("link") {
@@ -26,7 +26,7 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     // What a container has written may belong to ids that an ordinary user has only in a namespace.
     let workshop = Workshop::open(session)?;
     let containers = workshop.containers()?;
-    each_at_once(session, &parsed.names(), |name| {
+    let done = each_at_once(session, &parsed.names(), |name| {
         let name = name.strip_prefix('/').unwrap_or(name);
         let id = match containers.find_id(name) {
             // Told and no failure, as in Docker.
@@ -38,7 +38,9 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
         };
         control::remove(&containers, &id, force, volumes)?;
         Ok(Some(name.to_owned()))
-    })
+    });
+    workshop::tidy(&containers);
+    done
 }
 
 /// From any thread.

@@ -59,7 +59,10 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         signal: (sig_proxy && !config.tty).then(|| teller(&containers, &created.id)),
     };
     match relay.run(streams, seat)? {
-        End::Ended(ended) => with_code(ended.code),
+        End::Ended(ended) => {
+            workshop::tidy(&containers);
+            with_code(ended.code)
+        }
         End::Detached => Ok(()),
         End::Lost => lost(&containers, &created.id),
     }
@@ -183,8 +186,8 @@ fn make(
         host: wanted.host,
     };
     let layers = |image: &Image| workshop.layers(image);
-    let created = create::create(containers, &workshop.store, &layers, &image, wanted)
-        .map_err(|e| fail(e.into()))?;
+    let created =
+        create::create(containers, &workshop.store, &layers, &image, wanted).map_err(|e| fail(e.into()))?;
     for warning in &created.warnings {
         session.warn(&format!("WARNING: {warning}"));
     }
