@@ -55,6 +55,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::options::cases());
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
+    all.extend(cases::volumes::cases());
     all.extend(cases::publish::cases());
     all.extend(cases::names::cases());
     all.extend(cases::networks::cases());

@@ -16,4 +16,5 @@ pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
+pub mod volumes;
 pub mod wrecks;
