@@ -73,7 +73,7 @@ fn is_engines_own(line: &str) -> bool {
     let own_mounts = ["/podman/overlay", "/run/docker/netns/default"];
     (line.starts_with("cgroup ") && own_cgroups.iter().any(|end| line.ends_with(end)))
         // The daemon has another number after an outage.
-        || (line.starts_with("process ") && line.ends_with("(containerd)"))
+        || (line.starts_with("process ") && (line.ends_with("(containerd)") || line.ends_with("(dockerd)")))
         || (line.starts_with("mount ") && own_mounts.iter().any(|end| line.ends_with(end)))
 }
 

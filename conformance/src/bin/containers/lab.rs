@@ -104,7 +104,9 @@ impl Lab {
     /// Makes what the first container with a network makes, once.
     pub fn warm_up(&self) -> Result<(), String> {
         let first = || {
-            let line = "docker run --rm -p 65001:80 -p 65001:80/udp tiny true";
+            // iptables makes its table when it looks.
+            let line =
+                "iptables -S FORWARD >/dev/null; docker run --rm -p 65001:80 -p 65001:80/udp tiny true";
             let o = self.run(self.subject, line, "", patience::seconds(60))?;
             o.ok()
                 .map(|_| ())

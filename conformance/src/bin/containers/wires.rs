@@ -24,7 +24,7 @@ pub fn networked(
     case(name, needs, move |s| {
         s.as_typed = true;
         s.lab.warm_up()?;
-        let before = survey()?;
+        let before = settled()?;
         let acted = act(s);
         let removed = remove_all(s.lab);
         let clean = removed.and_then(|()| check(&before));
@@ -63,6 +63,15 @@ pub fn remove_of(lab: &Lab, who: Subject) -> Done {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Network(BTreeSet<String>);
 
+/// What is there when no container runs. The devices of the last one may take a moment to go.
+pub fn settled() -> Result<Network, String> {
+    command::until("no container's device is left", patience::seconds(10), || {
+        output("ip -o link show type veth")
+            .is_ok_and(|text| text.lines().all(|line| line.contains(outside::CABLE)))
+    })?;
+    survey()
+}
+
 pub fn survey() -> Result<Network, String> {
     let mut found = BTreeSet::new();
     for line in output("ip -o link show")?.lines() {
@@ -92,7 +101,7 @@ pub fn firewall() -> Result<Vec<String>, String> {
     if find_program("nft").is_none() {
         return Ok(Vec::new());
     }
-    let text = output("nft -s list ruleset")?;
+    let text = without_guards(&output("nft -s list ruleset")?);
     // Elements stand in one list, broken as its width wants it.
     let joined = text.replace(",\n", ", ");
     let mut lines = Vec::new();
@@ -107,6 +116,22 @@ pub fn firewall() -> Result<Vec<String>, String> {
         }
     }
     Ok(lines)
+}
+
+/// Without what keeps others out while the host forwards because of containers: that stays as long as the host forwards.
+fn without_guards(text: &str) -> String {
+    let mut kept = String::new();
+    let mut is_guard = false;
+    for line in text.lines() {
+        if line.starts_with("table ") {
+            is_guard = line.contains("brig-guard");
+        }
+        if !is_guard {
+            kept += line;
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 fn without_counters(line: &str) -> String {

@@ -138,7 +138,7 @@ fn beside_docker(s: &mut Scene) -> Done {
             "",
             conformance::patience::seconds(20),
         )?;
-        is("theirs in ours", o.code, 1)?;
+        is("theirs in ours", o.code == 1 || o.code == 143, true)?;
         has(
             "ours by its port",
             &theirs.must(&format!(
@@ -181,11 +181,11 @@ fn docker_comes_later(s: &mut Scene) -> Done {
     };
     let acted = played();
     let ended = theirs.end();
+    output("iptables -P FORWARD ACCEPT")?;
     acted.and(ended)
 }
 
 fn policy_drop_iptables(s: &mut Scene) -> Done {
-    let before = output("iptables -S FORWARD | head -n 1")?;
     output("iptables -P FORWARD DROP")?;
     let played = || -> Done {
         s.must("docker network create one")?;
@@ -197,7 +197,7 @@ fn policy_drop_iptables(s: &mut Scene) -> Done {
         wires::remove_ours(s.lab)
     };
     let acted = played();
-    output(&format!("iptables {}", before.replace("-P", "--policy")))?;
+    output("iptables -P FORWARD ACCEPT")?;
     acted
 }
 
@@ -246,13 +246,18 @@ fn policy_drop_later(s: &mut Scene) -> Done {
     })
 }
 
+/// All rules go. What iptables finds missing it makes when it looks: empty, as it was.
+fn flush() -> Done {
+    output("nft flush ruleset; iptables -S FORWARD >/dev/null").map(|_| ())
+}
+
 fn flushed(s: &mut Scene) -> Done {
     s.must("docker network create one")?;
     start(s, "web", "client", 8001)?;
     lives(s, "web", "client", 8001)?;
     s.must("docker system check --quick")?;
     let rules = wires::firewall()?;
-    output("nft flush ruleset")?;
+    flush()?;
     // The check says what is missing and what helps.
     let o = s.sh("docker system check --quick")?;
     is("exit code of the check", o.code, 1)?;
@@ -274,12 +279,12 @@ fn flushed_mended_by_run(s: &mut Scene) -> Done {
     s.must("docker network create one")?;
     start(s, "web", "client", 8001)?;
     lives(s, "web", "client", 8001)?;
-    output("nft flush ruleset")?;
+    flush()?;
     start(s, "web2", "client2", 8002)?;
     lives(s, "web2", "client2", 8002)?;
     lives(s, "web", "client", 8001)?;
     // And when a container only goes away.
-    output("nft flush ruleset")?;
+    flush()?;
     s.must("docker rm -f web2")?;
     s.must("docker network reload")?;
     lives(s, "web", "client", 8001)

@@ -153,7 +153,7 @@ fn shape(s: &mut Scene) -> Done {
     )?;
     is(
         "filters",
-        s.must("docker ps -q --filter publish=8001 --format '{{.Names}}'; docker ps --filter publish=80 --format '{{.Names}}'; docker ps --filter expose=99 --format '{{.Names}}'")?
+        s.must("docker ps --filter publish=8001 --format '{{.Names}}'; docker ps --filter publish=80 --format '{{.Names}}'; docker ps --filter expose=99 --format '{{.Names}}'")?
             .lines()
             .filter(|line| *line == "web")
             .count(),

@@ -75,7 +75,7 @@ const RUN: &str = "run -d --name box --network one -p 8001:80 -p 5300:53/udp tin
 fn run_killed(s: &mut Scene) -> Done {
     s.must(NETWORK)?;
     s.must("docker run --rm --network one tiny true")?;
-    let before = wires::survey()?;
+    let before = wires::settled()?;
     for moment in moments(s, RUN, "docker rm -f box", 24)? {
         killed_after(s, RUN, moment)?;
         uptime::truth(s.lab)?;
@@ -89,7 +89,7 @@ fn run_killed(s: &mut Scene) -> Done {
 fn end_killed(s: &mut Scene) -> Done {
     s.must(NETWORK)?;
     s.must("docker run --rm --network one tiny true")?;
-    let before = wires::survey()?;
+    let before = wires::settled()?;
     let run = format!("docker {RUN}");
     for (line, pieces) in [("rm -f box", 8), ("stop -t 0 box", 8), ("restart -t 0 box", 8)] {
         s.must(&run)?;
@@ -114,7 +114,7 @@ fn kill_monitors() -> Done {
 fn monitor_killed(s: &mut Scene) -> Done {
     s.must(NETWORK)?;
     s.must("docker run --rm --network one tiny true")?;
-    let before = wires::survey()?;
+    let before = wires::settled()?;
     for _ in 0..3 {
         s.must(&format!("docker {RUN}"))?;
         let pid: u32 = s
@@ -139,7 +139,7 @@ fn monitor_killed(s: &mut Scene) -> Done {
 fn all_killed(s: &mut Scene) -> Done {
     s.must(NETWORK)?;
     s.must("docker run --rm --network one tiny true")?;
-    let before = wires::survey()?;
+    let before = wires::settled()?;
     for n in 0..8 {
         s.must(&format!(
             "docker run -d --name box{n} --network one -p 80{n}0:80 tiny sleep 1000"
@@ -164,7 +164,7 @@ fn connect_killed(s: &mut Scene) -> Done {
     s.must("docker network create two")?;
     s.must("docker run --rm --network one tiny true")?;
     s.must("docker run --rm --network two tiny true")?;
-    let before = wires::survey()?;
+    let before = wires::settled()?;
     s.serve("box", "--network two")?;
     let undo = "docker network disconnect one box";
     for moment in moments(s, "network connect one box", undo, 8)? {
