@@ -1,0 +1,13 @@
+//! Dockerfiles: what is written in them, what of it a target needs, and what each instruction comes to.
+//!
+//! ```text
+//! bytes --source--> Source --lines--> Line (continuations and heredocs gathered) --instruction--> Instruction
+//!       --stages--> Graph (which stages a target needs, and what of each other) --scope--> Action (nothing is left to expand)
+//! ```
+//!
+//! May not (these rooms): touch files, the clock, the environment or the network. They take text and give values; whoever
+//! builds brings the facts.
+
+pub mod expand;
+pub mod source;
+pub mod suggest;
