@@ -8,6 +8,9 @@
 //! May not (these rooms): touch files, the clock, the environment or the network. They take text and give values; whoever
 //! builds brings the facts.
 
+pub mod directives;
 pub mod expand;
+pub mod lines;
 pub mod source;
 pub mod suggest;
+pub mod words;
