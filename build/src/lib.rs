@@ -13,4 +13,5 @@ pub mod expand;
 pub mod lines;
 pub mod source;
 pub mod suggest;
+pub mod values;
 pub mod words;

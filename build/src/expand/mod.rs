@@ -187,7 +187,7 @@ impl Out {
     fn loose_text(&mut self, text: &str) {
         self.text.push_str(text);
         if let Some(words) = &mut self.words {
-            text.chars().for_each(|c| words.loose(c));
+            words.loose_text(text);
         }
     }
 
@@ -212,6 +212,15 @@ impl Words {
         } else if !self.word.is_empty() {
             self.done.push(std::mem::take(&mut self.word));
         }
+    }
+
+    fn loose_text(&mut self, mut text: &str) {
+        while let Some((before, after)) = text.split_once(char::is_whitespace) {
+            self.word.push_str(before);
+            self.loose(' ');
+            text = after;
+        }
+        self.word.push_str(text);
     }
 
     fn finish(mut self) -> Vec<String> {
