@@ -10,7 +10,9 @@
 
 pub mod directives;
 pub mod expand;
+pub mod instruction;
 pub mod lines;
+pub mod paths;
 pub mod source;
 pub mod suggest;
 pub mod values;
