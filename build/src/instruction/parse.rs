@@ -283,7 +283,8 @@ impl Parser<'_> {
         };
         if !first.text.contains('=') {
             let (name, value) = words::first(&self.line.text, self.arguments.clone());
-            let text = |range: std::ops::Range<usize>| self.line.text.get(range).unwrap_or_default().to_owned();
+            let text =
+                |range: std::ops::Range<usize>| self.line.text.get(range).unwrap_or_default().to_owned();
             if value.is_empty() {
                 return self.wrong(format!("{keyword} must have two arguments"));
             }
