@@ -183,6 +183,10 @@ fn directive<'a>(line: &'a str, comment: &str) -> Option<(Key, &'a str)> {
 
 /// The name of a directive alone, as a comment above an instruction may have it: `check=skip=...`.
 pub fn check_of_comment(comment: &str) -> Option<&str> {
+    // All rules have fewer letters; whatever is longer would be read again with each finding.
+    if comment.len() > 4096 {
+        return None;
+    }
     match directive(comment, "")? {
         (Key::Check, value) => value.split(' ').next(),
         _ => None,

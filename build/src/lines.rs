@@ -11,6 +11,9 @@ use crate::expand::{Lexer, Nothing, Quotes, Unset};
 use crate::source::{Problem, Result, Source, Span};
 use crate::words::{self, Json};
 
+/// So many comments above an instruction are kept, the nearest ones: each of its names is looked for in them.
+const MOST_COMMENTS: usize = 100;
+
 /// A comment above an instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comment {
@@ -186,6 +189,9 @@ impl<'a> Reader<'a> {
                     comments.clear();
                 } else if self.number > self.head.lines {
                     comments.push(comment);
+                    if comments.len() == 2 * MOST_COMMENTS {
+                        comments.drain(..MOST_COMMENTS);
+                    }
                 }
                 continue;
             }

@@ -281,6 +281,9 @@ impl Report {
 
     /// Notes a finding. A comment above the instruction may have a `check=skip=...` of its own.
     pub fn add(&mut self, comments: &[Comment], rule: Rule, span: Span, message: impl Into<String>) {
+        if self.findings.len() == MOST {
+            return;
+        }
         let own = comments
             .iter()
             .find_map(|c| directives::check_of_comment(&c.text));
@@ -296,7 +299,7 @@ impl Report {
             message: message.into(),
         };
         // A stage whose instructions are gone through twice (two platforms) says it once.
-        if wanted && self.findings.len() < MOST && self.findings.last() != Some(&finding) {
+        if wanted && self.findings.last() != Some(&finding) {
             self.findings.push(finding);
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! May not: take time with the length of what was written; a word that is far longer than all the others is near to none.
 
+/// So many words are compared where a file says how many there are.
+pub const MOST: usize = 1000;
+
 /// Further away is another word.
 const NEAR: usize = 2;
 

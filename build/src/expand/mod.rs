@@ -77,6 +77,8 @@ pub struct Expanded {
     pub used: BTreeSet<String>,
     /// Variables that were asked for and not set.
     pub missing: BTreeSet<String>,
+    /// Bytes that were looked at and made, for whoever has a limit for many texts.
+    pub work: usize,
 }
 
 /// Why a text cannot be expanded, in a sentence.
@@ -125,6 +127,7 @@ impl Lexer {
             keep_escapes: self.keep_escapes,
             depth: 0,
             made: 0,
+            work: 0,
             used: BTreeSet::new(),
             missing: BTreeSet::new(),
         };
@@ -135,6 +138,7 @@ impl Lexer {
                 words: out.words.map(Words::finish).unwrap_or_default(),
                 used: walk.used,
                 missing: walk.missing,
+                work: walk.work + text.len(),
             }),
             Err(e) => {
                 let mut shown: String = text.chars().take(REPEATED).collect();
@@ -240,6 +244,7 @@ struct Walk<'a> {
     keep_escapes: bool,
     depth: usize,
     made: usize,
+    work: usize,
     used: BTreeSet<String>,
     missing: BTreeSet<String>,
 }
@@ -374,8 +379,9 @@ impl<'a> Walk<'a> {
         rest.get(..length).unwrap_or_default()
     }
 
-    fn look_up(&mut self, name: &str) -> Option<String> {
-        let value = self.vars.get(name).map(str::to_owned);
+    fn look_up(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.vars.get(name);
+        self.work += value.map_or(0, str::len);
         let seen = if value.is_some() {
             &mut self.used
         } else {
@@ -410,7 +416,7 @@ impl<'a> Walk<'a> {
                 return Ok("$".to_owned());
             }
             return Ok(match self.look_up(name) {
-                Some(value) => value,
+                Some(value) => value.to_owned(),
                 None if self.lexer.unset == Unset::Keep => format!("${name}"),
                 None => String::new(),
             });
@@ -436,7 +442,7 @@ impl<'a> Walk<'a> {
         match self.next() {
             None => error("syntax error: missing '}'"),
             Some('}') => Ok(match self.look_up(name) {
-                Some(value) => value,
+                Some(value) => value.to_owned(),
                 None if self.lexer.unset == Unset::Keep => format!("${{{name}}}"),
                 None => String::new(),
             }),
@@ -476,15 +482,13 @@ impl<'a> Walk<'a> {
         if value.is_none() && self.lexer.unset == Unset::Keep {
             return Ok(format!("${{{name}{written}{operator}{word}}}"));
         }
-        let usable = value
-            .as_deref()
-            .is_some_and(|v| !(empty_is_unset && v.is_empty()));
+        let usable = value.is_some_and(|v| !(empty_is_unset && v.is_empty()));
         match operator {
-            '-' if usable => Ok(value.unwrap_or_default()),
+            '-' if usable => Ok(value.unwrap_or_default().to_owned()),
             '-' => Ok(word),
             '+' if usable => Ok(word),
             '+' => Ok(String::new()),
-            '?' if usable => Ok(value.unwrap_or_default()),
+            '?' if usable => Ok(value.unwrap_or_default().to_owned()),
             '?' if !word.is_empty() => error(format!("{name}: {word}")),
             '?' if value.is_none() => error(format!("{name}: is not allowed to be unset")),
             '?' => error(format!("{name}: is not allowed to be empty")),
@@ -505,8 +509,8 @@ impl<'a> Walk<'a> {
         };
         let value = value.unwrap_or_default();
         let trimmed = pattern::Pattern::parse(pattern).and_then(|p| match operator {
-            '#' => p.without_prefix(&value, longest),
-            _ => p.without_suffix(&value, longest),
+            '#' => p.without_prefix(value, longest),
+            _ => p.without_suffix(value, longest),
         });
         trimmed.map_err(|e| Error(format!("invalid pattern ({pattern}) in substitution: {e}")))
     }
@@ -525,7 +529,7 @@ impl<'a> Walk<'a> {
             return Ok(format!("${{{name}{slashes}{pattern}/{new}}}"));
         }
         pattern::Pattern::parse(&pattern)
-            .and_then(|p| p.replaced(&value.unwrap_or_default(), &new, all, MOST))
+            .and_then(|p| p.replaced(value.unwrap_or_default(), &new, all, MOST))
             .map_err(|e| Error(format!("invalid pattern ({pattern}) in substitution: {e}")))
     }
 }

@@ -1,5 +1,7 @@
 //! From lines to instructions.
 
+use std::collections::HashMap;
+
 use crate::lines::{self, Line};
 use crate::source::{Problem, Result, Source, Span, quoted};
 use crate::suggest;
@@ -379,17 +381,13 @@ impl Parser<'_> {
             let message = format!("{keyword} cannot accept a heredoc as a destination");
             return Err(Problem::new(destination.span, message));
         }
+        // Two of one name are one file with the last content.
+        let mut bodies: HashMap<&str, &lines::Heredoc> = HashMap::new();
+        bodies.extend(self.line.heredocs.iter().map(|h| (h.name.as_str(), h)));
         let (mut sources, mut heredocs) = (Vec::new(), Vec::new());
         for value in values {
             match as_heredoc(&value) {
-                // Two of one name are one file with the last content.
-                Some(word) => heredocs.extend(
-                    self.line
-                        .heredocs
-                        .iter()
-                        .rfind(|h| h.name == word.name)
-                        .map(inline),
-                ),
+                Some(word) => heredocs.extend(bodies.remove(word.name.as_str()).map(inline)),
                 None => sources.push(value),
             }
         }
