@@ -15,6 +15,7 @@ pub mod instruction;
 pub mod lines;
 pub mod lint;
 pub mod paths;
+pub mod plan;
 pub mod remote;
 pub mod scope;
 pub mod source;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::directives;
 use crate::instruction::{Body, Dockerfile, Instruction, Keyword};
 use crate::lines::Comment;
-use crate::source::{Span, quoted};
+use crate::source::{Span, clipped, quoted};
 use crate::values;
 
 /// More findings of one file are not kept.
@@ -296,7 +296,7 @@ impl Report {
         let finding = Finding {
             rule,
             span,
-            message: message.into(),
+            message: clipped(message.into()),
         };
         // A stage whose instructions are gone through twice (two platforms) says it once.
         if wanted && self.findings.last() != Some(&finding) {

@@ -22,6 +22,9 @@ const WIDTH: usize = 160;
 /// How many lines of an instruction are shown before the rest is only counted.
 const SHOWN: u32 = 12;
 
+/// No sentence is longer: it may quote a word that is as long as the file.
+const LONGEST_SENTENCE: usize = 2000;
+
 /// A part of a text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
@@ -214,7 +217,7 @@ impl Problem {
     pub fn new(span: Span, message: impl Into<String>) -> Problem {
         Problem {
             span,
-            message: message.into(),
+            message: clipped(message.into()),
             suggestion: None,
         }
     }
@@ -228,7 +231,7 @@ impl Problem {
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Problem {
         Problem {
-            message: format!("{what}: {}", self.message),
+            message: clipped(format!("{what}: {}", self.message)),
             ..self
         }
     }
@@ -245,6 +248,15 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// A sentence that people can read.
+pub fn clipped(sentence: String) -> String {
+    if sentence.len() <= LONGEST_SENTENCE {
+        return sentence;
+    }
+    let kept: String = sentence.chars().take(LONGEST_SENTENCE / 2).collect();
+    kept + "..."
+}
 
 /// Text in quotes as Go's `%q` writes it: messages that quote a word have it so.
 pub fn quoted(text: &str) -> String {

@@ -109,7 +109,8 @@ impl Matcher {
         let mut here = vec![false; self.patterns.len()];
         for (n, pattern) in self.patterns.iter().enumerate() {
             let mut matches = above.is_some_and(|above| above.0.get(n) == Some(&true));
-            if !matches && pattern.takes_back == ignored {
+            // Also where it changes nothing here: it may further down.
+            if !matches {
                 matches = path.len() <= LONGEST && pattern.form.matches(path, above.is_none());
             }
             if matches {
