@@ -208,7 +208,7 @@ fn mutated_files() {
     let corpus = corpus();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut fine, mut refused) = (0, 0);
-    for _ in 0..6000 {
+    for _ in 0..3000 {
         let mut bytes = random.of(&corpus).clone();
         mutate(&mut random, &mut bytes, &corpus);
         match read(&bytes) {
@@ -220,7 +220,7 @@ fn mutated_files() {
         }
     }
     // Neither all nor nothing got through: the mutations reach what is behind the parser.
-    assert!(fine > 500 && refused > 500, "{fine} {refused}");
+    assert!(fine > 250 && refused > 250, "{fine} {refused}");
 }
 
 fn pieces(random: &mut Random, most: usize) -> String {
@@ -230,7 +230,7 @@ fn pieces(random: &mut Random, most: usize) -> String {
 #[test]
 fn random_files() {
     let mut random = Random(77);
-    for _ in 0..4000 {
+    for _ in 0..2000 {
         let text = pieces(&mut random, 40);
         let _ = read(format!("FROM a\n{text}").as_bytes());
         let _ = read(text.as_bytes());
@@ -244,7 +244,7 @@ fn random_expansions() {
     env.set("a", "one two/three.four");
     env.set("x", "");
     let mut fine = 0;
-    for _ in 0..20_000 {
+    for _ in 0..8_000 {
         let text = pieces(&mut random, 12);
         for lexer in [
             Lexer::new('\\'),
@@ -270,7 +270,7 @@ fn random_expansions() {
             );
         }
     }
-    assert!(fine > 10_000, "{fine}");
+    assert!(fine > 4_000, "{fine}");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn random_patterns() {
     ];
     let names = ["a", "b", "a/b", "a/b/a", "b/a/a/b", "ab/ba", ".", "*", "a/.b/*"];
     let mut ignored = 0;
-    for _ in 0..20_000 {
+    for _ in 0..8_000 {
         let pattern = |random: &mut Random| {
             (0..=random.below(6))
                 .map(|_| *random.of(&letters))
@@ -308,13 +308,13 @@ fn random_patterns() {
             glob.matches("a/b", false);
         }
     }
-    assert!(ignored > 10_000, "{ignored}");
+    assert!(ignored > 4_000, "{ignored}");
 }
 
 /// One of each kind of what grows.
 #[test]
 fn large_files() {
-    let n = 100_000;
+    let n = 50_000;
     let lines = |line: &str, count: usize| line.repeat(count);
     let numbered = |line: &dyn Fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
     for (what, text, is_fine) in [
@@ -369,7 +369,7 @@ fn large_files() {
             "stages",
             format!(
                 "FROM a AS s0\n{}",
-                numbered(&|i| format!("FROM s{i} AS s{}\nENV e{i}=1\n", i + 1), 2000)
+                numbered(&|i| format!("FROM s{i} AS s{}\nENV e{i}=1\n", i + 1), 500)
             ),
             true,
         ),
