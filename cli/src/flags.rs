@@ -87,6 +87,8 @@ pub enum Offers {
     ImageAndDirectory,
     /// Names of containers.
     Containers,
+    /// Names of networks.
+    Networks,
     /// Names of commands.
     Commands,
 }

@@ -593,6 +593,7 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     let choice = Choice::of_age_and_labels(&filters, units::now())?;
     // Before the images that they stand on.
     let (containers, freed) = super::containers::prune_containers(session, &choice)?;
+    let networks = super::networks::prune_networks(session, &choice)?;
     let (images, mut bytes) = super::images::prune_images(session, parsed)?;
     bytes += freed;
     // What a filter asks for, a download does not have.
@@ -600,7 +601,9 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
         bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
     }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
-    session.print(&format!("{containers}{images}Total reclaimed space: {bytes}\n"))
+    session.print(&format!(
+        "{containers}{networks}{images}Total reclaimed space: {bytes}\n"
+    ))
 }
 
 /// What will go, in Docker's form.
@@ -610,7 +613,9 @@ fn prune_question(all: bool, filters: &[(String, String)]) -> String {
     } else {
         "all dangling images"
     };
-    let mut question = format!("WARNING! This will remove:\n  - all stopped containers\n  - {what}\n");
+    let mut question = format!(
+        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {what}\n"
+    );
     if filters.is_empty() {
         question.push_str("  - all downloads that were broken off\n");
     } else {
