@@ -436,6 +436,19 @@ fn casing(file: &Dockerfile, report: &mut Report) {
     }
 }
 
+/// The image that a stage begins from is for another platform than it was asked for.
+pub fn base_platform(from: &Instruction, image: &str, expected: &str, actual: &str, report: &mut Report) {
+    if expected == actual {
+        return;
+    }
+    let message = format!(
+        "Base image {image} was pulled with platform {}, expected {} for current build",
+        quoted(actual),
+        quoted(expected)
+    );
+    report.add(&from.comments, Rule::InvalidBaseImagePlatform, from.span, message);
+}
+
 /// Whether a name is one of those that secrets have: a word of it, at its start or end or between underscores.
 pub fn is_secret(name: &str) -> bool {
     const SECRET: [&str; 10] = [
@@ -533,6 +546,33 @@ mod tests {
                 "1: InvalidDefinitionDescription: Comment for FROM should follow the format: `# b <description>`",
                 "5: InvalidDefinitionDescription: Comment for ARG should follow the format: `# <arg_key> <description>`"
             ]
+        );
+    }
+
+    #[test]
+    fn a_base_for_another_platform() {
+        let source = Source::new("Dockerfile", "FROM a").unwrap();
+        let file = instruction::read(&source).unwrap();
+        let mut report = Report::default();
+        base_platform(
+            &file.instructions[0],
+            "a",
+            "linux/arm64",
+            "linux/arm64",
+            &mut report,
+        );
+        assert!(report.findings().is_empty());
+        base_platform(
+            &file.instructions[0],
+            "a",
+            "linux/arm64",
+            "linux/amd64",
+            &mut report,
+        );
+        let message = &report.findings()[0].message;
+        assert_eq!(
+            message,
+            "Base image a was pulled with platform \"linux/amd64\", expected \"linux/arm64\" for current build"
         );
     }
 

@@ -861,6 +861,15 @@ mod tests {
         assert_eq!(walked.scope.args()[2], ("X".to_owned(), value("later")));
         let given = walk_with(text, &[("V", "2"), ("Y", "y"), ("HTTP_PROXY", "p")], None);
         assert_eq!(given.actions[1], Action::Env(pairs(&[("E", "2-/root.y")])));
+        // Of ARG and ENV the later one counts, as BuildKit has it.
+        assert_eq!(
+            last("FROM a\nENV A=env\nARG A=arg\nENV B=$A"),
+            Action::Env(pairs(&[("B", "arg")]))
+        );
+        assert_eq!(
+            last("FROM a\nARG A=arg\nENV A=env\nENV B=$A"),
+            Action::Env(pairs(&[("B", "env")]))
+        );
         // What is not declared is not there.
         assert_eq!(given.scope.env().get("HTTP_PROXY"), None);
         // ARGs of a stage are those of the stages from it; ARGs before FROM are not.

@@ -106,6 +106,8 @@ pub struct Graph {
     /// What stages see of an ARG without a value: those before the first FROM, and the platforms.
     pub globals: Env,
     pub escape: char,
+    /// ARGs before the first FROM, and those that are always there.
+    declared: BTreeSet<String>,
     names: HashMap<String, usize>,
     contexts: BTreeSet<String>,
     all: bool,
@@ -132,6 +134,7 @@ impl Graph {
             target: 0,
             globals: globals.clone(),
             escape,
+            declared: declared.iter().map(|name| (*name).to_owned()).collect(),
             names: HashMap::new(),
             contexts: request.contexts.clone(),
             all: request.all,
@@ -330,6 +333,26 @@ impl Graph {
             stage.steps.splice(0..0, steps);
         }
         Ok(())
+    }
+
+    /// Values of the command line that no ARG of the file asks for. Those that need none are not among them.
+    pub fn unused_args<'a>(&self, given: &'a BTreeMap<String, String>) -> Vec<&'a str> {
+        let in_stages = self.stages.iter().flat_map(|stage| &stage.steps);
+        let mut asked: BTreeSet<&str> = self.declared.iter().map(String::as_str).collect();
+        for step in in_stages {
+            if let Body::Arg(args) = &step.instruction.body {
+                asked.extend(args.iter().map(|arg| arg.name.as_str()));
+            }
+        }
+        let needs_none = |name: &str| {
+            crate::scope::PROXY_ARGS.contains(&name)
+                || name.starts_with("BUILDKIT_")
+                || name == "SOURCE_DATE_EPOCH"
+        };
+        let given = given.keys().map(String::as_str);
+        given
+            .filter(|name| !asked.contains(name) && !needs_none(name))
+            .collect()
     }
 
     /// The stages that a stage needs, and where it says so.
@@ -869,6 +892,10 @@ mod tests {
         assert_eq!(given.stages[0].base, Origin::Image("alpine:edge".to_owned()));
         assert_eq!(given.stages[1].base, Origin::Image("busybox".to_owned()));
         assert_eq!(given.globals.get("TARGETARCH"), Some("x"));
+        let asked = ["ONLY", "HTTP_PROXY", "BUILDKIT_SYNTAX", "TARGETOS", "b", "c"]
+            .map(|name| (name.to_owned(), String::new()))
+            .into();
+        assert_eq!(graph("ARG ONLY\nFROM a\nARG b").unused_args(&asked), ["c"]);
     }
 
     #[test]
