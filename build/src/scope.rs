@@ -473,6 +473,9 @@ impl Reading<'_> {
             mounts.push(mount);
         }
         let (command, script) = with_heredocs(run);
+        if let (Some(_), Some(first)) = (&script, run.heredocs.first()) {
+            check_file_name(first)?;
+        }
         Ok(Execution {
             command,
             script,
@@ -582,6 +585,7 @@ impl Reading<'_> {
     }
 
     fn file(&mut self, inline: &Inline) -> Result<File> {
+        check_file_name(inline)?;
         let mut text = chomped(&inline.content, inline.chomp);
         if inline.expand {
             let expanded = self.expand(Lexer::heredoc(), &text, inline.span)?;
@@ -669,6 +673,16 @@ impl Reading<'_> {
         }
         Ok(text)
     }
+}
+
+/// The word of a heredoc names a file: one that is somewhere else would be written there.
+fn check_file_name(inline: &Inline) -> Result<()> {
+    let name = inline.name.as_str();
+    if name.contains(['/', '\0']) || matches!(name, "." | "..") {
+        let message = format!("the heredoc {} can not be the name of a file", quoted(name));
+        return Err(Problem::new(inline.span, message));
+    }
+    Ok(())
 }
 
 fn span_of(value: Option<&Value>) -> Span {

@@ -161,6 +161,10 @@ impl Source {
 
     /// Any sentence about a place, in the same form.
     pub fn describe(&self, span: Span, sentence: &str) -> String {
+        // Nothing that is written is there: it is about the whole file, or not about it at all.
+        if span == Span::default() {
+            return format!("{}: {sentence}\n", self.name);
+        }
         let (first, last) = self.lines_of(span);
         let mut shown = format!("{}:{first}: {sentence}\n", self.name);
         if first == last {
@@ -321,6 +325,7 @@ mod tests {
             source.show(&both),
             "Dockerfile:1: bad\n   1 | FROM a\n   2 | \tEXPOSS 22\n"
         );
+        assert_eq!(source.describe(Span::default(), "bad"), "Dockerfile: bad\n");
         let nowhere = Problem::new(Span::new(900, 1000), "bad");
         assert_eq!(source.show(&nowhere), "Dockerfile:3: bad\n   3 | \n     | ^\n");
     }
