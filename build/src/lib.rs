@@ -10,6 +10,7 @@
 
 pub mod directives;
 pub mod expand;
+pub mod history;
 pub mod ignore;
 pub mod instruction;
 pub mod lines;

@@ -145,6 +145,8 @@ pub struct Transfer {
     pub checksum: Option<String>,
     pub keep_git_dir: Option<bool>,
     pub unpack: Option<bool>,
+    /// Flags and words as the history has them.
+    pub shown: String,
 }
 
 /// What is known at a place in a stage.
@@ -516,16 +518,23 @@ impl Reading<'_> {
         let chown = self.optional(copy.chown.as_ref())?;
         let chmod = self.optional(copy.chmod.as_ref())?;
         let checksum = self.optional(copy.checksum.as_ref())?;
+        let mut shown = Vec::new();
+        shown.extend(copy.parents.then(|| "--parents".to_owned()));
+        shown.extend(chown.as_ref().map(|owner| format!("--chown={owner}")));
+        shown.extend(chmod.as_ref().map(|mode| format!("--chmod={mode}")));
         let mut sources = Vec::new();
         for source in &copy.sources {
             let text = self.value(source)?;
+            shown.push(text.clone());
             sources.push(self.source(&text, copy, is_add, source.span)?);
         }
         let destination = self.value(&copy.destination)?;
         let mut files = Vec::new();
         for inline in &copy.heredocs {
+            shown.push(format!("<<{}", inline.name));
             files.push(self.file(inline)?);
         }
+        shown.push(destination.clone());
         let chmod = chmod.map(|text| Mode::parse(&text)).transpose();
         let transfer = Transfer {
             is_add,
@@ -540,6 +549,7 @@ impl Reading<'_> {
             checksum,
             keep_git_dir: copy.keep_git_dir,
             unpack: copy.unpack,
+            shown: shown.join(" "),
         };
         check_transfer(&transfer).map_err(|e| Problem::new(span_of(copy.checksum.as_ref()), e))?;
         Matcher::of(&copy.exclude).map_err(|e| Problem::new(self.instruction.span, e))?;

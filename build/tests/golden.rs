@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use build::expand::Env;
+use build::history;
 use build::ignore::Matcher;
 use build::plan::plan;
 use build::scope::{Action, Base, Context, Execution, Scope, Transfer};
@@ -152,6 +153,10 @@ fn walk(
                         write!(out, ", from {}", origin(graph, origin_of)).unwrap();
                     }
                     out.push('\n');
+                    if let Some(entry) = history::entry(&action, &scope) {
+                        let layer = if entry.empty_layer { "" } else { " (layer)" };
+                        writeln!(out, "    | {}{layer}", entry.created_by.escape_default()).unwrap();
+                    }
                 }
                 Err(problem) => {
                     out.push_str(&source.show(&problem));

@@ -44,9 +44,17 @@ pub fn check(pattern: &str) -> bool {
     true
 }
 
-/// Whether a text has wildcards.
+/// Whether a text has wildcards that are not escaped. One without is a name, its backslashes too.
 pub fn has_wildcards(text: &str) -> bool {
-    text.contains(['*', '?', '[', '\\'])
+    let mut rest = text;
+    while let Some(c) = take(&mut rest) {
+        match c {
+            '*' | '?' | '[' => return true,
+            '\\' => drop(take(&mut rest)),
+            _ => {}
+        }
+    }
+    false
 }
 
 impl Glob {
@@ -288,6 +296,16 @@ mod tests {
                 matches,
                 "{pattern} {path}"
             );
+        }
+        for (text, has) in [
+            ("a*", true),
+            ("a?", true),
+            ("[a", true),
+            ("a\\*", false),
+            ("a\\", false),
+            ("a", false),
+        ] {
+            assert_eq!(has_wildcards(text), has, "{text}");
         }
         for bad in ["[", "[^", "[^bc", "a[", "[]a]", "[-]", "[x-]", "[-x]", "\\"] {
             assert_eq!(Glob::of_path(bad), None, "{bad}");

@@ -59,6 +59,33 @@ pub fn parse(text: &str) -> Result<i64, String> {
     i64::try_from(if negative { -signed } else { signed }).map_err(|_| invalid())
 }
 
+/// As Go shows them.
+pub fn format(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let total = nanoseconds.unsigned_abs();
+    let part = |unit: u64, name: &str| {
+        let fraction = format!("{:0width$}", total % unit, width = unit.ilog10() as usize);
+        let text = format!("{}.{fraction}", total / unit);
+        format!("{sign}{}{name}", text.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match total {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{total}ns"),
+        1_000..1_000_000 => part(1_000, "\u{b5}s"),
+        1_000_000..1_000_000_000 => part(1_000_000, "ms"),
+        _ => {
+            let (minutes, rest) = (total / 60_000_000_000, total % 60_000_000_000);
+            let seconds = format!("{}.{:09}", rest / 1_000_000_000, rest % 1_000_000_000);
+            let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, m) => format!("{sign}{m}m{seconds}s"),
+                (h, m) => format!("{sign}{h}h{m}m{seconds}s"),
+            }
+        }
+    }
+}
+
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
@@ -83,6 +110,28 @@ fn below_one(fraction: &str, unit: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_go_shows_them() {
+        for text in [
+            "0s",
+            "1ns",
+            "1.5\u{b5}s",
+            "10\u{b5}s",
+            "500ms",
+            "1.05ms",
+            "1s",
+            "10s",
+            "1.5s",
+            "1m0s",
+            "1m30s",
+            "1h0m0s",
+            "100h10m20.000000003s",
+            "-3s",
+        ] {
+            assert_eq!(format(parse(text).unwrap_or_default()), text);
+        }
+    }
 
     #[test]
     fn as_go_reads_them() {
