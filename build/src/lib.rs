@@ -15,6 +15,7 @@ pub mod ignore;
 pub mod instruction;
 pub mod lines;
 pub mod lint;
+pub mod outline;
 pub mod paths;
 pub mod plan;
 pub mod remote;

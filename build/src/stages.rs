@@ -91,6 +91,8 @@ pub struct Stage {
     pub base: Origin,
     /// What FROM asks for, expanded.
     pub platform: Option<Value>,
+    /// Variables that FROM is made of.
+    pub used: BTreeSet<String>,
     /// Empty where a context of this name is used instead.
     pub steps: Vec<Step>,
     /// The target is it, or needs it.
@@ -105,6 +107,8 @@ pub struct Graph {
     pub target: usize,
     /// What stages see of an ARG without a value: those before the first FROM, and the platforms.
     pub globals: Env,
+    /// ARGs before the first FROM, as they are written.
+    pub args: Vec<Arg>,
     pub escape: char,
     /// ARGs before the first FROM, and those that are always there.
     declared: BTreeSet<String>,
@@ -136,6 +140,7 @@ impl Graph {
             escape,
             declared: declared.iter().map(|name| (*name).to_owned()).collect(),
             names: HashMap::new(),
+            args: args.clone(),
             contexts: request.contexts.clone(),
             all: request.all,
             triggers: 0,
@@ -169,8 +174,9 @@ impl Graph {
         let Body::From(from) = &written.from.body else {
             return Ok(());
         };
-        let base = reader.base(from, &written.from, report)?;
-        let platform = reader.platform(from, &written.from, report)?;
+        let mut used = BTreeSet::new();
+        let base = reader.base(from, &written.from, &mut used, report)?;
+        let platform = reader.platform(from, &written.from, &mut used, report)?;
         let name = from.name.as_ref().map(|name| name.name.clone());
         let replaced = name.as_deref().filter(|name| self.is_context(name));
         let is_replaced = replaced.is_some();
@@ -184,6 +190,7 @@ impl Graph {
             description: name.as_deref().and_then(|name| description(&written.from, name)),
             from: written.from,
             platform,
+            used,
             steps: if is_replaced { Vec::new() } else { written.steps },
             is_needed: false,
         };
@@ -639,7 +646,13 @@ struct FromReader<'a> {
 }
 
 impl FromReader<'_> {
-    fn base(&self, from: &From, instruction: &Instruction, report: &mut Report) -> Result<String> {
+    fn base(
+        &self,
+        from: &From,
+        instruction: &Instruction,
+        used: &mut BTreeSet<String>,
+        report: &mut Report,
+    ) -> Result<String> {
         let written = &from.base;
         let expanded = self.lexer.expand(&written.text, self.globals);
         let expanded = expanded.map_err(|e| Problem::new(written.span, e.to_string()))?;
@@ -652,10 +665,17 @@ impl FromReader<'_> {
             let message = format!("base name ({}) is longer than {LONGEST_NAME} bytes", written.text);
             return Err(Problem::new(written.span, message));
         }
+        used.extend(expanded.used);
         Ok(expanded.text)
     }
 
-    fn platform(&self, from: &From, instruction: &Instruction, report: &mut Report) -> Result<Option<Value>> {
+    fn platform(
+        &self,
+        from: &From,
+        instruction: &Instruction,
+        used: &mut BTreeSet<String>,
+        report: &mut Report,
+    ) -> Result<Option<Value>> {
         let Some(written) = &from.platform else {
             return Ok(None);
         };
@@ -713,6 +733,7 @@ impl FromReader<'_> {
                 message,
             );
         }
+        used.extend(expanded.used);
         Ok(Some(Value {
             text: expanded.text,
             span,
