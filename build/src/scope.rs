@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::expand::{Env, Expanded, Lexer};
+use crate::expand::{Env, Expanded, Lexer, Work};
 use crate::ignore::Matcher;
 use crate::instruction::mount::Mount;
 use crate::instruction::{
@@ -33,10 +33,6 @@ const MOST_ENV: usize = 8 << 20;
 
 /// What one instruction may come to.
 const MOST_VALUES: usize = 64 << 20;
-
-/// What may be looked at in all expansions of a stage and those that it begins from: a large value that is used in each of a
-/// hundred thousand lines is nobody's build.
-const MOST_WORK: usize = 4 << 30;
 
 /// Ports of one EXPOSE.
 const MOST_PORTS: usize = 1 << 18;
@@ -164,7 +160,7 @@ pub struct Scope {
     cmd: Option<Span>,
     entrypoint: Option<Span>,
     healthcheck: Option<Span>,
-    work: usize,
+    work: Work,
 }
 
 /// Names that ARG has declared, in that order, and the values that they had.
@@ -350,17 +346,12 @@ impl Reading<'_> {
         let expanded = lexer.expand(text, &*self.scope.env);
         let expanded = expanded.map_err(|e| Problem::new(span, e.to_string()))?;
         self.made += expanded.text.len();
-        self.scope.work += expanded.work;
+        let within = self.scope.work.spend(&expanded);
         if self.made > MOST_VALUES {
             let message = format!("the instruction comes to more than {} MiB", MOST_VALUES >> 20);
             return Err(Problem::new(span, message));
         }
-        if self.scope.work > MOST_WORK {
-            return Err(Problem::new(
-                span,
-                "the variables of this stage are too large to be used so often",
-            ));
-        }
+        within.map_err(|e| Problem::new(span, e.to_string()))?;
         Ok(expanded)
     }
 

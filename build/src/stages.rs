@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::expand::{Env, Lexer};
+use crate::expand::{Env, Expanded, Lexer, Work};
 use crate::instruction::{self, Arg, Body, Dockerfile, From, Instruction, Value};
 use crate::lint::{Report, Rule};
 use crate::source::{Problem, Result, Source, Span, quoted};
@@ -145,13 +145,14 @@ impl Graph {
             all: request.all,
             triggers: 0,
         };
+        let mut reader = FromReader {
+            lexer,
+            globals: &globals,
+            declared: &declared,
+            work: Work::default(),
+        };
         for (index, stage) in written.into_iter().enumerate() {
-            let reader = FromReader {
-                lexer,
-                globals: &globals,
-                declared: &declared,
-            };
-            graph.add(index, stage, &reader, report)?;
+            graph.add(index, stage, &mut reader, report)?;
         }
         graph.target = graph.find_target(request.target.as_deref())?;
         for index in 0..graph.stages.len() {
@@ -168,7 +169,7 @@ impl Graph {
         &mut self,
         index: usize,
         written: Written,
-        reader: &FromReader<'_>,
+        reader: &mut FromReader<'_>,
         report: &mut Report,
     ) -> Result<()> {
         let Body::From(from) = &written.from.body else {
@@ -591,11 +592,14 @@ fn global_args(
     lexer: Lexer,
 ) -> Result<Env> {
     let mut env = platforms.clone();
+    let mut work = Work::default();
     for arg in args {
         let value = match (build_args.get(&arg.name), &arg.default) {
             (Some(value), _) => value.clone(),
             (None, Some(default)) => {
-                let expanded = lexer.expand(default, &env);
+                let expanded = lexer
+                    .expand(default, &env)
+                    .and_then(|e| work.spend(&e).map(|()| e));
                 expanded.map_err(|e| Problem::new(arg.span, e.to_string()))?.text
             }
             (None, None) => continue,
@@ -619,11 +623,13 @@ fn check_defaults(
     let Ok(defaults) = global_args(platforms, args, &BTreeMap::new(), lexer) else {
         return;
     };
+    let mut work = Work::default();
     for stage in stages {
         let Body::From(from) = &stage.from.body else {
             continue;
         };
-        let Ok(base) = lexer.expand(&from.base.text, &defaults) else {
+        let base = lexer.expand(&from.base.text, &defaults);
+        let Ok(base) = base.and_then(|e| work.spend(&e).map(|()| e)) else {
             return;
         };
         if !(request.is_image)(&base.text) {
@@ -643,18 +649,25 @@ struct FromReader<'a> {
     lexer: Lexer,
     globals: &'a Env,
     declared: &'a BTreeSet<&'a str>,
+    work: Work,
 }
 
 impl FromReader<'_> {
+    fn expand(&mut self, text: &str) -> Result<Expanded, crate::expand::Error> {
+        let expanded = self.lexer.expand(text, self.globals)?;
+        self.work.spend(&expanded)?;
+        Ok(expanded)
+    }
+
     fn base(
-        &self,
+        &mut self,
         from: &From,
         instruction: &Instruction,
         used: &mut BTreeSet<String>,
         report: &mut Report,
     ) -> Result<String> {
         let written = &from.base;
-        let expanded = self.lexer.expand(&written.text, self.globals);
+        let expanded = self.expand(&written.text);
         let expanded = expanded.map_err(|e| Problem::new(written.span, e.to_string()))?;
         self.report_missing(&expanded.missing, written.span, instruction, report);
         if expanded.text.is_empty() {
@@ -670,7 +683,7 @@ impl FromReader<'_> {
     }
 
     fn platform(
-        &self,
+        &mut self,
         from: &From,
         instruction: &Instruction,
         used: &mut BTreeSet<String>,
@@ -680,7 +693,7 @@ impl FromReader<'_> {
             return Ok(None);
         };
         let span = written.span;
-        let expanded = self.lexer.expand(&written.text, self.globals);
+        let expanded = self.expand(&written.text);
         let expanded = expanded.map_err(|e| {
             Problem::new(
                 span,

@@ -458,6 +458,15 @@ fn large_files() {
             true,
         ),
         (
+            "a large value before FROM",
+            format!(
+                "ARG a={}\n{}FROM a\n",
+                lines("0123456789", n),
+                lines("ARG b=${a:+x}\n", 4000)
+            ),
+            false,
+        ),
+        (
             "a pattern",
             format!(
                 "FROM a\nENV a={}\nENV b=${{a//{}/c}}\n",

@@ -23,6 +23,10 @@ const MOST: usize = 16 << 20;
 /// How much of a text that cannot be expanded is repeated in the error.
 const REPEATED: usize = 200;
 
+/// What may be looked at in all expansions of a file or a stage, in bytes: a large value that is used in each of a hundred thousand
+/// lines is nobody's build.
+const MOST_WORK: usize = 1 << 30;
+
 /// Where variables come from.
 pub trait Vars {
     fn get(&self, name: &str) -> Option<&str>;
@@ -77,8 +81,24 @@ pub struct Expanded {
     pub used: BTreeSet<String>,
     /// Variables that were asked for and not set.
     pub missing: BTreeSet<String>,
-    /// Bytes that were looked at and made, for whoever has a limit for many texts.
+    /// Bytes that were looked at and made: [`Work`].
     pub work: usize,
+}
+
+/// What was done so far, for whoever expands many texts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work(usize);
+
+impl Work {
+    /// # Errors
+    /// It is too much.
+    pub fn spend(&mut self, expanded: &Expanded) -> Result<(), Error> {
+        self.0 = self.0.saturating_add(expanded.work);
+        if self.0 > MOST_WORK {
+            return error("the variables are too large to be used so often");
+        }
+        Ok(())
+    }
 }
 
 /// Why a text cannot be expanded, in a sentence.
