@@ -89,6 +89,8 @@ pub enum Offers {
     Containers,
     /// Names of networks.
     Networks,
+    /// Names of volumes.
+    Volumes,
     /// Names of commands.
     Commands,
 }

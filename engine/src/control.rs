@@ -423,17 +423,21 @@ pub enum Force {
 /// It runs and there was no force, or something cannot be removed.
 pub fn remove(containers: &Containers, id: &str, force: Force, volumes: bool) -> Result<()> {
     let container = here(containers, id)?;
+    let doomed = match volumes {
+        true => remove::Volumes::Remove,
+        false => remove::Volumes::Keep,
+    };
     if container.is_supervised() && force == Force::Yes {
         let asked = ask(containers, id, &Request::Remove { volumes })?;
         match asked {
             Answer::Done(_) => {
                 return match containers.load(id)? {
                     None => Ok(()),
-                    Some(_) => remove::remove(containers, id),
+                    Some(_) => remove::remove_with(containers, id, doomed),
                 };
             }
             Answer::NoMonitor => stop_alone(containers, id, libc::SIGKILL, 0)?,
         }
     }
-    remove::remove(containers, id)
+    remove::remove_with(containers, id, doomed)
 }

@@ -17,7 +17,9 @@ use crate::names;
 use crate::network::{self, Mode};
 use crate::networks::{Networks, connect, links};
 use crate::spec::{self, settle};
+use crate::start::Layers;
 use crate::telling;
+use crate::volumes::attach;
 
 /// What somebody wants.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,13 @@ pub struct Created {
 ///
 /// # Errors
 /// The name is taken ([`image::Kind::Conflict`]), nothing is to be run, or the record cannot be written. Nothing is left then.
-pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wanted) -> Result<Created> {
+pub fn create(
+    containers: &Containers,
+    store: &Store,
+    make: Layers<'_>,
+    image: &Image,
+    wanted: Wanted,
+) -> Result<Created> {
     let (image_config, _) = store.config(&image.id)?;
     let Wanted {
         name,
@@ -53,6 +61,7 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         publish_at,
     } = wanted;
     let networks = settle_networks(containers, &mut host, networks)?;
+    mountpoints::check_anonymous(config.volumes.as_ref())?;
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
     if host.log_config.kind.is_empty() {
@@ -61,10 +70,18 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
     logs::check(&host.log_config)?;
     let (mut host, warnings) = settle::settle(&config, host, &spec::Host::ask())?;
     crate::programs::runtime(&host.runtime)?;
-    let mounts = mountpoints::list(&host)?;
+    let others = mountpoints::of_others(containers, host.volumes_from.as_ref())?;
+    let planned = mountpoints::list(&config, &host, others)?;
     let id = store.random_id()?;
     fill_in(&mut config, &mut host, &id);
+    let durable = match host.auto_remove {
+        true => Durable::No,
+        false => Durable::Yes,
+    };
     let (place, _lock) = containers.make(&id)?;
+    // Held until the record says who has them.
+    let volumes = attach::make(containers, store, planned, &id, durable)
+        .map_err(|e| e.and_also(monitor::remove::remove(&place, "").map_err(Error::from)))?;
     let mut definition = Definition {
         version: VERSION,
         id: id.clone(),
@@ -77,17 +94,14 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         driver: "overlay2".into(),
         config,
         host,
-        mounts,
+        mounts: volumes.points.clone(),
         networks,
         publish_at,
         ..Definition::default()
     };
     let made = store.stand_container(&place.dir, image).and_then(|()| {
         definition.name = take_name(containers, name.as_deref(), &id)?;
-        let durable = match definition.host.auto_remove {
-            true => Durable::No,
-            false => Durable::Yes,
-        };
+        attach::fill(containers, make, image, &place, &volumes, durable)?;
         containers.save(&definition, durable)
     });
     match made {
@@ -98,7 +112,10 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
                 warnings: warnings.iter().map(ToString::to_string).collect(),
             })
         }
-        Err(e) => Err(e.and_also(monitor::remove::remove(&place, &definition.name).map_err(Error::from))),
+        Err(e) => {
+            let removed = monitor::remove::remove(&place, &definition.name).map_err(Error::from);
+            Err(e.and_also(removed).and_also(volumes.undo(containers, &id)))
+        }
     }
 }
 

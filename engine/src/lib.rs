@@ -35,6 +35,7 @@ pub mod telling;
 pub mod top;
 pub mod tree;
 pub mod update;
+pub mod volumes;
 
 pub use image::{Context, Error, Kind, Result};
 pub use spec::signal;

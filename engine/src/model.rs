@@ -434,6 +434,22 @@ pub struct MountPoint {
     #[serde(rename = "RW")]
     pub rw: bool,
     pub propagation: String,
+    /// A volume without a name, made for a container; it goes with the last one. Not for `inspect`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub anonymous: bool,
+    /// The `--mount` that it comes from, if it is one: its options. Not for `inspect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<Mount>>,
+}
+
+impl MountPoint {
+    /// The part of a volume or image that is meant, if not all of it.
+    pub fn subpath(&self) -> Option<&str> {
+        let spec = self.spec.as_ref()?;
+        let of_volume = spec.volume_options.as_ref().map(|o| o.subpath.as_str());
+        let of_image = spec.image_options.as_ref().map(|o| o.subpath.as_str());
+        of_volume.or(of_image).filter(|subpath| !subpath.is_empty())
+    }
 }
 
 /// A container in a network.

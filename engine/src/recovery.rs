@@ -13,7 +13,7 @@ use monitor::place;
 use monitor::state::{State, Status};
 
 use crate::containers::{Container, Containers, is_id};
-use crate::{control, networks, remove};
+use crate::{control, networks, remove, volumes};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Finding {
     Ended { id: String, name: String },
     /// A record that cannot be read.
     Damaged { id: String, why: String },
+    /// A volume that nobody has finished making or filling.
+    Volume(String),
 }
 
 impl std::fmt::Display for Finding {
@@ -54,6 +56,7 @@ impl std::fmt::Display for Finding {
             }
             Finding::Ended { name, .. } => write!(f, "container {name} has ended while nobody was looking"),
             Finding::Damaged { id, why } => write!(f, "container {}: {why}", short(id)),
+            Finding::Volume(name) => write!(f, "volume {name}: unfinished"),
         }
     }
 }
@@ -93,6 +96,7 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
             findings.push(Finding::Name(name));
         }
     }
+    findings.extend(volumes::unfinished(containers)?.into_iter().map(Finding::Volume));
     for directory in [
         place::containers(&containers.roots().run),
         remove::runtime_root(containers),
@@ -187,6 +191,10 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             done => done.map(|()| Some("has a monitor again".into()))?,
         },
         Finding::Damaged { .. } => None,
+        Finding::Volume(name) => {
+            volumes::finish(containers, name)?;
+            Some("finished".into())
+        }
     })
 }
 
@@ -215,6 +223,7 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     remove::sweep(containers, &container)?;
     let place = containers.place(id);
     if container.definition.host.auto_remove {
+        volumes::remove_of(containers, &container.definition.mounts, id)?;
         return monitor::remove::remove(&place, &container.definition.name)
             .context(format!("failed to remove container {id}"));
     }

@@ -2,9 +2,11 @@
 //!
 //! May not: wait for the container. Once this returns, its monitor has it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use image::mount::{self, Upper};
 use image::store::{Image, Store};
@@ -23,7 +25,8 @@ use crate::network::{self, Mode};
 use crate::networks::{attach as networks, links};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::{explain, logs, mounts, programs, remove, telling};
+use crate::volumes::{self, attach};
+use crate::{explain, logs, mountpoints, mounts, programs, remove, telling};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -75,7 +78,12 @@ pub fn start(
         }
         Status::Created | Status::Exited => {}
     }
-    match begin(containers, store, make, &container, attach) {
+    let begun = begin(containers, store, make, &container, attach);
+    if !matches!(begun, Ok(Ok(_))) {
+        // What stays is taken away by the next command.
+        let _ = volumes::unmount_unused(containers);
+    }
+    match begun {
         Ok(Ok(started)) => Ok(Outcome::Started(started)),
         Ok(Err(refused)) => Err(refused_by_monitor(refused)),
         Err(e) => {
@@ -140,6 +148,9 @@ fn begin(
     };
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
+    mountpoints::make_sources(&definition.mounts)?;
+    let images = attach::layers(store, make, &definition.mounts)?;
+    let _kept = attach::mount_all(containers, &definition.mounts)?;
     let plan = match mode {
         Mode::Own => Some(networks::plan(containers, definition)?),
         _ => None,
@@ -151,14 +162,19 @@ fn begin(
         machine: &machine,
         runtime,
         layers,
+        images,
         attach,
     };
     let begun = start.with(&mode, plan.as_ref());
     let Some(plan) = plan else {
+        if matches!(begun, Ok(Ok(_))) {
+            telling::tell_mounted(containers, definition);
+        }
         return begun;
     };
     match begun {
         Ok(Ok(started)) => {
+            telling::tell_mounted(containers, definition);
             links::refresh(containers, definition, &plan.attachment)?;
             Ok(Ok(started))
         }
@@ -182,6 +198,8 @@ struct Start<'s> {
     machine: &'s spec::Host,
     runtime: launch::Runtime,
     layers: Vec<mount::Layer>,
+    /// Of the images that are mounted in it.
+    images: BTreeMap<String, Vec<mount::Layer>>,
     attach: Option<Attach>,
 }
 
@@ -194,6 +212,7 @@ impl Start<'_> {
             machine,
             runtime,
             layers,
+            images,
             attach,
         } = self;
         let (linked, variables) = match plan {
@@ -243,6 +262,7 @@ impl Start<'_> {
                 joined,
                 network,
                 files,
+                sources: attach::sources(&definition, place, &images)?,
             };
             write_files(place, &definition, machine, runtime, surroundings)?;
             Ok(client::spawn(place, &monitor, &sockets, attach))
@@ -274,7 +294,10 @@ fn launch(
         stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
         health: health(inputs)?,
         attributes: telling::attributes(definition),
-        volumes: Vec::new(),
+        volumes: volumes::anonymous(&definition.mounts)
+            .map(str::to_owned)
+            .collect(),
+        mounted: volumes::names(&definition.mounts),
         network,
     })
 }
@@ -422,7 +445,9 @@ struct Around {
     joined: Joined,
     network: Option<launch::Network>,
     /// Where `hosts` and its kind lie.
-    files: std::path::PathBuf,
+    files: PathBuf,
+    /// Where what is mounted in it comes from, by its place.
+    sources: BTreeMap<String, PathBuf>,
 }
 
 /// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
@@ -454,12 +479,14 @@ fn write_files(
         joined,
         network,
         files,
+        sources,
     } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
     let of = |file: File| Some(files.join(file.name()));
     let mut inputs = Inputs::of(definition, machine, &found);
     inputs.joined = joined;
+    inputs.sources = sources;
     if let Some(pid) = inputs.joined.ipc {
         let directory = place.run.join("shm");
         make_private(&directory)?;

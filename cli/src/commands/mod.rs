@@ -21,6 +21,7 @@ mod stats;
 mod system;
 mod top;
 mod transfer;
+mod volumes;
 
 use crate::command::{Command, Listed};
 use crate::flags::{Flag, Offers, Parsed, Takes};
@@ -94,6 +95,7 @@ static COMMANDS: &[Command] = &[
     Command::group("image", "Images", IMAGE),
     Command::group("network", "Networks", networks::ALL),
     Command::group("system", "The store and this program", SYSTEM),
+    Command::group("volume", "Volumes", volumes::ALL),
     containers::ATTACH,
     shell::COMPLETION,
     bundles::BUNDLE,

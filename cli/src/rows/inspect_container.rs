@@ -643,7 +643,7 @@ mod tests {
                 driver: "local".into(),
                 mode: "z".into(),
                 rw: true,
-                propagation: String::new(),
+                ..MountPoint::default()
             }],
             ..Definition::default()
         };

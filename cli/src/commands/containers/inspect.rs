@@ -8,7 +8,7 @@ use image::store::Store;
 use super::super::images;
 use crate::flags::Parsed;
 use crate::rows::inspect::{self, Inspector};
-use crate::rows::inspect_container;
+use crate::rows::{self, inspect_container};
 use crate::session::{Failure, Outcome, Session};
 use crate::template::{Value, quote};
 use crate::workshop;
@@ -103,9 +103,14 @@ impl Finder<'_> {
                 found => return found.map_err(|f| f.failure),
             }
         }
+        if matches!(kind, "" | "volume") {
+            match self.volume(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
         Err(match kind {
             "" => Failure::plain(format!("error: no such object: {name}")),
-            "volume" => image::Error::not_found(format!("get {name}: no such volume")).into(),
             kind => image::Error::not_found(format!("No such {kind}: {name}")).into(),
         })
     }
@@ -146,6 +151,11 @@ impl Finder<'_> {
     fn network(&mut self, name: &str) -> Result<Value, Missed> {
         let known = networks::Networks::of(self.containers.roots());
         Ok(super::super::networks::document(&self.containers, &known, name)?)
+    }
+
+    fn volume(&mut self, name: &str) -> Result<Value, Missed> {
+        let found = engine::volumes::get(&self.containers, name)?;
+        Ok(rows::volumes::document(&super::super::volumes::shown(found)))
     }
 
     fn store(&mut self) -> Result<&Store, Missed> {

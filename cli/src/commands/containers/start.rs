@@ -66,7 +66,10 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         signal: (sig_proxy && !config.tty).then(|| teller(&containers, &created.id)),
     };
     match relay.run(streams, seat)? {
-        End::Ended(ended) => with_code(ended.code),
+        End::Ended(ended) => {
+            workshop::tidy(&containers);
+            with_code(ended.code)
+        }
         End::Detached => Ok(()),
         End::Lost => lost(&containers, &created.id),
     }
@@ -163,7 +166,7 @@ fn start_one(
     if let Err(failure) = begun {
         let removed = match containers.load(id) {
             Ok(Some(container)) if container.definition.host.auto_remove => {
-                engine::remove::remove(containers, id)
+                engine::remove::remove_with(containers, id, engine::remove::Volumes::Remove)
             }
             _ => Ok(()),
         };
@@ -224,7 +227,9 @@ fn make(
         networks: wanted.networks,
         publish_at: wanted.publish_at,
     };
-    let created = create::create(containers, &workshop.store, &image, wanted).map_err(|e| fail(e.into()))?;
+    let layers = |image: &Image| workshop.layers(image);
+    let created =
+        create::create(containers, &workshop.store, &layers, &image, wanted).map_err(|e| fail(e.into()))?;
     for warning in &created.warnings {
         session.warn(&format!("WARNING: {warning}"));
     }
