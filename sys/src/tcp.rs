@@ -59,7 +59,9 @@ fn socket(to: SocketAddr, kind: i32, protocol: i32) -> Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
     let r = unsafe { libc::socket(family, kind, protocol) };
-    let raw = check(r as i64, "socket", || if to.is_ipv4() { "AF_INET" } else { "AF_INET6" })?;
+    let raw = check(r as i64, "socket", || {
+        if to.is_ipv4() { "AF_INET" } else { "AF_INET6" }
+    })?;
     // SAFETY: fresh descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(raw as RawFd) })
 }
@@ -91,7 +93,10 @@ fn with_address<T>(of: SocketAddr, call: impl FnOnce(*const libc::sockaddr, libc
                 },
                 sin_zero: [0; 8],
             };
-            call((&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+            call(
+                (&raw const address).cast(),
+                size_of_val(&address) as libc::socklen_t,
+            )
         }
         SocketAddr::V6(of) => {
             let address = libc::sockaddr_in6 {
@@ -103,7 +108,10 @@ fn with_address<T>(of: SocketAddr, call: impl FnOnce(*const libc::sockaddr, libc
                 },
                 sin6_scope_id: of.scope_id(),
             };
-            call((&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+            call(
+                (&raw const address).cast(),
+                size_of_val(&address) as libc::socklen_t,
+            )
         }
     }
 }

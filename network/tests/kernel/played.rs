@@ -87,13 +87,18 @@ impl Host {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 0,
         };
-        links
-            .make(vec![wire.request(), link::up("wire"), link::up("lo")])
-            .unwrap();
+        let first = [
+            wire.request(),
+            link::no_own_address("wire"),
+            link::up("wire"),
+            link::up("lo"),
+        ];
+        links.make(first.to_vec()).unwrap();
         let index = |links: &Links| links.find("wire").unwrap().unwrap().index;
         let ours = index(&links);
         let mut steps = vec![link::address(ours, "wire", address(&format!("{US}/24")))];
         steps.push(link::address(ours, "wire", address(&format!("{US_6}/64"))));
+        steps.push(link::address(ours, "wire", address("fe80::1/64")));
         links.make(steps).unwrap();
         neighbour
             .inside(|| {
