@@ -105,7 +105,9 @@ impl Host {
                 let links = Links::open()?;
                 let theirs = index(&links);
                 links.make(vec![
+                    link::no_own_address("wire"),
                     link::up("wire"),
+                    link::address(theirs, "wire", address("fe80::2/64")),
                     link::address(theirs, "wire", address(&format!("{NEIGHBOUR}/24"))),
                     link::address(theirs, "wire", address("2001:db8::2/64")),
                     link::default_route(theirs, false, Some(ip(US))),
@@ -113,6 +115,7 @@ impl Host {
                 ])
             })
             .unwrap();
+        sys::net::carriers(&["wire"]).unwrap();
         Host {
             run: run.to_owned(),
             machine: Machine::of(run),
