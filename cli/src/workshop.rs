@@ -50,6 +50,19 @@ pub fn containers(session: &Session) -> Result<Containers, Failure> {
     Ok(Containers::of(&roots(session)?)?)
 }
 
+/// The containers, for who changes them and needs no image. An ordinary user enters the user namespace that they are in, so this has
+/// to come before any thread.
+///
+/// # Errors
+/// An ordinary user has no home, or namespaces are forbidden.
+pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
+    let roots = roots(session)?;
+    if rootless::is_needed() {
+        enter(&roots)?;
+    }
+    Ok(Containers::of(&roots)?)
+}
+
 /// The store and everything that is needed to change it.
 pub struct Workshop {
     pub store: Store,

@@ -157,7 +157,7 @@ fn begin(
     mounts::apart(&place.run, || {
         mount::mount(&spec, &place.rootfs())?;
         write_files(&place, definition, &machine, joined, runtime)?;
-        Ok(client::spawn(&place, &monitor, attach))
+        Ok(client::spawn(&place, &monitor, &[], attach))
     })
 }
 
@@ -181,6 +181,7 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
         health: health(inputs)?,
         attributes: telling::attributes(definition),
         volumes: Vec::new(),
+        network: None,
     })
 }
 

@@ -26,9 +26,11 @@ mod forwarding;
 pub mod leases;
 pub mod link;
 pub mod machine;
+pub mod names;
 pub mod nft;
 pub mod pool;
 pub mod ports;
+pub mod resolver;
 mod rules;
 pub mod space;
 

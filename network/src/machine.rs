@@ -19,7 +19,7 @@ use crate::nft::rule::{Act, Field, Rule, Test};
 use crate::nft::{Base, Family, Hook, Rules, Table, Transaction};
 use crate::rules::{self, APART, Elements, Layout, MAIN};
 use crate::space::Space;
-use crate::{bridge, foreign, forwarding, leases};
+use crate::{bridge, foreign, forwarding, leases, names};
 
 /// So often something is tried again that others have interfered with.
 const ATTEMPTS: usize = 100;
@@ -133,7 +133,8 @@ impl Machine {
         let rules = Rules::open().and_then(|r| self.subtract(&r, &elements, &Elements::default()));
         let connections = forget_connections(attachment);
         let leases = leases::release(&self.run, attachment);
-        links.and(rules).and(connections).and(leases)
+        let names = names::withdraw(&self.run, attachment);
+        links.and(rules).and(connections).and(leases).and(names)
     }
 
     /// What is missing of the rules, in sentences; empty when they are whole.

@@ -4,7 +4,21 @@
 
 use crate::errno::{Result, check};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// setsockopt(2) of an int.
+pub(crate) fn set(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: pointer and size of a live int.
+    let r = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    check(r as i64, "setsockopt", || format!("{level}/{option}")).map(drop)
+}
+
+/// SO_KEEPALIVE, first after a minute of silence: a peer that has vanished is noticed.
+pub fn keep_alive(fd: BorrowedFd<'_>) -> Result<()> {
+    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60)
+}
 
 /// Begins a connection, close-on-exec and non-blocking. It is there once the socket is writable and SO_ERROR is zero.
 ///
@@ -29,11 +43,11 @@ pub fn connect_nonblocking(to: SocketAddr) -> Result<OwnedFd> {
 pub fn bind(to: SocketAddr, kind: i32, protocol: i32) -> Result<OwnedFd> {
     let socket = socket(to, kind, protocol)?;
     if to.is_ipv6() {
-        set(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+        set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
     if kind == libc::SOCK_STREAM {
         // Connections of an earlier owner that linger do not keep the port from us; one that listens does.
-        set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+        set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     }
     // SAFETY: pointer and length are those of an address that outlives the call.
     let r = with_address(to, |address, length| unsafe {
@@ -64,21 +78,6 @@ fn socket(to: SocketAddr, kind: i32, protocol: i32) -> Result<OwnedFd> {
     })?;
     // SAFETY: fresh descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(raw as RawFd) })
-}
-
-fn set(socket: &OwnedFd, level: i32, option: i32) -> Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: `on` outlives the call, and the length is its own.
-    let r = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    check(r as i64, "setsockopt", || option.to_string()).map(drop)
 }
 
 /// Calls with the kernel's form of an address.
