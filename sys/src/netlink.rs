@@ -368,13 +368,7 @@ impl Reply {
 
 /// Splits a datagram; every length is checked.
 fn parse(mut bytes: &[u8]) -> Result<Vec<Reply>> {
-    let cut = || {
-        Error::new(
-            "netlink",
-            "a message that is cut short",
-            Errno(libc::EBADMSG),
-        )
-    };
+    let cut = || Error::new("netlink", "a message that is cut short", Errno(libc::EBADMSG));
     let mut out = Vec::new();
     while !bytes.is_empty() {
         let len = u32_at(bytes, 0).ok_or_else(cut)? as usize;
@@ -403,7 +397,9 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// The value of one attribute.
 pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(k, _)| *k == kind).map(|(_, value)| value)
+    attributes(bytes)
+        .find(|(k, _)| *k == kind)
+        .map(|(_, value)| value)
 }
 
 /// An attribute that is text, up to its NUL.

@@ -87,20 +87,27 @@ impl Host {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 0,
         };
-        links
-            .make(vec![wire.request(), link::up("wire"), link::up("lo")])
-            .unwrap();
+        let first = [
+            wire.request(),
+            link::no_own_address("wire"),
+            link::up("wire"),
+            link::up("lo"),
+        ];
+        links.make(first.to_vec()).unwrap();
         let index = |links: &Links| links.find("wire").unwrap().unwrap().index;
         let ours = index(&links);
         let mut steps = vec![link::address(ours, "wire", address(&format!("{US}/24")))];
         steps.push(link::address(ours, "wire", address(&format!("{US_6}/64"))));
+        steps.push(link::address(ours, "wire", address("fe80::1/64")));
         links.make(steps).unwrap();
         neighbour
             .inside(|| {
                 let links = Links::open()?;
                 let theirs = index(&links);
                 links.make(vec![
+                    link::no_own_address("wire"),
                     link::up("wire"),
+                    link::address(theirs, "wire", address("fe80::2/64")),
                     link::address(theirs, "wire", address(&format!("{NEIGHBOUR}/24"))),
                     link::address(theirs, "wire", address("2001:db8::2/64")),
                     link::default_route(theirs, false, Some(ip(US))),
@@ -108,6 +115,7 @@ impl Host {
                 ])
             })
             .unwrap();
+        sys::net::carriers(&["wire"]).unwrap();
         Host {
             run: run.to_owned(),
             machine: Machine::of(run),
