@@ -876,7 +876,10 @@ fn datagrams_are_brought_there_and_back() {
         links.make(vec![link::address(lo, "lo", second)]).unwrap();
         // Each client is answered, from the address that it has asked.
         let asked = ["[::1]:8080", "[::1]:8080", "[2001:db8::5]:8080"];
-        let clients: Vec<UdpSocket> = asked.iter().map(|_| UdpSocket::bind("[::]:0").unwrap()).collect();
+        let clients: Vec<UdpSocket> = asked
+            .iter()
+            .map(|_| UdpSocket::bind("[::1]:0").unwrap())
+            .collect();
         let long = vec![7; 60_000];
         for (client, to) in clients.iter().zip(asked) {
             client.set_read_timeout(Some(SOON)).unwrap();
@@ -907,6 +910,27 @@ fn everything_is_undone_before_it_has_ended() {
         world.monitor_ends(monitor);
         assert_undone(&world, &own);
         assert!(!world.place.run.exists());
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_keeps_no_port() {
+    on_a_machine(|| {
+        let Some(mut world) = world("yes") else { return };
+        world.launch.log.driver = "none".into();
+        let (own, _space) = published(&mut world, &[Protocol::Tcp]);
+        let started = world.try_start(Some(world::everything())).unwrap();
+        // As much as there is room for.
+        world.deadline("it is held back", |_| {
+            let path = format!("/proc/{}/wchan", started.pid);
+            std::fs::read_to_string(path).unwrap().contains("pipe_write")
+        });
+        kill(&world);
+        world.until_status(Status::Exited);
+        assert_undone(&world, &own);
+        let ended = sys::process::wait_pid(started.monitor, sys::process::Block::No).unwrap();
+        assert!(ended.is_none(), "it still has what its client does not read");
+        drop(started.streams);
     });
 }
 
