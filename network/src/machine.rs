@@ -278,7 +278,7 @@ impl Machine {
             Kind::Bridge { device } => Some((device.clone(), n.subnets.clone())),
             _ => None,
         };
-        let (bridges, subnets): (Vec<_>, Vec<_>) = outward.filter_map(|n| of_bridge(n)).unzip();
+        let (bridges, subnets): (Vec<_>, Vec<_>) = outward.filter_map(of_bridge).unzip();
         let subnets = subnets.concat();
         if subnets.iter().any(|s| s.address.is_ipv4()) {
             forwarding::IPV4.on(&self.run, rules)?;

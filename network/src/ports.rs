@@ -190,7 +190,7 @@ fn local_range() -> (u16, u16) {
 /// Not the first of the range each time: a port that was given back is somebody's old bookmark.
 fn seed() -> u32 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |t| t.subsec_nanos() / 1000) ^ std::process::id()
+    now.map_or(0, |t| t.subsec_micros()) ^ std::process::id()
 }
 
 /// Which process has a port: `process 812 (nginx)`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use network::attachment::{Address, Attachment, Endpoint, Kind, Network, Port, Protocol, VERSION};
 use network::link::{self, Links, Pair};
-use network::{Error, Machine, Result, Space};
+use network::{Machine, Result, Space};
 
 /// A packet that is dropped does not come. Long enough that one that was slow would have come.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -160,10 +160,6 @@ pub struct Container {
 impl Container {
     pub fn write_down(&self) {
         fs::write(&self.record, serde_json::to_vec(&self.attachment).unwrap()).unwrap();
-    }
-
-    pub fn address(&self) -> IpAddr {
-        self.attachment.endpoints[0].addresses[0].address
     }
 }
 
@@ -326,8 +322,4 @@ pub fn program(name: &str, arguments: &[&str]) -> Option<String> {
         }
         Err(e) => panic!("{name}: {e}"),
     }
-}
-
-pub fn sentence(e: Error) -> String {
-    e.to_string()
 }
