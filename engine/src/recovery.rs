@@ -20,7 +20,7 @@ use crate::{control, networks, remove};
 pub enum Finding {
     /// A directory that nobody has finished making or removing.
     Unfinished(String),
-    /// A name that leads nowhere.
+    /// A name that leads nowhere, or to a container that has another: a kill in the middle of `rename`.
     Name(String),
     /// Things of this uptime that belong to no container.
     Leftover(PathBuf),
@@ -40,7 +40,7 @@ impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Finding::Unfinished(id) => write!(f, "container {}: unfinished", short(id)),
-            Finding::Name(name) => write!(f, "the name {name} leads to no container"),
+            Finding::Name(name) => write!(f, "the name {name} leads to no container of this name"),
             Finding::Leftover(path) => write!(f, "{} belongs to no container", path.display()),
             Finding::Network { name, .. } => {
                 write!(
@@ -88,7 +88,7 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
     }
     for name in entries(&place::names(&containers.roots().root))? {
         if let Some(id) = containers.named(&name)?
-            && !containers.place(&id).dir.exists()
+            && containers.is_stale(&name, &id)?
         {
             findings.push(Finding::Name(name));
         }
@@ -245,5 +245,48 @@ fn runs_again(container: &Container) -> bool {
         "unless-stopped" => !state.stopped_by_user,
         "on-failure" => !state.stopped_by_user && state.exit_code != 0,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::containers::Durable;
+    use crate::model::Definition;
+
+    #[test]
+    fn a_name_that_a_killed_rename_has_left_is_found_and_free() {
+        let root = std::env::temp_dir().join(format!("brig-names-{}", std::process::id()));
+        let containers = Containers::of(&image::store::Roots::at(&root)).unwrap();
+        let id = "a".repeat(64);
+        let (place, lock) = containers.make(&id).unwrap();
+        let definition = Definition {
+            id: id.clone(),
+            name: "old".into(),
+            ..Definition::default()
+        };
+        containers.save(&definition, Durable::No).unwrap();
+        containers.claim_name("old", &id).unwrap();
+        containers.claim_name("new", &id).unwrap();
+        // Whoever renames it has it locked.
+        assert_eq!(check(&containers).unwrap(), []);
+        drop(lock);
+        let found = check(&containers).unwrap();
+        assert_eq!(found, [Finding::Name("new".into())]);
+        let other = "b".repeat(64);
+        containers.claim_name("new", &other).unwrap();
+        assert_eq!(
+            containers.claim_name("old", &other).unwrap_err().kind(),
+            Kind::Conflict
+        );
+        fs::remove_dir_all(&place.dir).unwrap();
+        let found = check(&containers).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        for finding in &found {
+            repair(&containers, finding).unwrap();
+        }
+        assert_eq!(check(&containers).unwrap(), []);
+        fs::remove_dir_all(&root).unwrap();
     }
 }

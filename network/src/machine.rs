@@ -50,6 +50,11 @@ impl Machine {
         }
     }
 
+    /// Name of the tables of nf_tables.
+    pub fn table(&self) -> &str {
+        &self.main.name
+    }
+
     /// Makes what carries the network, and its place in the rules; quick when it is all there.
     ///
     /// # Errors
@@ -108,7 +113,7 @@ impl Machine {
             }
         }
         let come: Vec<&Endpoint> = new.endpoints.iter().filter(|e| come.contains(&e.id)).collect();
-        self.come(space, new, &come, &rules::of_attachment(old))?;
+        self.come(space, new, &come, &rules::of_attachment(old, true))?;
         forget_connections(old)
     }
 
@@ -124,7 +129,7 @@ impl Machine {
                 device => links.delete(device),
             })
         });
-        let elements = rules::of_attachment(attachment);
+        let elements = rules::of_attachment(attachment, true);
         let rules = Rules::open().and_then(|r| self.subtract(&r, &elements, &Elements::default()));
         let connections = forget_connections(attachment);
         let leases = leases::release(&self.run, attachment);
@@ -236,15 +241,16 @@ impl Machine {
             .map(|network| bridge::ensure(&links, network))
             .collect::<Result<_>>()?;
 
-        let elements = rules::of_attachment(attachment);
+        let bridged = has_bridge_netfilter();
+        let elements = rules::of_attachment(attachment, bridged);
         self.subtract(&rules, before, &elements)?;
-        let mut fresh = elements.without(before);
-        networks.iter().for_each(|n| fresh.extend(rules::of_network(n)));
-        self.add(&rules, fresh, &[attachment], &networks)?;
+        let mut all = elements;
+        networks.iter().for_each(|n| all.extend(rules::of_network(n)));
+        self.add(&rules, all, &[attachment], &networks)?;
         self.open_ways(&rules, &networks)?;
 
         // To its own published port.
-        let comes_back = !attachment.ports.is_empty() && has_bridge_netfilter();
+        let comes_back = bridged && !attachment.ports.is_empty();
         let pairs = endpoints.iter().zip(&lower);
         let pairs = pairs.map(|(endpoint, lower)| devices(endpoint, lower, space, comes_back));
         links.make(pairs.collect::<Result<Vec<_>>>()?.concat())?;
@@ -256,6 +262,11 @@ impl Machine {
             steps.extend(default_routes(links, attachment)?);
             links.make(steps)
         })?;
+        let ports = endpoints.iter().zip(&lower).filter(|(e, _)| !e.device.is_empty());
+        let names: Vec<&str> = ports
+            .flat_map(|(e, bridge)| [e.device.as_str(), &bridge.name])
+            .collect();
+        sys::net::carriers(&names).context("failed to wait for network devices")?;
         settings(space, endpoints)?;
         forget_connections(attachment)
     }
@@ -351,12 +362,13 @@ impl Machine {
     /// All elements of the records in RUN, and of these, and all networks of both.
     fn wanted(&self, attachments: &[&Attachment], networks: &[&Network]) -> Result<(Vec<Network>, Elements)> {
         let records = self.records()?;
+        let bridged = has_bridge_netfilter();
         let mut elements = Elements::default();
         let all = records.iter().chain(attachments.iter().copied());
         let mut found: Vec<Network> = Vec::new();
         let mut known = BTreeSet::new();
         for attachment in all {
-            elements.extend(rules::of_attachment(attachment));
+            elements.extend(rules::of_attachment(attachment, bridged));
             for endpoint in &attachment.endpoints {
                 if known.insert(endpoint.network.id.clone()) {
                     found.push(endpoint.network.clone());
