@@ -86,8 +86,8 @@ pub struct Network {
     /// What the descriptors are that [`crate::client::spawn`] was given, in their order.
     #[serde(default)]
     pub handed: Vec<Handed>,
-    /// Who is asked, from the machine's namespace, for names that are no container's: `--dns`. Empty: those of the machine's
-    /// /etc/resolv.conf, as it is at each question.
+    /// Who is asked, from the container's namespace, for names that are no container's: `--dns`. Empty: those of the machine's
+    /// /etc/resolv.conf, as it is at each question, from the machine's namespace; and nobody when all networks are internal.
     #[serde(default)]
     pub nameservers: Vec<SocketAddr>,
 }

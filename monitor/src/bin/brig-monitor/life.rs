@@ -496,11 +496,8 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
 
 /// The root and the networks. Both wait for the kernel, so they do it side by side.
 async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
-    let mounts = [monitor.place.rootfs(), monitor.place.netns()];
-    let unmount = move || {
-        let mut mounts = mounts.iter();
-        mounts.try_for_each(|mount| unmount_all(mount).map_err(|e| e.to_string()))
-    };
+    let rootfs = monitor.place.rootfs();
+    let unmount = move || unmount_all(&rootfs).map_err(|e| e.to_string());
     let (on, limit) = (&monitor.on, Some(Instant::now() + UNMOUNT));
     let mut unmounted = pin!(on.children.fork(&on.reactor, limit, unmount));
     let mut undone = pin!(networks::end(monitor));
@@ -510,7 +507,7 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
     };
     if let Err(e) = unmounted {
         // It goes with us: the mount namespace is ours alone.
-        monitor.note(&format!("failed to unmount what it had: {e}"));
+        monitor.note(&format!("failed to unmount the root: {e}"));
     }
     undone
 }

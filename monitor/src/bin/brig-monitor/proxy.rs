@@ -193,7 +193,9 @@ async fn relay(monitor: &Monitor, pipes: &Pipes, client: OwnedFd, port: &Port) -
     };
     let client = reactor.watch(TcpStream::from(networks::nonblocking(client)?))?;
     let until = Some(Instant::now() + PATIENCE);
-    let connected = reactor.within(until, networks::connect(reactor, target)).await;
+    let begun = sys::tcp::connect_nonblocking(target)?;
+    let connected = networks::connected(reactor, begun, target);
+    let connected = reactor.within(until, connected).await;
     let server = connected.ok_or_else(|| sys::Error::new("connect", "", sys::Errno(libc::ETIMEDOUT)))??;
     for socket in [client.io(), server.io()] {
         // One whose other end has vanished would be kept for ever. And what comes in small pieces goes on in small pieces.

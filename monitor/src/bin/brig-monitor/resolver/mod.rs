@@ -156,7 +156,8 @@ async fn serve_connection(monitor: &Rc<Monitor>, socket: &Source<TcpStream>) {
 /// The answer to what we know, or know that nobody may be asked.
 fn answer_here(monitor: &Monitor, query: &Query, room: usize) -> Option<Vec<u8>> {
     let launch = monitor.launch.borrow();
-    let attachment = &launch.network.as_ref()?.attachment;
+    let network = launch.network.as_ref()?;
+    let attachment = &network.attachment;
     let run = &monitor.place.roots[1];
     let (code, records) = match look_up(run, attachment, query) {
         Found::Records(mut records) => {
@@ -168,8 +169,11 @@ fn answer_here(monitor: &Monitor, query: &Query, room: usize) -> Option<Vec<u8>>
             (Code::Done, records)
         }
         Found::Nobody => (Code::NoSuchName, Vec::new()),
-        // Docker's answer: a resolver that is asked for what only others know, and may not ask them, has failed.
-        Found::Elsewhere if is_enclosed(attachment) => (Code::Failed, Vec::new()),
+        // Docker's answer: a resolver that is asked for what only others know, and may not ask them, has failed. Those of `--dns` are
+        // asked from within, so they may be.
+        Found::Elsewhere if is_enclosed(attachment) && network.nameservers.is_empty() => {
+            (Code::Failed, Vec::new())
+        }
         Found::Elsewhere => return None,
     };
     Some(query.answer(code, &records, room))
