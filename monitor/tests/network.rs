@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
-#[allow(dead_code)] // the other tests use the rest
 mod world;
 
 use std::io::{Read as _, Write as _};

@@ -421,3 +421,76 @@ async fn bring_back(monitor: &Monitor, ports: &Ports, session: &Session, sender:
         let_others_run().await;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use network::attachment::{Address, Endpoint, Network, VERSION};
+
+    fn endpoint(kind: Kind, internal: bool, addresses: &[&str]) -> Endpoint {
+        let network = Network {
+            id: String::new(),
+            name: String::new(),
+            kind,
+            subnets: Vec::new(),
+            mtu: 0,
+            internal,
+            icc: true,
+            masquerade: true,
+            routed: false,
+        };
+        let address = |a: &&str| Address {
+            address: a.parse().unwrap(),
+            prefix: 24,
+        };
+        Endpoint {
+            network,
+            id: String::new(),
+            interface: String::new(),
+            device: String::new(),
+            mac: String::new(),
+            addresses: addresses.iter().map(address).collect(),
+            names: Vec::new(),
+            links: Vec::new(),
+            reaches: Vec::new(),
+            sysctls: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_port_leads_to_the_first_bridge_that_leads_out() {
+        let bridge = || Kind::Bridge { device: "b".into() };
+        let macvlan = Kind::Macvlan {
+            parent: "p".into(),
+            mode: "bridge".into(),
+        };
+        let mut attachment = Attachment {
+            version: VERSION,
+            container: String::new(),
+            container_name: String::new(),
+            endpoints: vec![
+                endpoint(bridge(), true, &["10.0.0.1"]),
+                endpoint(macvlan, false, &["10.0.1.1"]),
+                endpoint(bridge(), false, &["10.0.2.1", "fd00::1"]),
+                endpoint(bridge(), false, &["10.0.3.1"]),
+            ],
+            ports: Vec::new(),
+        };
+        let leads = |attachment: &Attachment, host: &str| {
+            let port = Port {
+                protocol: Protocol::Tcp,
+                host: host.parse().unwrap(),
+                host_port: 8080,
+                container_port: 80,
+            };
+            target(attachment, &port).map(|to| to.to_string())
+        };
+        assert_eq!(leads(&attachment, "0.0.0.0").as_deref(), Some("10.0.2.1:80"));
+        assert_eq!(leads(&attachment, "::").as_deref(), Some("[fd00::1]:80"));
+        attachment.endpoints.remove(2);
+        assert_eq!(leads(&attachment, "::1").as_deref(), Some("10.0.3.1:80"));
+        attachment.endpoints.truncate(2);
+        assert_eq!(leads(&attachment, "0.0.0.0"), None);
+    }
+}

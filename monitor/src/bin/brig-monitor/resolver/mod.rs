@@ -291,3 +291,29 @@ fn holders(run: &Path, endpoint: &Endpoint, name: &str) -> Option<Vec<IpAddr>> {
     let addresses: Vec<IpAddr> = holders.into_iter().flat_map(|h| h.addresses).collect();
     (!addresses.is_empty()).then_some(addresses)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_a_subnet_by_its_first_bits() {
+        let is_in = |subnet: &str, prefix, address: &str| {
+            contains(subnet.parse().unwrap(), prefix, address.parse().unwrap())
+        };
+        assert!(is_in("172.18.0.1", 16, "172.18.255.9") && !is_in("172.18.0.1", 16, "172.19.0.1"));
+        assert!(is_in("10.0.0.1", 32, "10.0.0.1") && !is_in("10.0.0.1", 32, "10.0.0.0"));
+        assert!(is_in("10.0.0.1", 0, "9.9.9.9") && is_in("fd00::1", 0, "::1"));
+        assert!(is_in("fd00:1::1", 64, "fd00:1::ffff") && !is_in("fd00:1::1", 64, "fd00:1:0:1::1"));
+        assert!(!is_in("0.0.0.0", 0, "::1") && !is_in("::", 0, "1.1.1.1"));
+    }
+
+    #[test]
+    fn addresses_take_turns() {
+        let mut records = vec![Record::Name("a".into()), Record::Name("b".into())];
+        turn(&mut records, 3);
+        assert_eq!(records[0], Record::Name("b".into()));
+        turn(&mut [], usize::MAX);
+    }
+}
