@@ -38,9 +38,12 @@ pub struct Launch {
     pub health: Option<Health>,
     /// What events say of it: `image`, `name` and the labels.
     pub attributes: BTreeMap<String, String>,
-    /// Directories to remove with it (`--rm`): anonymous volumes.
+    /// Names of the volumes that go with it (`--rm`, `rm -v`), if no other container has them: anonymous ones.
     #[serde(default)]
-    pub volumes: Vec<PathBuf>,
+    pub volumes: Vec<String>,
+    /// Names of all that it has.
+    #[serde(default)]
+    pub mounted: Vec<String>,
     /// `None`: it has nothing of networks that would have to be undone, and nobody to be asked for names.
     #[serde(default)]
     pub network: Option<Network>,

@@ -56,6 +56,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::options::cases());
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
+    all.extend(cases::volumes::cases());
     all
 }
 
@@ -282,9 +283,7 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
             Some("published ports come with issue 7; the row is played on the host's network".to_owned())
         }
         Need::Networks => Some("networks by name and links come with issue 7".to_owned()),
-        Need::Volumes => {
-            (lab.subject == Subject::Brig).then(|| "volumes by name come with issue 7".to_owned())
-        }
+        Need::Volumes => None,
     })
 }
 

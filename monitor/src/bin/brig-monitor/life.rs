@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use monitor::events::Event;
 use monitor::launch::Launch;
 use monitor::log::Writer;
 use monitor::place;
@@ -472,6 +473,7 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
+    tell_unmounted(monitor);
     let failed = match (remove, undone) {
         (Some(volumes), Ok(())) => removal::remove(monitor, volumes).await.err(),
         // What is still to be undone is only known from what would be removed.
@@ -508,6 +510,18 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
         monitor.note(&format!("failed to unmount the root: {e}"));
     }
     undone
+}
+
+/// Its volumes are nobody's for now, as far as it goes.
+fn tell_unmounted(monitor: &Monitor) {
+    let place = &monitor.place;
+    for name in &monitor.launch.borrow().mounted {
+        let attributes = [("container", place.id.as_str()), ("driver", "local")];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let event = Event::now("volume", "unmount", name, attributes.into());
+        // The disk is full or the store read-only: it has ended all the same.
+        let _ = monitor::events::append(&place.events, &event);
+    }
 }
 
 /// What a wait for the start comes to.

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use monitor::events::{self, Event};
 use monitor::launch::{self, Handed, Launch};
 use monitor::place::Place;
 use monitor::protocol::Kind;
@@ -251,9 +252,14 @@ pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
     let written = written.and_then(|text| serde_json::from_slice(&text).ok());
     let [_, run] = &place.roots;
     let unmounted = unmount(&place.netns());
-    let undone = Machine::of(run).detach(&written.unwrap_or(told));
+    let had = written.unwrap_or(told);
+    let undone = Machine::of(run).detach(&had);
     undone.map_err(|e| format!("failed to undo the container's networks: {e}"))?;
     unmounted.map_err(|e| format!("failed to let go of the container's network namespace: {e}"))?;
+    for event in Event::of_networks("disconnect", &had) {
+        // An event that cannot be told undoes nothing.
+        let _ = events::append(&place.events, &event);
+    }
     match std::fs::remove_file(&record) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(format!("failed to remove {}: {e}", record.display()))
