@@ -10,6 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::attachment::{Attachment, Endpoint, Kind, Network, Protocol};
 use crate::conntrack::{self, Flow};
@@ -117,7 +118,8 @@ impl Machine {
         forget_connections(old)
     }
 
-    /// Undoes all of a record, also what is only there in part. Leases and names go, too.
+    /// Undoes all of a record, also what is only there in part. Leases and names go, too. The devices are only taken down: they end with
+    /// their namespace, and to wait for that costs more than all the rest (decision 16).
     ///
     /// # Errors
     /// What could not be undone; the rest is.
@@ -126,11 +128,16 @@ impl Machine {
             let mut devices = attachment.endpoints.iter().map(|e| e.device.as_str());
             devices.try_for_each(|device| match device {
                 "" => Ok(()),
-                device => links.delete(device),
+                device => links.cut_off(device),
             })
         });
         let elements = rules::of_attachment(attachment, true);
-        let rules = Rules::open().and_then(|r| self.subtract(&r, &elements, &Elements::default()));
+        close_later(None);
+        let rules = Rules::open().and_then(|rules| {
+            let done = self.subtract(&rules, &elements, &Elements::default());
+            close_later(Some(rules));
+            done
+        });
         let connections = forget_connections(attachment);
         let leases = leases::release(&self.run, attachment);
         let names = names::withdraw(&self.run, attachment);
@@ -215,14 +222,19 @@ impl Machine {
             priority: -100,
             drops: false,
         };
-        let mut whole = Transaction::default();
-        whole.table(&table);
-        whole.no_table(&table);
-        whole.table(&table);
-        whole.chain(&table, "output", Some(&base));
-        whole.rule(&table, "output", &redirect(libc::IPPROTO_UDP, udp));
-        whole.rule(&table, "output", &redirect(libc::IPPROTO_TCP, tcp));
-        space.inside(|| Rules::open()?.commit(whole))
+        space.inside(|| {
+            let rules = Rules::open()?;
+            let mut whole = Transaction::default();
+            // Of a resolver that was there before.
+            if rules.tables(table.family)?.contains(&table.name) {
+                whole.no_table(&table);
+            }
+            whole.table(&table);
+            whole.chain(&table, "output", Some(&base));
+            whole.rule(&table, "output", &redirect(libc::IPPROTO_UDP, udp));
+            whole.rule(&table, "output", &redirect(libc::IPPROTO_TCP, tcp));
+            rules.commit(whole)
+        })
     }
 
     /// Gives a namespace these endpoints of a record; `before` is what the rules have of it already.
@@ -435,6 +447,16 @@ impl Machine {
             }
         }
         Err(changing())
+    }
+}
+
+/// The kernel lets nobody close a socket of netfilter before everything is freed that a transaction has removed (6.18: ten milliseconds).
+/// So the last one stays open until the next one is opened, or the process ends: then nobody waits for it.
+static CLOSED_LATER: Mutex<Option<Rules>> = Mutex::new(None);
+
+fn close_later(rules: Option<Rules>) {
+    if let Ok(mut last) = CLOSED_LATER.lock() {
+        *last = rules;
     }
 }
 
