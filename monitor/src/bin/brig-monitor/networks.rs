@@ -71,7 +71,7 @@ impl Bounds {
 
     /// Ours. The sockets that we were handed are there already.
     pub fn now(handed: usize) -> Bounds {
-        let limit = sys::process::soft_limit(libc::RLIMIT_NOFILE as u32).unwrap_or(1024);
+        let limit = sys::process::most_descriptors().unwrap_or(1024);
         Bounds::of(
             usize::try_from(limit)
                 .unwrap_or(usize::MAX)
