@@ -138,10 +138,11 @@ fn start_program(
         text(run),
         "--report".into(),
         REPORT.to_string(),
-        "--handed".into(),
-        handed.len().to_string(),
         place.id.clone(),
     ];
+    if !handed.is_empty() {
+        words.extend(["--handed".into(), handed.len().to_string()]);
+    }
     words.extend(flags.iter().map(|flag| flag.to_string()));
     let env = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");

@@ -3,6 +3,7 @@
 //! The runtime is `runb` of the same build, or `RUNB`. Where there is none, or we are not root, the cases are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+#![allow(dead_code)] // each program of tests uses a part of it
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};

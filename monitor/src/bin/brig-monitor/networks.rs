@@ -48,6 +48,38 @@ pub struct Served {
     pub turns: Cell<usize>,
 }
 
+/// How much is served at a time. What a container or a stranger does must not take the descriptors by which a container is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections to published ports. Each has two descriptors, and four more while nobody reads from it.
+    pub connections: usize,
+    /// Senders of datagrams to them.
+    pub sessions: usize,
+    /// Questions that wait for a name server.
+    pub questions: usize,
+}
+
+impl Bounds {
+    /// Of who may have this many descriptors.
+    fn of(descriptors: usize) -> Bounds {
+        Bounds {
+            connections: (descriptors / 8).clamp(8, 160),
+            sessions: (descriptors / 16).clamp(8, 256),
+            questions: (descriptors / 16).clamp(8, 128),
+        }
+    }
+
+    /// Ours. The sockets that we were handed are there already.
+    pub fn now(handed: usize) -> Bounds {
+        let limit = sys::process::most_descriptors().unwrap_or(1024);
+        Bounds::of(
+            usize::try_from(limit)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(handed),
+        )
+    }
+}
+
 impl Served {
     /// A task that ends with the container.
     pub fn spawn(&self, monitor: &Rc<Monitor>, task: impl Future<Output = ()> + 'static) {
@@ -313,5 +345,22 @@ pub async fn connected(reactor: &Reactor, begun: OwnedFd, to: SocketAddr) -> sys
     match io("getsockopt", socket.io().take_error())? {
         None => Ok(socket),
         Some(e) => Err(sys::Error::io("connect", to.to_string(), &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_leaves_descriptors_for_the_rest() {
+        for descriptors in [256, 1024, 20_000, usize::MAX] {
+            let bounds = Bounds::of(descriptors);
+            let most = bounds.connections * 6 + bounds.sessions + bounds.questions;
+            assert!(most < descriptors - descriptors / 10, "{descriptors}: {bounds:?}");
+        }
+        // Docker's own proxy has none, and a hundred at once are usual.
+        assert!(Bounds::of(1024).connections >= 100);
+        assert_eq!(Bounds::of(0).connections, 8);
     }
 }

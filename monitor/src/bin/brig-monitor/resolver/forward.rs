@@ -39,13 +39,16 @@ pub enum Way {
     Connection,
 }
 
+/// What has come of one server: its answer, or `None`, and the next one is asked.
+type Asked = sys::Result<Option<Vec<u8>>>;
+
 /// The answer for the client, whatever comes of it.
 pub async fn ask(monitor: &Monitor, query: &Query, way: Way, room: usize) -> Vec<u8> {
     let (servers, from) = servers(monitor);
     for server in servers.into_iter().take(MOST_SERVERS) {
         let until = Some(Instant::now() + PATIENCE);
         // Each in a room of its own, which is only there while it is asked: there may be a hundred of them.
-        let asked: Pin<Box<dyn Future<Output = sys::Result<Option<Vec<u8>>>>>> = match way {
+        let asked: Pin<Box<dyn Future<Output = Asked>>> = match way {
             Way::Datagram => Box::pin(over_udp(monitor, query, server, from)),
             Way::Connection => Box::pin(over_tcp(monitor, query, server, from)),
         };
@@ -125,13 +128,7 @@ fn random_id() -> sys::Result<u16> {
     Ok(u16::from_ne_bytes(id))
 }
 
-/// `None`: the next one is asked.
-async fn over_udp(
-    monitor: &Monitor,
-    query: &Query,
-    server: SocketAddr,
-    from: From,
-) -> sys::Result<Option<Vec<u8>>> {
+async fn over_udp(monitor: &Monitor, query: &Query, server: SocketAddr, from: From) -> Asked {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -160,12 +157,7 @@ fn datagram(socket: &UdpSocket) -> sys::Result<Vec<u8>> {
     Ok(buffer[..n].to_vec())
 }
 
-async fn over_tcp(
-    monitor: &Monitor,
-    query: &Query,
-    server: SocketAddr,
-    from: From,
-) -> sys::Result<Option<Vec<u8>>> {
+async fn over_tcp(monitor: &Monitor, query: &Query, server: SocketAddr, from: From) -> Asked {
     let begun = from.make(monitor, || sys::tcp::connect_nonblocking(server))?;
     let socket = networks::connected(&monitor.on.reactor, begun, server).await?;
     let id = random_id()?;
