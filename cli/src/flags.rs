@@ -89,6 +89,8 @@ pub enum Offers {
     Containers,
     /// Names of volumes.
     Volumes,
+    /// Names of networks.
+    Networks,
     /// Names of commands.
     Commands,
 }

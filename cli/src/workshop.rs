@@ -60,6 +60,21 @@ pub fn tidy(containers: &Containers) {
     }
 }
 
+/// The containers, for who changes them and needs no image. An ordinary user enters the user namespace that they are in, so this has
+/// to come before any thread.
+///
+/// # Errors
+/// An ordinary user has no home, or namespaces are forbidden.
+pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
+    let roots = roots(session)?;
+    if rootless::is_needed() {
+        enter(&roots)?;
+    }
+    let containers = Containers::of(&roots)?;
+    tidy(&containers);
+    Ok(containers)
+}
+
 /// The store and everything that is needed to change it.
 pub struct Workshop {
     pub store: Store,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sys::wait::Deadline;
 
 use crate::containers::{Container, Containers, Durable};
+use crate::networks::connect;
 use crate::spec::machine;
 use crate::{names, programs, remove, telling};
 
@@ -259,6 +260,7 @@ pub fn restart(containers: &Containers, id: &str, signal: Option<i32>, timeout: 
     if !container.is_supervised() {
         return Ok(false);
     }
+    crate::start::renew_files(containers, &container)?;
     match ask(containers, id, &Request::Restart { signal, timeout })? {
         // One that was adopted has no root to start it with: then it was only stopped.
         Answer::Done(started) => Ok(started != Value::Bool(false)),
@@ -403,6 +405,7 @@ pub fn rename(containers: &Containers, id: &str, name: &str) -> Result<()> {
                 name: name.to_owned(),
             },
         )?;
+        connect::renamed(containers, &container.definition, &old)?;
     }
     Ok(())
 }

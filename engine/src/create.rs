@@ -2,6 +2,7 @@
 //!
 //! May not: start it, or fetch the image.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use image::store::{Image, Store};
@@ -10,10 +11,11 @@ use image::{Error, Result};
 use crate::containers::{Containers, Durable};
 use crate::logs;
 use crate::merge;
-use crate::model::{Config, Definition, HostConfig, VERSION};
+use crate::model::{Config, Definition, Endpoint, HostConfig, VERSION};
 use crate::mountpoints;
 use crate::names;
-use crate::network;
+use crate::network::{self, Mode};
+use crate::networks::{Networks, connect, links};
 use crate::spec::{self, settle};
 use crate::start::Layers;
 use crate::telling;
@@ -26,6 +28,10 @@ pub struct Wanted {
     pub name: Option<String>,
     pub config: Config,
     pub host: HostConfig,
+    /// Its networks, by name.
+    pub networks: BTreeMap<String, Endpoint>,
+    /// Where ports are published that name no address of the machine; empty: everywhere.
+    pub publish_at: String,
 }
 
 /// What there is now.
@@ -51,8 +57,11 @@ pub fn create(
         name,
         mut config,
         mut host,
+        networks,
+        publish_at,
     } = wanted;
     mountpoints::check_anonymous(config.volumes.as_ref())?;
+    let networks = settle_networks(containers, &mut host, networks)?;
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
     if host.log_config.kind.is_empty() {
@@ -60,7 +69,6 @@ pub fn create(
     }
     logs::check(&host.log_config)?;
     let (mut host, warnings) = settle::settle(&config, host, &spec::Host::ask())?;
-    network::check(&host)?;
     crate::programs::runtime(&host.runtime)?;
     let others = mountpoints::of_others(containers, host.volumes_from.as_ref())?;
     let planned = mountpoints::list(&config, &host, others)?;
@@ -87,6 +95,8 @@ pub fn create(
         config,
         host,
         mounts: volumes.points.clone(),
+        networks,
+        publish_at,
         ..Definition::default()
     };
     let made = store.stand_container(&place.dir, image).and_then(|()| {
@@ -107,6 +117,61 @@ pub fn create(
             Err(e.and_also(removed).and_also(volumes.undo(containers, &id)))
         }
     }
+}
+
+/// The mode and the networks under the names that they have: nobody is in `default`.
+fn settle_networks(
+    containers: &Containers,
+    host: &mut HostConfig,
+    given: BTreeMap<String, Endpoint>,
+) -> Result<BTreeMap<String, Endpoint>> {
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = network::usual().into();
+    }
+    let mode = network::check(host)?;
+    if mode != Mode::Own {
+        let has_mac = given.values().any(|endpoint| !endpoint.mac_address.is_empty());
+        return match mode {
+            Mode::Container(_) if has_mac => Err(Error::invalid(
+                "conflicting options: mac-address and the network mode",
+            )),
+            _ => Ok(BTreeMap::new()),
+        };
+    }
+    if host.network_mode != "bridge" {
+        // There they are names of the network (`Endpoint::links`).
+        host.links = None;
+    }
+    links::check(containers, host.links.as_deref().unwrap_or_default())?;
+    let known = Networks::of(containers.roots());
+    let mut settled = BTreeMap::new();
+    for (name, mut endpoint) in given {
+        let name = match name.as_str() {
+            "default" => host.network_mode.clone(),
+            _ => name,
+        };
+        // One that is not there yet is looked for at the start.
+        let record = match known.find(&name) {
+            Err(e) if e.kind() == image::Kind::NotFound => None,
+            record => Some(record?),
+        };
+        let name = record.as_ref().map_or(name, |r| r.name.clone());
+        connect::check(record.as_ref(), &name, &endpoint)?;
+        endpoint.network_id = record.map(|r| r.id).unwrap_or_default();
+        settled.insert(name, endpoint);
+    }
+    if !settled.contains_key(&host.network_mode) && settled.is_empty() {
+        let record = known.find(&host.network_mode).ok();
+        let name = record
+            .as_ref()
+            .map_or(host.network_mode.clone(), |r| r.name.clone());
+        let endpoint = Endpoint {
+            network_id: record.map(|r| r.id).unwrap_or_default(),
+            ..Endpoint::default()
+        };
+        settled.insert(name, endpoint);
+    }
+    Ok(settled)
 }
 
 /// What Docker fills in at creation.

@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod names;
 pub mod netfiles;
 pub mod network;
+pub mod networks;
 pub mod pattern;
 pub mod programs;
 pub mod recovery;

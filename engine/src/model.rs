@@ -37,6 +37,9 @@ pub struct Definition {
     /// Networks, by name.
     #[serde(default)]
     pub networks: BTreeMap<String, Endpoint>,
+    /// The machine's address at which ports are published that name none; empty: all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub publish_at: String,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }

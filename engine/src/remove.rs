@@ -71,18 +71,18 @@ fn running(container: &Container) -> Error {
     )
 }
 
-/// Ends what an earlier life has left: a runtime's record, processes of a container whose monitor was killed.
+/// Ends what an earlier life has left: a runtime's record, processes of a container whose monitor was killed, its networks.
 ///
 /// # Errors
-/// The runtime cannot remove it.
+/// The runtime cannot remove it, or the kernel does not undo the networks.
 pub fn sweep(containers: &Containers, container: &Container) -> Result<()> {
     let id = container.id();
     let root = runtime_root(containers);
-    if !root.join(id).exists() {
-        return Ok(());
+    if root.join(id).exists() {
+        let runtime = programs::runtime(&container.definition.host.runtime)?;
+        call(&runtime, &root, &["delete", "--force", id])?;
     }
-    let runtime = programs::runtime(&container.definition.host.runtime)?;
-    call(&runtime, &root, &["delete", "--force", id])
+    crate::networks::attach::undo(containers, id)
 }
 
 /// Bytes that it has written, as far as they can be counted.

@@ -13,6 +13,7 @@ mod events;
 mod export;
 mod images;
 mod logs;
+mod networks;
 mod recovery;
 mod registry;
 mod shell;
@@ -92,6 +93,7 @@ static COMMANDS: &[Command] = &[
     },
     Command::group("container", "Containers", CONTAINER),
     Command::group("image", "Images", IMAGE),
+    Command::group("network", "Networks", networks::ALL),
     Command::group("system", "The store and this program", SYSTEM),
     Command::group("volume", "Volumes", volumes::ALL),
     containers::ATTACH,

@@ -615,6 +615,7 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     let choice = Choice::of_age_and_labels(&filters, units::now())?;
     // Before the images that they stand on.
     let (containers, freed) = super::containers::prune_containers(session, &choice)?;
+    let networks = super::networks::prune_networks(session, &choice)?;
     let (volumes, emptied) = match with_volumes {
         true => super::volumes::prune_volumes(session, &choice, false)?,
         false => (String::new(), 0),
@@ -627,7 +628,7 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!(
-        "{containers}{volumes}{images}Total reclaimed space: {bytes}\n"
+        "{containers}{networks}{volumes}{images}Total reclaimed space: {bytes}\n"
     ))
 }
 
@@ -642,8 +643,9 @@ fn prune_question(all: bool, with_volumes: bool, filters: &[(String, String)]) -
         true => "  - all anonymous volumes not used by at least one container\n",
         false => "",
     };
-    let mut question =
-        format!("WARNING! This will remove:\n  - all stopped containers\n{volumes}  - {what}\n");
+    let mut question = format!(
+        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {what}\n"
+    );
     if filters.is_empty() {
         question.push_str("  - all downloads that were broken off\n");
     } else {

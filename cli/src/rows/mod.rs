@@ -8,6 +8,7 @@ pub mod history;
 pub mod images;
 pub mod inspect;
 pub mod inspect_container;
+pub mod networks;
 pub mod search;
 pub mod stats;
 pub mod volumes;

@@ -244,6 +244,7 @@ fn namespaces_of_the_host_and_of_others() {
     let join = |inputs: &mut Inputs<'_>| {
         inputs.joined = Joined {
             network: Some(7),
+            own_network: None,
             ipc: Some(8),
             pid: Some(9),
             shm: Some("/run/shm-of-it".into()),

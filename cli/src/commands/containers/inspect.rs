@@ -1,7 +1,7 @@
 //! `inspect`, `container inspect`.
 
 use engine::containers::Containers;
-use engine::summary;
+use engine::{networks, summary};
 use image::Kind;
 use image::store::Store;
 
@@ -97,6 +97,12 @@ impl Finder<'_> {
                 }
             }
         }
+        if matches!(kind, "" | "network") {
+            match self.network(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
         if matches!(kind, "" | "volume") {
             match self.volume(name) {
                 Err(failure) if kind.is_empty() && failure.is_missing => {}
@@ -105,7 +111,6 @@ impl Finder<'_> {
         }
         Err(match kind {
             "" => Failure::plain(format!("error: no such object: {name}")),
-            "network" => image::Error::not_found(format!("network {name} not found")).into(),
             kind => image::Error::not_found(format!("No such {kind}: {name}")).into(),
         })
     }
@@ -126,12 +131,26 @@ impl Finder<'_> {
             }
             false => None,
         };
-        Ok(inspect_container::container(&container, &place, sizes))
+        let attachment = match summary::is_up(&container.state) {
+            true => networks::attach::read(&place.run)?,
+            false => None,
+        };
+        Ok(inspect_container::container(
+            &container,
+            &place,
+            sizes,
+            attachment.as_ref(),
+        ))
     }
 
     fn image(&mut self, name: &str) -> Result<Value, Missed> {
         let store = self.store()?;
         Ok(inspect::image(&images::document(store, name, None)?))
+    }
+
+    fn network(&mut self, name: &str) -> Result<Value, Missed> {
+        let known = networks::Networks::of(self.containers.roots());
+        Ok(super::super::networks::document(&self.containers, &known, name)?)
     }
 
     fn volume(&mut self, name: &str) -> Result<Value, Missed> {
