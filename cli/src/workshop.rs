@@ -70,7 +70,9 @@ pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
     if rootless::is_needed() {
         enter(&roots)?;
     }
-    Ok(Containers::of(&roots)?)
+    let containers = Containers::of(&roots)?;
+    tidy(&containers);
+    Ok(containers)
 }
 
 /// The store and everything that is needed to change it.
