@@ -82,7 +82,8 @@ struct Failure {
 impl From<sys::Error> for Failure {
     fn from(e: sys::Error) -> Failure {
         Failure {
-            is_about_the_way: e.is_unavailable() || e.is(libc::EBADF),
+            // EOPNOTSUPP: overlay takes no descriptors at all before Linux 6.5, whose vfs says so itself.
+            is_about_the_way: e.is_unavailable() || e.is(libc::EBADF) || e.is(libc::EOPNOTSUPP),
             may_be_about_the_way: e.is(libc::EINVAL),
             error: e.into(),
         }
