@@ -3,6 +3,7 @@
 //! May not: find anything out but whether files of the container are there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use engine::containers::Container;
@@ -21,8 +22,8 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// What it has written, and that with its image.
 pub type Sizes = (i64, i64);
 
-/// The fields in Docker's order.
-pub fn container(container: &Container, place: &Place, sizes: Option<Sizes>) -> Value {
+/// The fields in Docker's order. `below` are the layers of its image, the topmost first.
+pub fn container(container: &Container, place: &Place, below: &[PathBuf], sizes: Option<Sizes>) -> Value {
     let Container { definition, state } = container;
     let host = &definition.host;
     let security = Security::of(place);
@@ -58,7 +59,10 @@ pub fn container(container: &Container, place: &Place, sizes: Option<Sizes>) -> 
         .with("AppArmorProfile", security.apparmor)
         .with("ExecIDs", list(some(&state.execs)))
         .with("HostConfig", host_config(host))
-        .with_optional("GraphDriver", graph_driver(&definition.driver, place, state))
+        .with_optional(
+            "GraphDriver",
+            graph_driver(&definition.driver, place, below, state),
+        )
         .with_pointer("SizeRw", "*int64", sizes.map(|s| s.0))
         .with_pointer("SizeRootFs", "*int64", sizes.map(|s| s.1))
         .with(
@@ -148,7 +152,7 @@ fn state_of(state: &State) -> Struct {
 }
 
 /// The root is mounted where nobody but the container sees it, so what is shown of it is the way through its process.
-fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
+fn graph_driver(name: &str, place: &Place, below: &[PathBuf], state: &State) -> Value {
     let mut data = BTreeMap::from([
         (
             "UpperDir".to_owned(),
@@ -156,6 +160,10 @@ fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
         ),
         ("WorkDir".to_owned(), place.work().to_string_lossy().into_owned()),
     ]);
+    if !below.is_empty() {
+        let lower: Vec<String> = below.iter().map(|path| path.display().to_string()).collect();
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+    }
     if let Some(init) = state.init.as_ref().filter(|_| summary::is_up(state)) {
         data.insert("MergedDir".to_owned(), format!("/proc/{}/root", init.pid));
     }
@@ -637,7 +645,8 @@ mod tests {
             ..State::default()
         };
         let place = Place::of(Path::new("/nowhere"), Path::new("/nowhere/run"), &definition.id);
-        container(&Container { definition, state }, &place, Some((0, 5)))
+        let below = [PathBuf::from("/layers/b"), PathBuf::from("/layers/a")];
+        container(&Container { definition, state }, &place, &below, Some((0, 5)))
     }
 
     fn shown(format: Option<&str>) -> (String, Vec<String>) {
@@ -734,8 +743,8 @@ mod tests {
             ("{{json .NetworkSettings.Ports}}", "{}"),
             ("{{index .Config.Env 0}} {{len .Mounts}}", "A=<b> 1"),
             (
-                "{{.GraphDriver.Name}} {{.GraphDriver.Data.MergedDir}}",
-                "overlay2 /proc/42/root",
+                "{{.GraphDriver.Name}} {{.GraphDriver.Data.LowerDir}} {{.GraphDriver.Data.MergedDir}}",
+                "overlay2 /layers/b:/layers/a /proc/42/root",
             ),
         ] {
             assert_eq!(shown(Some(format)), (format!("{text}\n"), Vec::new()), "{format}");

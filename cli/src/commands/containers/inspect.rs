@@ -1,9 +1,12 @@
 //! `inspect`, `container inspect`.
 
+use std::path::PathBuf;
+
 use engine::containers::Containers;
+use engine::model::Definition;
 use engine::summary;
-use image::Kind;
 use image::store::Store;
+use image::{Digest, Kind};
 
 use super::super::images;
 use crate::flags::Parsed;
@@ -121,7 +124,20 @@ impl Finder<'_> {
             }
             false => None,
         };
-        Ok(inspect_container::container(&container, &place, sizes))
+        let below = self.below(&container.definition)?;
+        Ok(inspect_container::container(&container, &place, &below, sizes))
+    }
+
+    /// The layers of its image, the topmost first.
+    fn below(&mut self, definition: &Definition) -> Result<Vec<PathBuf>, Missed> {
+        let manifest = definition.manifest.parse::<Digest>();
+        let store = self.store()?;
+        let found = manifest.and_then(|manifest| image::standing::layer_places(store, &manifest));
+        // The container itself is there: it is nothing else of this name.
+        found.map_err(|error| Missed {
+            failure: error.into(),
+            is_missing: false,
+        })
     }
 
     fn image(&mut self, name: &str) -> Result<Value, Missed> {
