@@ -56,6 +56,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::options::cases());
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
+    all.extend(cases::upgrade::cases());
     all
 }
 

@@ -11,3 +11,4 @@ pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
+pub mod upgrade;
