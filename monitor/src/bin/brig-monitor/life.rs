@@ -24,6 +24,7 @@ use shim::signals::Signals;
 use shim::stdio::Wanted;
 use shim::sync::Once;
 
+use crate::again;
 use crate::args::Args;
 use crate::connection;
 use crate::health;
@@ -51,7 +52,11 @@ pub fn run(args: &Args) -> Result<()> {
         Err(e) => return connection::refuse(&report, &e.into()),
     };
     let (loop_of_task, place, adopt) = (reactor.clone(), args.place.clone(), args.adopt);
-    reactor.run(async move { serve(loop_of_task, place, report, adopt).await })?
+    let wants_start = reactor.run(async move { serve(loop_of_task, place, report, adopt).await })??;
+    match &args.brig {
+        Some(brig) if wants_start => again::ask(&args.place, brig),
+        _ => Ok(()),
+    }
 }
 
 /// What is not inherited from who has started us, whatever it was.
@@ -84,14 +89,15 @@ fn spare_from_oom(bundle: &Path) {
     }
 }
 
-async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd, adopt: bool) -> Result<()> {
+/// Whether somebody has to start it again.
+async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd, adopt: bool) -> Result<bool> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     let on = Host::new(reactor.clone(), children);
     let made = bring_up(&on, place, adopt).await;
     let (monitor, listener) = match made {
         Ok(made) => made,
-        Err(e) => return connection::refuse(&report, &e.into()),
+        Err(e) => return connection::refuse(&report, &e.into()).map(|()| false),
     };
     reactor.spawn(connection::listen(Rc::clone(&monitor), listener));
     reactor.spawn(attend_signals(Rc::clone(&monitor), signals));
@@ -99,7 +105,7 @@ async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd, adopt: bo
     monitor.over.wait().await;
     // Each is sent or its client is gone: as long as a client lives it may read as slowly as it likes.
     monitor.unsent.zero().await;
-    Ok(())
+    Ok(monitor.again.get())
 }
 
 async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Monitor>, OwnedFd)> {
@@ -134,6 +140,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         log,
         handed_over: std::cell::Cell::new(false),
         adopted: adopt,
+        again: std::cell::Cell::new(false),
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
@@ -203,7 +210,15 @@ pub async fn live(monitor: Rc<Monitor>) {
         let policy = monitor.launch.borrow().restart.clone();
         match monitor.then.get() {
             // The container's root was mounted where its first monitor was, and is gone: whoever starts it next mounts it.
-            _ if monitor.adopted => return conclude(&monitor, &run, ended).await,
+            then if monitor.adopted => {
+                let mut wanted = || {
+                    restarts
+                        .next(&policy, ended.code, began.elapsed(), by_user)
+                        .is_some()
+                };
+                monitor.again.set(then == Then::Policy && wanted());
+                return conclude(&monitor, &run, ended).await;
+            }
             Then::End => return conclude(&monitor, &run, ended).await,
             Then::Again => restarts = Restarts::default(),
             Then::Policy => {
