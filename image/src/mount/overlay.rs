@@ -418,6 +418,25 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_kernel_does_not_take_is_no_word_about_the_layers() {
+        let goes_on = |errno| {
+            let failure = Failure::from(sys::Error::new("fsconfig", "lowerdir+", sys::Errno(errno)));
+            failure.is_about_the_way || failure.may_be_about_the_way
+        };
+        // Filtered or missing; no such parameter; no descriptors (Linux before 6.5); only some descriptors (before 6.15).
+        for errno in [
+            libc::ENOSYS,
+            libc::EPERM,
+            libc::EINVAL,
+            libc::EOPNOTSUPP,
+            libc::EBADF,
+        ] {
+            assert!(goes_on(errno), "{errno}");
+        }
+        assert!(!goes_on(libc::EROFS) && !goes_on(libc::ELOOP));
+    }
+
+    #[test]
     fn a_thread_has_its_own_directory() {
         let before = std::env::current_dir().unwrap();
         let mut seen = None;
