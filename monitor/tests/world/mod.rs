@@ -197,6 +197,7 @@ impl World {
         let adopted = client::adopt(
             &self.place,
             Path::new(env!("CARGO_BIN_EXE_brig-monitor")),
+            Path::new("/nowhere/brig"),
             Some(everything()),
         );
         if let Ok(adopted) = &adopted {

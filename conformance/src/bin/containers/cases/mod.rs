@@ -12,3 +12,4 @@ pub mod second;
 pub mod tables;
 pub mod terminals;
 pub mod volumes;
+pub mod upgrade;
