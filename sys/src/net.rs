@@ -1,20 +1,10 @@
-//! Network interfaces, as far as a runtime touches them: bringing up the loopback device, and a socket to the kernel's
-//! tables.
+//! Network interfaces, as far as a message would be more than it takes: bringing up the loopback device, and whether a device has a
+//! carrier, now.
 //!
-//! May not: know the messages of that socket.
+//! May not: decide which device it is about.
 
 use crate::errno::{Errno, Error, Result, check};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-
-/// A NETLINK_ROUTE socket (rtnetlink(7)) of the current network namespace, close-on-exec.
-pub fn route_socket() -> Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
-    let r = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
-    let raw = check(r as i64, "socket", || "AF_NETLINK")?;
-    // SAFETY: fresh descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw as RawFd) })
-}
 
 /// Waits until the kernel has taken notice of the carrier of these devices of the current network namespace, in this order; which have
 /// one. A device that was up before its carrier came drops what it is given until a work queue gets to it; whoever asks

@@ -283,8 +283,8 @@ pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
     let written = std::fs::read(&record).ok();
     let written = written.and_then(|text| serde_json::from_slice(&text).ok());
     let [_, run] = &place.roots;
-    let unmounted = unmount(&place.netns());
     let had = written.unwrap_or(told);
+    let unmounted = unmount(&place.netns());
     let undone = Machine::of(run).detach(&had);
     undone.map_err(|e| format!("failed to undo the container's networks: {e}"))?;
     unmounted.map_err(|e| format!("failed to let go of the container's network namespace: {e}"))?;
