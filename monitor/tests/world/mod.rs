@@ -321,6 +321,10 @@ impl Drop for World {
             let _ = sys::process::wait_pid(*monitor, sys::process::Block::Yes);
         }
         self.delete_from_runtime();
+        // Of one that has not ended; the others have none.
+        if let Ok(netns) = sys::fs::c_path(&self.place.netns()) {
+            let _ = sys::mount::umount(&netns, libc::MNT_DETACH);
+        }
         if std::thread::panicking() {
             println!("notes: {}", self.notes());
         }
