@@ -273,11 +273,11 @@ impl Containers {
             Err(e) if e.kind() == Kind::NotFound => Ok(true),
             Err(e) => Err(e),
             Ok(None) => Ok(false),
-            Ok(Some(_lock)) => {
-                let record = read::<Definition>(&self.place(id).definition())?;
-                // Without a record it was never finished.
-                Ok(record.is_none_or(|record| record.name != name))
-            }
+            // Without a record it was never finished; one that cannot be read is somebody's.
+            Ok(Some(_lock)) => Ok(match record::<Definition>(&self.place(id)) {
+                Ok(record) => record.is_none_or(|record| record.name != name),
+                Err(_) => false,
+            }),
         }
     }
 

@@ -263,7 +263,6 @@ impl Start<'_> {
                 joined,
                 network,
                 files,
-                sources: attach::sources(&definition, place, &images)?,
             };
             write_files(place, &definition, machine, runtime, surroundings)?;
             Ok(client::spawn(place, &monitor, &sockets, attach))
@@ -449,8 +448,6 @@ struct Around {
     network: Option<launch::Network>,
     /// Where `hosts` and its kind lie.
     files: PathBuf,
-    /// Where what is mounted in it comes from, by its place.
-    sources: BTreeMap<String, PathBuf>,
 }
 
 /// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
@@ -483,7 +480,6 @@ fn write_files(
         joined,
         network,
         files,
-        sources,
     } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;

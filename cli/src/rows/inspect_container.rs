@@ -70,7 +70,10 @@ pub fn container(
             "HostConfig",
             host_config(&with_links_shown(host, &definition.name)),
         )
-        .with_optional("GraphDriver", graph_driver(&definition.driver, place, below, state))
+        .with_optional(
+            "GraphDriver",
+            graph_driver(&definition.driver, place, below, state),
+        )
         .with_pointer("SizeRw", "*int64", sizes.map(|s| s.0))
         .with_pointer("SizeRootFs", "*int64", sizes.map(|s| s.1))
         .with(
@@ -666,7 +669,13 @@ mod tests {
         };
         let place = Place::of(Path::new("/nowhere"), Path::new("/nowhere/run"), &definition.id);
         let below = [PathBuf::from("/layers/b"), PathBuf::from("/layers/a")];
-        container(&Container { definition, state }, &place, &below, Some((0, 5)), None)
+        container(
+            &Container { definition, state },
+            &place,
+            &below,
+            Some((0, 5)),
+            None,
+        )
     }
 
     fn shown(format: Option<&str>) -> (String, Vec<String>) {

@@ -56,7 +56,8 @@ pub fn run(args: &Args) -> Result<()> {
         Err(e) => return connection::refuse(&report, &e.into()),
     };
     let (loop_of_task, place, adopt) = (reactor.clone(), args.place.clone(), args.adopt);
-    let wants_start = reactor.run(async move { serve(loop_of_task, place, (report, handed), adopt).await })??;
+    let wants_start =
+        reactor.run(async move { serve(loop_of_task, place, (report, handed), adopt).await })??;
     match &args.brig {
         Some(brig) if wants_start => again::ask(&args.place, brig),
         _ => Ok(()),

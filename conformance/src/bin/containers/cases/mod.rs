@@ -16,6 +16,6 @@ pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
-pub mod volumes;
 pub mod upgrade;
+pub mod volumes;
 pub mod wrecks;
