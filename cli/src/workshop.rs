@@ -15,6 +15,7 @@ use image::provide::{Maker, Means};
 use image::registry::{Cancel, Client, Notice, Settings};
 use image::store::{Form, Image, Roots, Store};
 use image::{rootless, standing};
+use monitor::place::RUN_VARIABLE;
 
 use crate::progress::Display;
 use crate::session::{Failure, Session};
@@ -29,7 +30,14 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// An ordinary user has no home.
 pub fn roots(session: &Session) -> Result<Roots, Failure> {
     match &session.root {
-        Some(root) => Ok(Roots::at(&std::path::absolute(root)?)),
+        Some(root) => {
+            let roots = Roots::at(&std::path::absolute(root)?);
+            let run = std::env::var_os(RUN_VARIABLE).map(std::path::PathBuf::from);
+            Ok(match run.filter(|run| run.is_absolute()) {
+                Some(run) => Roots { run, ..roots },
+                None => roots,
+            })
+        }
         None => Ok(Roots::of_user()?),
     }
 }
@@ -47,7 +55,17 @@ pub fn open_store(session: &Session) -> Result<Store, Failure> {
 /// # Errors
 /// An ordinary user has no home.
 pub fn containers(session: &Session) -> Result<Containers, Failure> {
-    Ok(Containers::of(&roots(session)?)?)
+    let containers = Containers::of(&roots(session)?)?;
+    tidy(&containers);
+    Ok(containers)
+}
+
+/// Takes away what was mounted in volumes for containers that do not run any more. What cannot be taken away now is looked at again by the
+/// next command. An ordinary user's mounts go with their namespace.
+pub fn tidy(containers: &Containers) {
+    if !rootless::is_needed() && !image::mount::in_user_namespace() {
+        let _ = engine::volumes::unmount_unused(containers);
+    }
 }
 
 /// The containers, for who changes them and needs no image. An ordinary user enters the user namespace that they are in, so this has
@@ -60,7 +78,9 @@ pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
     if rootless::is_needed() {
         enter(&roots)?;
     }
-    Ok(Containers::of(&roots)?)
+    let containers = Containers::of(&roots)?;
+    tidy(&containers);
+    Ok(containers)
 }
 
 /// The store and everything that is needed to change it.
@@ -212,7 +232,9 @@ impl Workshop {
     /// # Errors
     /// The kernel does not tell its boot id.
     pub fn containers(&self) -> Result<Containers, Failure> {
-        Ok(Containers::of(self.store.roots())?)
+        let containers = Containers::of(self.store.roots())?;
+        tidy(&containers);
+        Ok(containers)
     }
 
     /// Who makes layers.

@@ -198,6 +198,23 @@ fn a_terminal_has_a_size_and_an_echo() {
 }
 
 #[test]
+fn a_terminal_that_nobody_has_open_for_a_while_goes_on() {
+    let script = "exec </dev/null >/dev/null 2>&1; : >/tmp/closed
+        while [ ! -e /tmp/go ]; do sleep 0.01; done; echo later >/dev/tty; exit 4";
+    let Some(mut world) = world(script) else { return };
+    world.launch.terminal = true;
+    let mut streams = world.start_attached();
+    world.deadline("the terminal is closed", |world| {
+        world.file("tmp/closed").exists()
+    });
+    // Whatever the end of the last writer does to the monitor is done before this is answered.
+    world.ask(Request::Processes).unwrap();
+    std::fs::write(world.file("tmp/go"), "").unwrap();
+    let said = read_to_end(&mut streams);
+    assert_eq!((said.out.as_str(), code(&said)), ("later\r\n", 4));
+}
+
+#[test]
 fn execs_have_their_own_streams_and_ends() {
     let Some(mut world) = world("sleep 1000") else {
         return;
@@ -562,7 +579,8 @@ fn what_is_removed_leaves_nothing() {
     (world.launch.auto_remove, world.launch.open_stdin) = (true, true);
     let volume = world.place.roots[0].join("volumes/anonymous");
     std::fs::create_dir_all(volume.join("_data")).unwrap();
-    world.launch.volumes = vec![volume.clone()];
+    std::fs::write(volume.join("volume.json"), "{}").unwrap();
+    world.launch.volumes = vec!["anonymous".into()];
     let mut streams = world.start_attached();
     let waiting = monitor::client::connect(&world.place).unwrap();
     streams.send(Frame::Stdin, b"\n").unwrap();
@@ -582,7 +600,8 @@ fn a_removal_kills_first() {
     world.launch.restart.name = "always".into();
     let volume = world.place.roots[0].join("volumes/anonymous");
     std::fs::create_dir_all(&volume).unwrap();
-    world.launch.volumes = vec![volume.clone()];
+    std::fs::write(volume.join("volume.json"), "{}").unwrap();
+    world.launch.volumes = vec!["anonymous".into()];
     let started = world.start();
     world.ask(Request::Remove { volumes: false }).unwrap();
     assert!(!world.place.dir.exists() && !world.place.run.exists() && volume.exists());

@@ -47,6 +47,17 @@ pub enum Kind {
     Ipvlan { parent: String, mode: String },
 }
 
+impl Kind {
+    /// What Docker calls the driver.
+    pub fn driver(&self) -> &'static str {
+        match self {
+            Kind::Bridge { .. } => "bridge",
+            Kind::Macvlan { .. } => "macvlan",
+            Kind::Ipvlan { .. } => "ipvlan",
+        }
+    }
+}
+
 /// An address with the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {

@@ -3,13 +3,16 @@
 //! May not: find anything out but whether files of the container are there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use engine::containers::Container;
 use engine::model::{Config, Empty, Endpoint, Healthcheck, HostConfig, Mount, MountPoint, PortBinding};
+use engine::networks::shown as networks;
 use engine::summary;
 use monitor::place::Place;
 use monitor::state::{State, Status};
+use network::attachment::Attachment;
 
 use super::containers::state as word;
 use crate::template::value::List;
@@ -21,8 +24,14 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// What it has written, and that with its image.
 pub type Sizes = (i64, i64);
 
-/// The fields in Docker's order.
-pub fn container(container: &Container, place: &Place, sizes: Option<Sizes>) -> Value {
+/// The fields in Docker's order. `below` are the layers of its image, the topmost first.
+pub fn container(
+    container: &Container,
+    place: &Place,
+    below: &[PathBuf],
+    sizes: Option<Sizes>,
+    attachment: Option<&Attachment>,
+) -> Value {
     let Container { definition, state } = container;
     let host = &definition.host;
     let security = Security::of(place);
@@ -57,8 +66,11 @@ pub fn container(container: &Container, place: &Place, sizes: Option<Sizes>) -> 
         .with("ProcessLabel", security.process_label)
         .with("AppArmorProfile", security.apparmor)
         .with("ExecIDs", list(some(&state.execs)))
-        .with("HostConfig", host_config(host))
-        .with_optional("GraphDriver", graph_driver(&definition.driver, place, state))
+        .with(
+            "HostConfig",
+            host_config(&with_links_shown(host, &definition.name)),
+        )
+        .with_optional("GraphDriver", graph_driver(&definition.driver, place, below, state))
         .with_pointer("SizeRw", "*int64", sizes.map(|s| s.0))
         .with_pointer("SizeRootFs", "*int64", sizes.map(|s| s.1))
         .with(
@@ -69,7 +81,7 @@ pub fn container(container: &Container, place: &Place, sizes: Option<Sizes>) -> 
             ),
         )
         .with("Config", config(&definition.config))
-        .with("NetworkSettings", network_settings(container))
+        .with("NetworkSettings", network_settings(container, attachment))
         .into()
 }
 
@@ -148,7 +160,7 @@ fn state_of(state: &State) -> Struct {
 }
 
 /// The root is mounted where nobody but the container sees it, so what is shown of it is the way through its process.
-fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
+fn graph_driver(name: &str, place: &Place, below: &[PathBuf], state: &State) -> Value {
     let mut data = BTreeMap::from([
         (
             "UpperDir".to_owned(),
@@ -156,6 +168,10 @@ fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
         ),
         ("WorkDir".to_owned(), place.work().to_string_lossy().into_owned()),
     ]);
+    if !below.is_empty() {
+        let lower: Vec<String> = below.iter().map(|path| path.display().to_string()).collect();
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+    }
     if let Some(init) = state.init.as_ref().filter(|_| summary::is_up(state)) {
         data.insert("MergedDir".to_owned(), format!("/proc/{}/root", init.pid));
     }
@@ -222,6 +238,18 @@ fn health_config(check: &Healthcheck) -> Value {
         .with_optional("StartInterval", Value::Duration(check.start_interval))
         .with_optional("Retries", check.retries)
         .into()
+}
+
+/// Links in the form in which Docker keeps them.
+fn with_links_shown(host: &HostConfig, name: &str) -> HostConfig {
+    let links = host.links.iter().flatten();
+    let links: Vec<String> = links
+        .map(|link| engine::networks::links::shown(link, name))
+        .collect();
+    HostConfig {
+        links: Some(links).filter(|l| !l.is_empty()),
+        ..host.clone()
+    }
 }
 
 fn host_config(host: &HostConfig) -> Struct {
@@ -439,18 +467,19 @@ fn mount(mount: &Mount) -> Value {
         .into()
 }
 
-fn network_settings(container: &Container) -> Struct {
+fn network_settings(container: &Container, attachment: Option<&Attachment>) -> Struct {
     let Container { definition, state } = container;
     let host = &definition.host;
     let up = summary::is_up(state);
     let pid = state.init.as_ref().filter(|_| up).map(|init| init.pid);
     let exposed = definition.config.exposed_ports.as_ref();
-    let published = match up {
-        true => summary::ports(&host.network_mode, exposed, &host.port_bindings),
+    let published = attachment.map_or(&[][..], |a| &a.ports);
+    let listed = match up {
+        true => summary::ports(&host.network_mode, exposed, published),
         false => Vec::new(),
     };
     let mut ports: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
-    for port in published {
+    for port in listed {
         let bindings = ports
             .entry(format!("{}/{}", port.private, port.protocol))
             .or_default();
@@ -460,10 +489,9 @@ fn network_settings(container: &Container) -> Struct {
         }));
     }
     let names = summary::networks(&host.network_mode, &definition.networks);
-    let none = Endpoint::default();
     let networks = names.into_iter().map(|name| {
-        let own = definition.networks.get(&name).unwrap_or(&none);
-        (name, endpoint(own))
+        let own = networks(definition, &name, attachment);
+        (name, endpoint(&own))
     });
     Struct::new("container.NetworkSettings")
         .with("SandboxID", if up { definition.id.as_str() } else { "" })
@@ -621,7 +649,7 @@ mod tests {
                 driver: "local".into(),
                 mode: "z".into(),
                 rw: true,
-                propagation: String::new(),
+                ..MountPoint::default()
             }],
             ..Definition::default()
         };
@@ -637,7 +665,8 @@ mod tests {
             ..State::default()
         };
         let place = Place::of(Path::new("/nowhere"), Path::new("/nowhere/run"), &definition.id);
-        container(&Container { definition, state }, &place, Some((0, 5)))
+        let below = [PathBuf::from("/layers/b"), PathBuf::from("/layers/a")];
+        container(&Container { definition, state }, &place, &below, Some((0, 5)), None)
     }
 
     fn shown(format: Option<&str>) -> (String, Vec<String>) {
@@ -734,8 +763,8 @@ mod tests {
             ("{{json .NetworkSettings.Ports}}", "{}"),
             ("{{index .Config.Env 0}} {{len .Mounts}}", "A=<b> 1"),
             (
-                "{{.GraphDriver.Name}} {{.GraphDriver.Data.MergedDir}}",
-                "overlay2 /proc/42/root",
+                "{{.GraphDriver.Name}} {{.GraphDriver.Data.LowerDir}} {{.GraphDriver.Data.MergedDir}}",
+                "overlay2 /layers/b:/layers/a /proc/42/root",
             ),
         ] {
             assert_eq!(shown(Some(format)), (format!("{text}\n"), Vec::new()), "{format}");

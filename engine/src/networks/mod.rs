@@ -30,6 +30,7 @@ use serde_json::{Map, Value};
 
 use crate::containers::{Containers, is_id};
 use crate::events;
+use crate::model::{Definition, Endpoint};
 
 /// The form of the file.
 pub const VERSION: u32 = 1;
@@ -99,6 +100,9 @@ pub struct Pool {
     pub gateway: String,
     #[serde(default)]
     pub auxiliary: BTreeMap<String, String>,
+    /// Somebody has named the subnet.
+    #[serde(default)]
+    pub is_given: bool,
 }
 
 impl Pool {
@@ -166,6 +170,12 @@ impl Record {
             (true, "") | (false, _) => self.text(option::GATEWAY_MODE_V6),
             (true, mode) => mode,
         }
+    }
+
+    /// Its maker has said where ports are published.
+    fn has_binding(&self) -> bool {
+        let binding: Option<IpAddr> = self.text(option::BINDING).parse().ok();
+        binding.is_some_and(|a| !a.is_unspecified())
     }
 
     /// Addresses of the machine at which ports are published when nobody says where.
@@ -259,9 +269,7 @@ pub struct User {
 impl Networks {
     /// Of a store.
     pub fn of(roots: &Roots) -> Networks {
-        Networks {
-            roots: roots.clone(),
-        }
+        Networks { roots: roots.clone() }
     }
 
     fn directory(&self) -> PathBuf {
@@ -285,7 +293,11 @@ impl Networks {
         };
         let mut all = Vec::new();
         for entry in entries {
-            let name = entry.context(failed())?.file_name().into_string().unwrap_or_default();
+            let name = entry
+                .context(failed())?
+                .file_name()
+                .into_string()
+                .unwrap_or_default();
             if let Some(id) = name.strip_suffix(".json").filter(|id| is_id(id))
                 && let Some(record) = self.load(id)?
             {
@@ -314,7 +326,9 @@ impl Networks {
         let root = self.roots.root.display();
         Record {
             version: VERSION,
-            id: Digest::of(format!("network {name} {root}").as_bytes()).hex().to_owned(),
+            id: Digest::of(format!("network {name} {root}").as_bytes())
+                .hex()
+                .to_owned(),
             name: name.into(),
             created: "0001-01-01T00:00:00Z".into(),
             driver: driver.into(),
@@ -388,9 +402,8 @@ impl Networks {
     /// # Errors
     /// It cannot be made.
     pub fn bridge(&self) -> Result<Record> {
-        let there = || -> Result<Option<Record>> {
-            Ok(self.records()?.into_iter().find(Record::is_default_bridge))
-        };
+        let there =
+            || -> Result<Option<Record>> { Ok(self.records()?.into_iter().find(Record::is_default_bridge)) };
         if let Some(record) = there()? {
             return Ok(record);
         }
@@ -425,6 +438,12 @@ impl Networks {
                 Ok(Some(record)) if !id.is_empty() => record,
                 _ => self.find(name)?,
             };
+            if matches!(record.driver.as_str(), "host" | "null") {
+                return Err(invalid(format!(
+                    "the network {} cannot be one of several",
+                    record.name
+                )));
+            }
             let path = self.file(&record.id);
             let failed = || format!("failed to lock {}", path.display());
             let file = match File::open(&path) {
@@ -500,7 +519,8 @@ impl Networks {
             file => file.context(format!("failed to open {}", path.display()))?,
         };
         // Those who are about to start in it have it; they do not take long.
-        file.lock().context(format!("failed to lock {}", path.display()))?;
+        file.lock()
+            .context(format!("failed to lock {}", path.display()))?;
         let users = self.users(containers, &record.id)?;
         if !users.is_empty() {
             let all: Vec<String> = users
@@ -533,25 +553,18 @@ impl Networks {
 
     /// Tells of a network: `create`, `connect`, `disconnect`, `destroy`.
     pub fn tell(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
-        tell(&self.roots, (&record.id, &record.name, &record.driver), action, more);
+        let mut attributes: BTreeMap<String, String> = more
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        attributes.insert("name".into(), record.name.clone());
+        attributes.insert("type".into(), record.driver.clone());
+        // The disk is full or the store read-only: what was done is done.
+        let _ = events::tell(
+            &self.roots,
+            &Event::now("network", action, &record.id, attributes),
+        );
     }
-}
-
-/// The same of one whose record is not at hand: id, name and driver.
-pub fn tell(
-    roots: &Roots,
-    (id, name, driver): (&str, &str, &str),
-    action: &str,
-    more: &[(&str, &str)],
-) {
-    let mut attributes: BTreeMap<String, String> = more
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
-    attributes.insert("name".into(), name.to_owned());
-    attributes.insert("type".into(), driver.to_owned());
-    // The disk is full or the store read-only: what was done is done.
-    let _ = events::tell(roots, &Event::now("network", action, id, attributes));
 }
 
 /// What all containers that run have of networks.
@@ -584,6 +597,39 @@ pub fn lives(containers: &Containers, id: &str) -> bool {
         .state(&containers.place(id))
         .is_ok_and(|state| crate::summary::is_up(&state));
     runs || matches!(containers.try_lock(id), Ok(None))
+}
+
+/// A container in a network as `inspect` shows it: what was asked for, and of one that runs what it has.
+pub fn shown(definition: &Definition, name: &str, attachment: Option<&Attachment>) -> Endpoint {
+    let mut shown = definition.networks.get(name).cloned().unwrap_or_default();
+    if !PREDEFINED.contains(&name) {
+        shown.dns_names = Some(attach::names(definition, &shown));
+    }
+    let endpoints = attachment.map(|a| &a.endpoints);
+    let Some(endpoint) = endpoints.into_iter().flatten().find(|e| e.network.name == name) else {
+        return shown;
+    };
+    let gateway = |is_v4| {
+        attach::gateway(endpoint, is_v4)
+            .map(|a| a.to_string())
+            .unwrap_or_default()
+    };
+    shown.network_id.clone_from(&endpoint.network.id);
+    shown.endpoint_id.clone_from(&endpoint.id);
+    shown.mac_address.clone_from(&endpoint.mac);
+    for own in &endpoint.addresses {
+        let text = own.address.to_string();
+        match own.address.is_ipv4() {
+            true => {
+                (shown.gateway, shown.ip_address, shown.ip_prefix_len) = (gateway(true), text, own.prefix)
+            }
+            false => {
+                shown.ipv6_gateway = gateway(false);
+                (shown.global_ipv6_address, shown.global_ipv6_prefix_len) = (text, own.prefix);
+            }
+        }
+    }
+    shown
 }
 
 /// Whether this process may make networks: an ordinary user's user namespace does not own the machine's network.

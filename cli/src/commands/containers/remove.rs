@@ -13,9 +13,11 @@ use crate::workshop;
 
 pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     if parsed.switch("link") {
-        return Err(Failure::plain(
-            "links are not there yet: there is none that could be removed",
-        ));
+        let containers = crate::workshop::containers(session)?;
+        return each_at_once(session, &parsed.names(), |name| {
+            engine::networks::links::remove(&containers, name)?;
+            Ok(Some(name.to_owned()))
+        });
     }
     let force = match parsed.switch("force") {
         true => Force::Yes,
@@ -26,7 +28,7 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     // What a container has written may belong to ids that an ordinary user has only in a namespace. The database stays closed: on a full
     // disk it might not open.
     let containers = workshop::containers_within(session)?;
-    each_at_once(session, &parsed.names(), |name| {
+    let done = each_at_once(session, &parsed.names(), |name| {
         let name = name.strip_prefix('/').unwrap_or(name);
         let id = match containers.find_id(name) {
             // Told and no failure, as in Docker.
@@ -38,7 +40,9 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
         };
         control::remove(&containers, &id, force, volumes)?;
         Ok(Some(name.to_owned()))
-    })
+    });
+    workshop::tidy(&containers);
+    done
 }
 
 /// From any thread.
