@@ -1,5 +1,7 @@
 //! What others do to our rules, what we do to theirs, and that nothing is left.
 
+use std::time::{Duration, Instant};
+
 use network::Space;
 use network::attachment::Kind;
 use network::attachment::Protocol::Tcp;
@@ -89,6 +91,11 @@ fn nothing_is_left() {
         let mut away = Transaction::default();
         away.no_table(&admin);
         Rules::open().unwrap().commit(away).unwrap();
+        // Devices end with their namespaces, when the kernel gets to it.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while devices() != before.0 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert_eq!((devices(), tables()), before);
         assert_eq!(read("/proc/sys/net/ipv4/ip_forward"), "0");
         assert_eq!(read("/proc/sys/net/ipv6/conf/all/forwarding"), "0");
