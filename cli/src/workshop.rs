@@ -15,6 +15,7 @@ use image::provide::{Maker, Means};
 use image::registry::{Cancel, Client, Notice, Settings};
 use image::store::{Form, Image, Roots, Store};
 use image::{rootless, standing};
+use monitor::place::RUN_VARIABLE;
 
 use crate::progress::Display;
 use crate::session::{Failure, Session};
@@ -29,7 +30,14 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// An ordinary user has no home.
 pub fn roots(session: &Session) -> Result<Roots, Failure> {
     match &session.root {
-        Some(root) => Ok(Roots::at(&std::path::absolute(root)?)),
+        Some(root) => {
+            let roots = Roots::at(&std::path::absolute(root)?);
+            let run = std::env::var_os(RUN_VARIABLE).map(std::path::PathBuf::from);
+            Ok(match run.filter(|run| run.is_absolute()) {
+                Some(run) => Roots { run, ..roots },
+                None => roots,
+            })
+        }
         None => Ok(Roots::of_user()?),
     }
 }
@@ -70,7 +78,9 @@ pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
     if rootless::is_needed() {
         enter(&roots)?;
     }
-    Ok(Containers::of(&roots)?)
+    let containers = Containers::of(&roots)?;
+    tidy(&containers);
+    Ok(containers)
 }
 
 /// The store and everything that is needed to change it.

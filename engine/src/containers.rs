@@ -146,15 +146,9 @@ impl Containers {
     /// It cannot be read.
     pub fn load(&self, id: &str) -> Result<Option<Container>> {
         let place = self.place(id);
-        let Some(definition) = read::<Definition>(&place.definition())? else {
+        let Some(definition) = record::<Definition>(&place)? else {
             return Ok(None);
         };
-        if definition.version > crate::model::VERSION {
-            return Err(Error::of(
-                Kind::Unsupported,
-                format!("container {id} has been made by a newer brig"),
-            ));
-        }
         Ok(Some(Container {
             state: self.state(&place)?,
             definition,
@@ -279,11 +273,11 @@ impl Containers {
             Err(e) if e.kind() == Kind::NotFound => Ok(true),
             Err(e) => Err(e),
             Ok(None) => Ok(false),
-            Ok(Some(_lock)) => {
-                let record = read::<Definition>(&self.place(id).definition())?;
-                // Without a record it was never finished.
-                Ok(record.is_none_or(|record| record.name != name))
-            }
+            // Without a record it was never finished; one that cannot be read is somebody's.
+            Ok(Some(_lock)) => Ok(match record::<Definition>(&self.place(id)) {
+                Ok(record) => record.is_none_or(|record| record.name != name),
+                Err(_) => false,
+            }),
         }
     }
 
@@ -391,11 +385,20 @@ fn is_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
+/// The record of a container, or a part of it; none if it is not there (any more).
+pub(crate) fn record<T: serde::de::DeserializeOwned>(place: &Place) -> Result<Option<T>> {
+    let path = place.definition();
+    let bytes = match fs::read(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         bytes => bytes.context(format!("failed to read {}", path.display()))?,
     };
+    // Before its fields, which may be others.
+    if monitor::state::form_of(&bytes).is_some_and(|form| form > crate::model::VERSION) {
+        return Err(Error::of(
+            Kind::Unsupported,
+            format!("container {} has been made by a newer brig", place.id),
+        ));
+    }
     serde_json::from_slice(&bytes)
         .map(Some)
         .map_err(|e| Error::corrupt(format!("malformed {}: {e}", path.display())))

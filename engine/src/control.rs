@@ -53,9 +53,14 @@ pub fn supervise(containers: &Containers, id: &str) -> Result<()> {
     if container.state.is_monitored(containers.boot()) {
         return Ok(());
     }
-    client::adopt(&containers.place(id), &programs::monitor()?, None)
-        .map(drop)
-        .map_err(refusal)
+    client::adopt(
+        &containers.place(id),
+        &programs::monitor()?,
+        &programs::brig()?,
+        None,
+    )
+    .map(drop)
+    .map_err(refusal)
 }
 
 /// A connection to its monitor, which gets a successor if it was killed.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use image::{Context, Error, Kind, Result};
@@ -19,6 +19,9 @@ use monitor::state::Status;
 use crate::containers::{Container, Containers};
 use crate::model::{Definition, LogConfig};
 use crate::pattern::Pattern;
+
+mod journal;
+use journal::{Journal, Waker};
 
 /// Whether a container may have this log.
 ///
@@ -156,13 +159,8 @@ pub fn read<E: From<Error>>(
     let (form, time): (Form, TimeOf) = match driver(&container.definition.host.log_config)? {
         Driver::JsonFile => (Form::Json, |line| Form::Json.time(line)),
         Driver::Local => (Form::Local, |line| Form::Local.time(line)),
-        Driver::Journald | Driver::None => {
-            return Err(Error::of(
-                Kind::Unsupported,
-                "configured logging driver does not support reading",
-            )
-            .into());
-        }
+        Driver::Journald => return read_journal(containers, container, &log, &query, each),
+        Driver::None => return Err(not_readable().into()),
     };
     let mut follower = match query.follow {
         true => Follower::of(containers, &place, &log, query.until),
@@ -186,6 +184,43 @@ pub fn read<E: From<Error>>(
         each(Told::Pause)?;
         match &follower {
             Some(follower) if !is_over => follower.wait()?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn not_readable() -> Error {
+    Error::of(
+        Kind::Unsupported,
+        "configured logging driver does not support reading",
+    )
+}
+
+/// The same from the journal, if this machine has a program that reads it.
+fn read_journal<E: From<Error>>(
+    containers: &Containers,
+    container: &Container,
+    log: &Log,
+    query: &Query,
+    mut each: impl FnMut(Told<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut journal = Journal::of(container.id(), log, query).ok_or_else(not_readable)?;
+    let place = containers.place(container.id());
+    let mut follower = match query.follow {
+        true => Follower::of(containers, &place, log, query.until),
+        false => None,
+    };
+    let mut waker = follower.as_ref().map(|_| journal.waker()).transpose()?;
+    loop {
+        let is_over = follower.as_mut().is_none_or(Follower::is_over);
+        if is_over && follower.is_some() {
+            // The monitor has sent everything; the journal may be at it yet.
+            journal::sync();
+        }
+        journal.read(|record| each(Told::Record(record)))?;
+        each(Told::Pause)?;
+        match (&follower, &mut waker) {
+            (Some(follower), Some(waker)) if !is_over => follower.wait_or(waker)?,
             _ => return Ok(()),
         }
     }
@@ -250,6 +285,25 @@ impl<'a> Follower<'a> {
     }
 
     fn wait(&self) -> Result<()> {
+        self.wait_with(&[])
+    }
+
+    /// Until the journal has more, or the container has changed.
+    fn wait_or(&self, waker: &mut Waker) -> Result<()> {
+        let Some(output) = &waker.output else {
+            return self.wait();
+        };
+        self.wait_with(&[output.as_fd()])?;
+        let has_more = sys::wait::readable(output.as_fd(), sys::wait::Deadline::after(Duration::ZERO));
+        match has_more {
+            Ok(()) => waker.hear(),
+            Err(e) if e.is(libc::ETIMEDOUT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    fn wait_with(&self, others: &[BorrowedFd<'_>]) -> Result<()> {
         /// Where the monitor cannot be watched: a kill of it is seen after this.
         const LOOK: Duration = Duration::from_secs(1);
         let left = self.until.map(|until| {
@@ -260,7 +314,8 @@ impl<'a> Follower<'a> {
             (Some(_), left) => left,
             (None, left) => Some(left.map_or(LOOK, |left| left.min(LOOK))),
         };
-        let others: Vec<_> = self.monitor.iter().map(|fd| fd.as_fd()).collect();
+        let mut others = others.to_vec();
+        others.extend(self.monitor.iter().map(|fd| fd.as_fd()));
         self.watch
             .wait(&others, patience.map(|p| Instant::now() + p))
             .context("failed to wait for more of the log")

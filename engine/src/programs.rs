@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use image::{Error, Kind, Result};
+use image::{Context as _, Error, Kind, Result};
 
 /// Says where the programs behind brig are, in place of the usual places.
 pub const LIBEXEC: &str = "BRIG_LIBEXEC";
@@ -20,6 +20,18 @@ pub const RUNTIME: &str = "runb";
 /// It is nowhere.
 pub fn monitor() -> Result<PathBuf> {
     behind("brig-monitor")
+}
+
+/// brig itself: whoever calls, or what has been put in its place since.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn brig() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("failed to find the own program")?;
+    let text = own.to_string_lossy();
+    Ok(text
+        .strip_suffix(" (deleted)")
+        .map_or_else(|| own.clone(), PathBuf::from))
 }
 
 /// `brig-init`, which is made process 1 of a container with `--init`.

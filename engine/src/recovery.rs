@@ -50,7 +50,7 @@ impl std::fmt::Display for Finding {
                     "container {name} does not run and still has a place in its networks"
                 )
             }
-            Finding::Rules(what) => f.write_str(what),
+            Finding::Rules(what) => write!(f, "{what}: brig network reload makes it again"),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }

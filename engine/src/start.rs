@@ -25,7 +25,7 @@ use crate::network::{self, Mode};
 use crate::networks::{attach as networks, links};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::volumes::{self, attach};
+use crate::volumes::{self, attach as mounted};
 use crate::{explain, logs, mountpoints, mounts, programs, remove, telling};
 
 /// Why a container does not run, and what Docker would have ended with.
@@ -149,8 +149,9 @@ fn begin(
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
     mountpoints::make_sources(&definition.mounts)?;
-    let images = attach::layers(store, make, &definition.mounts)?;
-    let _kept = attach::mount_all(containers, &definition.mounts)?;
+    let images = mounted::layers(store, make, &definition.mounts)?;
+    // Until the container runs: then that it runs keeps them.
+    let _kept = mounted::mount_all(containers, &definition.mounts)?;
     let plan = match mode {
         Mode::Own => Some(networks::plan(containers, definition)?),
         _ => None,
@@ -166,15 +167,14 @@ fn begin(
         attach,
     };
     let begun = start.with(&mode, plan.as_ref());
+    if let Ok(Ok(_)) = &begun {
+        telling::tell_mounted(containers, definition);
+    }
     let Some(plan) = plan else {
-        if matches!(begun, Ok(Ok(_))) {
-            telling::tell_mounted(containers, definition);
-        }
         return begun;
     };
     match begun {
         Ok(Ok(started)) => {
-            telling::tell_mounted(containers, definition);
             links::refresh(containers, definition, &plan.attachment)?;
             Ok(Ok(started))
         }
@@ -259,10 +259,10 @@ impl Start<'_> {
                 None => (None, Vec::new()),
             };
             let surroundings = Around {
+                sources: mounted::sources(&definition, place, &images)?,
                 joined,
                 network,
                 files,
-                sources: attach::sources(&definition, place, &images)?,
             };
             write_files(place, &definition, machine, runtime, surroundings)?;
             Ok(client::spawn(place, &monitor, &sockets, attach))
@@ -442,12 +442,12 @@ fn mark(upper: &std::path::Path) -> Result<()> {
 
 /// What a container has of others and of its networks.
 struct Around {
+    /// What is bound at a destination, where that is not simply what is named.
+    sources: BTreeMap<String, PathBuf>,
     joined: Joined,
     network: Option<launch::Network>,
     /// Where `hosts` and its kind lie.
     files: PathBuf,
-    /// Where what is mounted in it comes from, by its place.
-    sources: BTreeMap<String, PathBuf>,
 }
 
 /// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
@@ -476,10 +476,10 @@ fn write_files(
     around: Around,
 ) -> Result<()> {
     let Around {
+        sources,
         joined,
         network,
         files,
-        sources,
     } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ::network::attachment;
 use ::network::ports::name;
-use image::{Context as _, Error, Kind, Result};
+use image::{Context as _, Result};
 use monitor::state::{State, Status};
 use serde::Deserialize;
 
@@ -113,20 +113,7 @@ pub fn published(containers: &Containers, id: &str) -> Result<Vec<attachment::Po
 
 /// One that is removed meanwhile is none.
 fn brief(containers: &Containers, id: &str) -> Result<Option<Brief>> {
-    let path = containers.place(id).definition();
-    let bytes = match fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.context(format!("failed to read {}", path.display()))?,
-    };
-    let brief: Brief = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::corrupt(format!("malformed {}: {e}", path.display())))?;
-    if brief.version > crate::model::VERSION {
-        return Err(Error::of(
-            Kind::Unsupported,
-            format!("container {id} has been made by a newer brig"),
-        ));
-    }
-    Ok(Some(brief))
+    crate::containers::record(&containers.place(id))
 }
 
 /// What two times are compared by. Zeros at the end of the fraction are not written, so the texts cannot be.

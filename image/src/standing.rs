@@ -175,15 +175,24 @@ pub fn mount_image(maker: &Maker<'_>, image: &Image) -> Result<(PathBuf, Mounted
 /// # Errors
 /// The store cannot be read.
 pub fn places(store: &Store, image: &Image) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let paths = layer_places(store, &image.manifest)?;
+    Ok((mounts(store).join(image.id.hex()), paths))
+}
+
+/// Where the layers of a manifest lie, the topmost first, as far as they are there.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn layer_places(store: &Store, manifest: &Digest) -> Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = store
-        .mountable(&store.layers_of(&image.manifest)?)
+        .mountable(&store.layers_of(manifest)?)
         .into_iter()
         .map(|layer| match layer {
             mount::Layer::Tree(path) | mount::Layer::Erofs(path) => path,
         })
         .collect();
     paths.reverse();
-    Ok((mounts(store).join(image.id.hex()), paths))
+    Ok(paths)
 }
 
 /// Takes the mount of an image away. Whether there was one.

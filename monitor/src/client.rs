@@ -81,13 +81,15 @@ pub fn spawn(
 }
 
 /// Starts a monitor for a container that runs and whose monitor was killed. It gets what the container writes from then on, and what
-/// it has written since; it knows the exit code if it can be known (Linux 6.15, or a parent that is slow to wait), else it is 255. It has no mount of the root, so it starts
-/// nothing again: the container ends, whatever its restart policy. Whoever calls has the container's lock.
+/// it has written since; it knows the exit code if it can be known (Linux 6.15, or a parent that is slow to wait), else it is 255. It has no
+/// mount of the root: if the restart policy wants the container to run again, it asks `brig` for a start when it has ended. Whoever
+/// calls has the container's lock.
 ///
 /// # Errors
 /// [`Error::Refused`] when it does not run.
-pub fn adopt(place: &Place, program: &Path, attach: Option<Attach>) -> Result<Started> {
-    launch(place, program, &["--adopt"], &[], attach)
+pub fn adopt(place: &Place, program: &Path, brig: &Path, attach: Option<Attach>) -> Result<Started> {
+    let brig = brig.to_string_lossy();
+    launch(place, program, &["--adopt", "--brig", &brig], &[], attach)
 }
 
 fn launch(
@@ -138,10 +140,11 @@ fn start_program(
         text(run),
         "--report".into(),
         REPORT.to_string(),
-        "--handed".into(),
-        handed.len().to_string(),
         place.id.clone(),
     ];
+    if !handed.is_empty() {
+        words.extend(["--handed".into(), handed.len().to_string()]);
+    }
     words.extend(flags.iter().map(|flag| flag.to_string()));
     let env = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");

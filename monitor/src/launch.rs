@@ -11,8 +11,10 @@ use shim::error::{Error, Result};
 /// The form of the file.
 pub const VERSION: u32 = 1;
 
-/// One start of a container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One start of a container. A monitor may be started anew by another brig than the one that wrote it: what an older one has not
+/// written has its default, what a newer one has added in this form is not read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Launch {
     /// [`VERSION`] of who wrote it.
     pub version: u32,
@@ -53,15 +55,15 @@ impl Launch {
     /// From its file.
     ///
     /// # Errors
-    /// read(2)'s; when it is no such file, or of another version.
+    /// read(2)'s; when it is no such file, or has a form that a newer program has made.
     pub fn read(path: &Path) -> Result<Launch> {
         let bytes =
             std::fs::read(path).map_err(|e| sys::Error::io("read", path.display().to_string(), &e))?;
         let wrong = |why: String| Error::new(format!("failed to read {}: {why}", path.display()));
-        let launch: Launch = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
-        match launch.version {
-            VERSION => Ok(launch),
-            other => Err(wrong(format!("it has version {other}, not {VERSION}"))),
+        match crate::state::form_of(&bytes) {
+            Some(1..=VERSION) => serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string())),
+            Some(0) | None => Err(wrong("it is no such file".into())),
+            Some(_) => Err(wrong("it has been written by a newer brig".into())),
         }
     }
 
@@ -86,8 +88,8 @@ pub struct Network {
     /// What the descriptors are that [`crate::client::spawn`] was given, in their order.
     #[serde(default)]
     pub handed: Vec<Handed>,
-    /// Who is asked, from the machine's namespace, for names that are no container's: `--dns`. Empty: those of the machine's
-    /// /etc/resolv.conf, as it is at each question.
+    /// Who is asked, from the container's namespace, for names that are no container's: `--dns`. Empty: those of the machine's
+    /// /etc/resolv.conf, as it is at each question, from the machine's namespace; and nobody when all networks are internal.
     #[serde(default)]
     pub nameservers: Vec<SocketAddr>,
 }
@@ -105,7 +107,8 @@ pub enum Handed {
 }
 
 /// Who makes the container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Runtime {
     pub program: PathBuf,
     /// Its state root.
@@ -115,6 +118,7 @@ pub struct Runtime {
 
 /// Where output goes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Log {
     /// `json-file`, `local`, `journald` or `none`.
     pub driver: String,
@@ -128,7 +132,7 @@ pub struct Log {
 
 /// What happens when the container ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct RestartPolicy {
     /// `no`, `always`, `unless-stopped` or `on-failure`; empty is `no`.
     pub name: String,
@@ -138,6 +142,7 @@ pub struct RestartPolicy {
 
 /// How to ask whether it is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Health {
     /// Arguments of the probe.
     pub command: Vec<String>,
@@ -149,4 +154,31 @@ pub struct Health {
     pub retries: u32,
     /// `process` of an exec, as in config.json, without its arguments.
     pub process: serde_json::Value,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_has_written_is_read_or_refused_in_one_sentence() {
+        let path = std::env::temp_dir().join(format!("monitor-launch-{}", std::process::id()));
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Launch::read(&path).map_err(|e| e.to_string())
+        };
+        let old = read(
+            r#"{"version":1,"id":"a","runtime":{"program":"/r","colour":1},"restart":{"Name":"always"},"tomorrow":1}"#,
+        )
+        .unwrap();
+        assert_eq!((old.restart.name.as_str(), old.stop_timeout), ("always", 0));
+        let named = |why: &str| format!("failed to read {}: {why}", path.display());
+        assert_eq!(
+            read(r#"{"version":2,"runtime":7}"#).unwrap_err(),
+            named("it has been written by a newer brig")
+        );
+        assert_eq!(read("{}").unwrap_err(), named("it is no such file"));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

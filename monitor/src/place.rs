@@ -3,6 +3,11 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// What tells brig where a store lies: its root, and what ends with the machine's uptime. The second is for who is asked by a monitor;
+/// a user has no need of it.
+pub const ROOT_VARIABLE: &str = "BRIG_ROOT";
+pub const RUN_VARIABLE: &str = "BRIG_RUN";
+
 /// sun_path, with its NUL.
 const LONGEST_ADDRESS: usize = 108;
 

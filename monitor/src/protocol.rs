@@ -3,6 +3,9 @@
 //! A client sends one [`Request`]; the monitor sends one [`Reply`]. After an attach or an exec both send frames until the end. A
 //! client that is gone (end of file) has detached.
 //!
+//! The two sides may be of different versions: a monitor lives as long as its container, and brig is replaced meanwhile. So a field
+//! that is added has a default, and none is ever given another meaning; a request that a monitor does not know is refused by it.
+//!
 //! May not: read or write; who does decides whether that blocks.
 
 use network::attachment::Attachment;
@@ -165,6 +168,7 @@ pub enum Request {
 
 /// The streams of the init.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Attach {
     pub stdin: bool,
     pub stdout: bool,
@@ -174,6 +178,7 @@ pub struct Attach {
 
 /// Another process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Exec {
     /// Its name; empty: the monitor makes one.
     pub id: String,
@@ -213,11 +218,14 @@ pub enum Kind {
     /// There is no such program: exit code 127.
     NoProgram,
     Invalid,
+    /// And what another version knows.
+    #[serde(other)]
     Other,
 }
 
 /// How a process ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ended {
     /// 128 and the signal, if one killed it.
     pub code: i32,

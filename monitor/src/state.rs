@@ -65,8 +65,20 @@ pub fn boot() -> io::Result<String> {
         .to_owned())
 }
 
-/// The whole file.
+/// The form of a record, whatever else there is in it; `None`: it is no record.
+pub fn form_of(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Form {
+        version: u32,
+    }
+    serde_json::from_slice::<Form>(bytes)
+        .ok()
+        .map(|form| form.version)
+}
+
+/// The whole file. What an older program has not written has its default, what a newer one has added in this form is not read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     pub version: u32,
     pub status: Status,
@@ -85,7 +97,6 @@ pub struct State {
     pub stopped_by_user: bool,
     pub health: Option<Health>,
     /// Ids of the execs that run.
-    #[serde(default)]
     pub execs: Vec<String>,
 }
 
@@ -97,11 +108,14 @@ impl State {
     /// but something ran.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or has a form that a newer program has made.
     pub fn load(place: &Place) -> io::Result<State> {
         match fs::read(place.state()) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(State::default()),
             Err(e) => Err(e),
+            Ok(bytes) if form_of(&bytes).is_some_and(|form| form > VERSION) => {
+                Err(io::Error::other("it has been written by a newer brig"))
+            }
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or(State {
                 status: Status::Running,
                 ..State::default()
@@ -168,7 +182,7 @@ pub fn stamp(at: SystemTime) -> String {
 
 /// What the probes have said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Health {
     /// `starting`, `healthy` or `unhealthy`.
     pub status: String,
@@ -187,7 +201,7 @@ fn write_over(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// One of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Probe {
     pub start: String,
     pub end: String,
@@ -274,6 +288,21 @@ mod tests {
         state.save(&place).unwrap();
         let loaded = State::load(&place).unwrap();
         assert_eq!((loaded.status, loaded.exit_code), (Status::Paused, 7));
+        // An older program wrote less, a newer one writes more: both are read.
+        fs::write(
+            place.state(),
+            r#"{"version":1,"status":"exited","exit_code":3,"tomorrow":{"a":[1]}}"#,
+        )
+        .unwrap();
+        let loaded = State::load(&place).unwrap();
+        assert_eq!(
+            (loaded.status, loaded.exit_code, loaded.restart_count),
+            (Status::Exited, 3, 0)
+        );
+        // A form of tomorrow is not guessed at.
+        fs::write(place.state(), r#"{"version":2,"status":"hibernating"}"#).unwrap();
+        let why = State::load(&place).unwrap_err().to_string();
+        assert_eq!(why, "it has been written by a newer brig");
         // A power cut.
         fs::write(place.state(), "").unwrap();
         assert_eq!(State::load(&place).unwrap().truth("any").exit_code, UNSEEN);

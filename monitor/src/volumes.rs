@@ -321,6 +321,29 @@ pub fn mounted(root: &Path) -> io::Result<Vec<Volume>> {
     Ok(names.iter().map(|name| Volume::of(root, name)).collect())
 }
 
+/// Takes everything away that is mounted in `directory` or deeper, as this process sees it.
+///
+/// # Errors
+/// Something is still mounted there: what is in it must not be removed.
+pub fn detach_below(directory: &Path) -> io::Result<()> {
+    let text = |e: sys::Error| io::Error::from_raw_os_error(e.errno().0);
+    for place in mounts_below(directory)?.iter().rev() {
+        let path = sys::fs::c_path(place).map_err(text)?;
+        match sys::mount::umount(&path, libc::UMOUNT_NOFOLLOW | libc::MNT_DETACH) {
+            // Gone with what it was in.
+            Err(e) if e.is(libc::EINVAL) || e.is(libc::ENOENT) => {}
+            done => done.map_err(text)?,
+        }
+    }
+    match mounts_below(directory)?.first() {
+        None => Ok(()),
+        Some(place) => Err(io::Error::other(format!(
+            "something is mounted on {}",
+            place.display()
+        ))),
+    }
+}
+
 /// Where something is mounted in `directory` or deeper, as this process sees it.
 fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let directory = match fs::canonicalize(directory) {

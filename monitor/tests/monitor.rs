@@ -198,6 +198,23 @@ fn a_terminal_has_a_size_and_an_echo() {
 }
 
 #[test]
+fn a_terminal_that_nobody_has_open_for_a_while_goes_on() {
+    let script = "exec </dev/null >/dev/null 2>&1; : >/tmp/closed
+        while [ ! -e /tmp/go ]; do sleep 0.01; done; echo later >/dev/tty; exit 4";
+    let Some(mut world) = world(script) else { return };
+    world.launch.terminal = true;
+    let mut streams = world.start_attached();
+    world.deadline("the terminal is closed", |world| {
+        world.file("tmp/closed").exists()
+    });
+    // Whatever the end of the last writer does to the monitor is done before this is answered.
+    world.ask(Request::Processes).unwrap();
+    std::fs::write(world.file("tmp/go"), "").unwrap();
+    let said = read_to_end(&mut streams);
+    assert_eq!((said.out.as_str(), code(&said)), ("later\r\n", 4));
+}
+
+#[test]
 fn execs_have_their_own_streams_and_ends() {
     let Some(mut world) = world("sleep 1000") else {
         return;

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
-#[allow(dead_code)] // the other tests use the rest
 mod world;
 
 use std::io::{Read as _, Write as _};
@@ -110,12 +109,7 @@ fn neighbour(world: &World, digit: char, name: &str, endpoint: Endpoint) -> Atta
 }
 
 /// A container that is about to start with this of networks, as brig makes it.
-fn prepare(
-    world: &mut World,
-    attachment: &Attachment,
-    nameservers: Vec<SocketAddr>,
-    resolves: bool,
-) -> Space {
+fn prepare(world: &mut World, attachment: &Attachment, resolves: bool) -> Space {
     let space = Space::make(&world.place.netns()).unwrap();
     world.give_netns();
     std::fs::write(world.place.network(), serde_json::to_vec(attachment).unwrap()).unwrap();
@@ -143,7 +137,7 @@ fn prepare(
     world.launch.network = Some(launch::Network {
         attachment: attachment.clone(),
         handed,
-        nameservers,
+        nameservers: Vec::new(),
     });
     space
 }
@@ -263,12 +257,18 @@ struct Nameserver {
     asked: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    /// Where it is, if not here.
+    inside: Option<Space>,
 }
 
 impl Nameserver {
-    fn new(answer: impl Fn(&[u8], bool) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Nameserver {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
+    /// At an address of the loopback device.
+    fn new(
+        address: &str,
+        answer: impl Fn(&[u8], bool) -> Vec<Vec<u8>> + Send + Sync + 'static,
+    ) -> Nameserver {
+        let address = SocketAddr::new(ip(address), 53);
+        let tcp = TcpListener::bind(address).unwrap();
         let udp = UdpSocket::bind(address).unwrap();
         let (asked, over, answer) = (
             Arc::<AtomicUsize>::default(),
@@ -313,7 +313,15 @@ impl Nameserver {
             asked,
             over,
             threads: vec![udp, tcp],
+            inside: None,
         }
+    }
+
+    /// That of the played machine.
+    fn the_machine_s(answer: impl Fn(&[u8], bool) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Nameserver {
+        let server = Nameserver::new("127.0.0.1", answer);
+        the_machine_asks(&[server.address.ip()]);
+        server
     }
 
     fn asked(&self) -> usize {
@@ -324,11 +332,27 @@ impl Nameserver {
 impl Drop for Nameserver {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        let bell = UdpSocket::bind("127.0.0.1:0").unwrap();
-        bell.send_to(b"", self.address).unwrap();
-        drop(TcpStream::connect(self.address).unwrap());
+        let ring = || {
+            let bell = UdpSocket::bind("127.0.0.1:0")?;
+            bell.send_to(b"", self.address)?;
+            drop(TcpStream::connect(self.address)?);
+            Ok(())
+        };
+        match &self.inside {
+            Some(space) => space.inside(ring).unwrap(),
+            None => ring().unwrap(),
+        }
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
+}
+
+/// Its resolv.conf.
+fn the_machine_asks(servers: &[IpAddr]) {
+    let lines: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+    // In a mount namespace of our own; the file system goes with it.
+    sys::mount::mount(c"tmpfs", c"/mnt", c"tmpfs", 0, c"").unwrap();
+    std::fs::write("/mnt/resolv.conf", lines).unwrap();
+    sys::mount::mount(c"/mnt/resolv.conf", c"/etc/resolv.conf", c"", libc::MS_BIND, c"").unwrap();
 }
 
 /// An answer with one address.
@@ -359,7 +383,7 @@ fn kill(world: &World) {
 fn names_of_its_networks_are_answered() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
-        let server = Nameserver::new(|question, _| vec![refused(question, 3)]);
+        let server = Nameserver::the_machine_s(|question, _| vec![refused(question, 3)]);
         let (mine, other) = (
             bridge('a', "mine", &["172.30.0.1/24", "fd00:30::1/64"]),
             bridge('b', "Other", &["172.31.0.1/24"]),
@@ -399,7 +423,7 @@ fn names_of_its_networks_are_answered() {
             "store",
             endpoint(&mine, 8, &["172.30.0.8/24"], &["store"]),
         );
-        let space = prepare(&mut world, &own, vec![server.address], true);
+        let space = prepare(&mut world, &own, true);
         world.start();
 
         let ask = |name, kind| ask(&space, name, kind);
@@ -452,8 +476,8 @@ fn other_names_are_asked_of_name_servers() {
         let Some(mut world) = waiting() else { return };
         let ids = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&ids);
-        let broken = Nameserver::new(|question, _| vec![refused(question, 2)]);
-        let server = Nameserver::new(move |question, over_tcp| {
+        let broken = Nameserver::new("127.0.0.2", |question, _| vec![refused(question, 2)]);
+        let server = Nameserver::the_machine_s(move |question, over_tcp| {
             seen.lock().unwrap().push([question[0], question[1]]);
             let name = &question[13..];
             if name.starts_with(b"long") && !over_tcp {
@@ -476,13 +500,9 @@ fn other_names_are_asked_of_name_servers() {
             "tested",
             vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
         );
-        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-        let space = prepare(
-            &mut world,
-            &own,
-            vec![nobody, broken.address, server.address],
-            true,
-        );
+        let nobody = ip("127.0.0.9");
+        the_machine_asks(&[nobody, broken.address.ip(), server.address.ip()]);
+        let space = prepare(&mut world, &own, true);
         let started = world.start();
         let _ = started;
 
@@ -512,7 +532,7 @@ fn other_names_are_asked_of_name_servers() {
 fn nothing_leaves_when_all_networks_are_internal() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
-        let server = Nameserver::new(|question, _| vec![answered(question, 1)]);
+        let server = Nameserver::the_machine_s(|question, _| vec![answered(question, 1)]);
         let mut mine = bridge('a', "mine", &["172.30.0.1/24"]);
         mine.internal = true;
         let id = world.place.id.clone();
@@ -521,7 +541,7 @@ fn nothing_leaves_when_all_networks_are_internal() {
             "tested",
             vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
         );
-        let space = prepare(&mut world, &own, vec![server.address], true);
+        let space = prepare(&mut world, &own, true);
         world.start();
         assert_eq!(ask(&space, "tested", A), said(0, &["172.30.0.2"]));
         assert_eq!(ask(&space, "example.com", A), said(2, &[]));
@@ -548,10 +568,45 @@ fn nothing_leaves_when_all_networks_are_internal() {
 }
 
 #[test]
+fn servers_of_its_own_are_asked_from_within() {
+    on_a_machine(|| {
+        let Some(mut world) = waiting() else { return };
+        let outside = Nameserver::the_machine_s(|question, _| vec![answered(question, 66)]);
+        let mut mine = bridge('a', "mine", &["172.30.0.1/24"]);
+        mine.internal = true;
+        let id = world.place.id.clone();
+        let own = attachment(
+            &id,
+            "tested",
+            vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
+        );
+        let space = prepare(&mut world, &own, true);
+        let answer = |question: &[u8], _| vec![answered(question, 1)];
+        let mut server = space.inside(|| Ok(Nameserver::new("127.0.0.1", answer))).unwrap();
+        server.inside = Some(Space::open(&world.place.netns()).unwrap());
+        world.launch.network.as_mut().unwrap().nameservers = vec![server.address];
+        world.start();
+        let yes = said(0, &["192.0.2.1"]);
+        assert_eq!(ask(&space, "example.com", A), yes);
+        assert_eq!(
+            ask_over_tcp(&mut tcp_to_resolver(&space), 9, "example.com", A),
+            yes
+        );
+        assert_eq!((server.asked(), outside.asked()), (2, 0));
+        // The monitor is where it was.
+        kill(&world);
+        world.until_status(Status::Exited);
+        assert_eq!(world.notes(), "");
+        drop(server);
+        assert_undone(&world, &own, space);
+    });
+}
+
+#[test]
 fn a_container_cannot_fill_or_stop_its_monitor_with_questions() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
-        let server = Nameserver::new(|question, _| match question[13..].starts_with(b"mute") {
+        let _server = Nameserver::the_machine_s(|question, _| match question[13..].starts_with(b"mute") {
             true => Vec::new(),
             false => vec![answered(question, 1)],
         });
@@ -562,7 +617,7 @@ fn a_container_cannot_fill_or_stop_its_monitor_with_questions() {
             "tested",
             vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
         );
-        let space = prepare(&mut world, &own, vec![server.address], true);
+        let space = prepare(&mut world, &own, true);
         let started = world.start();
         let memory = || memory_of(started.monitor);
         assert_eq!(ask(&space, "tested", A), said(0, &["172.30.0.2"]));
@@ -608,8 +663,12 @@ fn a_container_cannot_fill_or_stop_its_monitor_with_questions() {
 /// What a process has for itself, in KiB.
 fn memory_of(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let pss = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-    pss.trim().trim_end_matches(" kB").parse().unwrap()
+    // Not its program: whose pages count for whom depends on who else runs it.
+    let own = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"))
+        .unwrap();
+    own.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// A port of the played machine.
@@ -631,7 +690,7 @@ fn published(world: &mut World, protocols: &[Protocol]) -> (Attachment, Space) {
         own.ports.push(port(*protocol, "0.0.0.0", 8080, 80));
         own.ports.push(port(*protocol, "::", 8080, 80));
     }
-    let space = prepare(world, &own, Vec::new(), false);
+    let space = prepare(world, &own, false);
     (own, space)
 }
 
@@ -765,6 +824,13 @@ fn many_connections_go_side_by_side_and_leave_nothing() {
     });
 }
 
+/// For what does not happen.
+fn wait() {
+    let silent = UdpSocket::bind("[::1]:0").unwrap();
+    silent.set_read_timeout(Some(SILENCE)).unwrap();
+    silent.recv(&mut [0]).unwrap_err();
+}
+
 #[test]
 fn a_container_that_refuses_costs_nothing() {
     on_a_machine(|| {
@@ -791,11 +857,9 @@ fn a_container_that_refuses_costs_nothing() {
             fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
         };
         world.deadline("it is quiet", |_| {
-            let (before, began) = (time(), Instant::now());
-            let silent = UdpSocket::bind("[::1]:0").unwrap();
-            silent.set_read_timeout(Some(SILENCE)).unwrap();
-            assert!(silent.recv(&mut [0]).is_err());
-            began.elapsed() >= SILENCE && time() == before
+            let before = time();
+            wait();
+            time() == before
         });
         assert_eq!(world.notes(), "");
     });
@@ -817,7 +881,10 @@ fn datagrams_are_brought_there_and_back() {
         links.make(vec![link::address(lo, "lo", second)]).unwrap();
         // Each client is answered, from the address that it has asked.
         let asked = ["[::1]:8080", "[::1]:8080", "[2001:db8::5]:8080"];
-        let clients: Vec<UdpSocket> = asked.iter().map(|_| UdpSocket::bind("[::]:0").unwrap()).collect();
+        let clients: Vec<UdpSocket> = asked
+            .iter()
+            .map(|_| UdpSocket::bind("[::1]:0").unwrap())
+            .collect();
         let long = vec![7; 60_000];
         for (client, to) in clients.iter().zip(asked) {
             client.set_read_timeout(Some(SOON)).unwrap();
@@ -840,21 +907,51 @@ fn everything_is_undone_before_it_has_ended() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
         world.launch.auto_remove = true;
-        let (own, _space) = published(&mut world, &[Protocol::Tcp]);
+        let (own, space) = published(&mut world, &[Protocol::Tcp]);
         assert!(world.place.network().exists());
         let Started { monitor, .. } = world.start();
         TcpListener::bind("0.0.0.0:8080").unwrap_err();
         kill(&world);
         world.monitor_ends(monitor);
-        assert_undone(&world, &own);
+        assert_undone(&world, &own, space);
         assert!(!world.place.run.exists());
     });
 }
 
-fn assert_undone(world: &World, own: &Attachment) {
+#[test]
+fn a_client_that_does_not_read_keeps_no_port() {
+    on_a_machine(|| {
+        let Some(mut world) = world("yes") else { return };
+        world.launch.log.driver = "none".into();
+        let (own, space) = published(&mut world, &[Protocol::Tcp]);
+        let started = world.try_start(Some(world::everything())).unwrap();
+        // As much as there is room for.
+        let written = || {
+            let io = std::fs::read_to_string(format!("/proc/{}/io", started.pid)).unwrap();
+            let line = io.lines().find(|line| line.starts_with("wchar"));
+            line.unwrap().to_owned()
+        };
+        world.deadline("it is held back", |_| {
+            let before = written();
+            wait();
+            written() == before
+        });
+        kill(&world);
+        world.until_status(Status::Exited);
+        assert_undone(&world, &own, space);
+        let ended = sys::process::wait_pid(started.monitor, sys::process::Block::No).unwrap();
+        assert!(ended.is_none(), "it still has what its client does not read");
+        drop(started.streams);
+    });
+}
+
+/// Whoever is still in the namespace keeps the devices: that must be nobody but us.
+fn assert_undone(world: &World, own: &Attachment, space: Space) {
     assert!(!world.place.network().exists());
+    drop(space);
     let links = Links::open().unwrap();
-    assert!(links.find(&own.endpoints[0].device).unwrap().is_none());
+    let device = &own.endpoints[0].device;
+    world.deadline("its device is gone", |_| links.find(device).unwrap().is_none());
     for address in ["0.0.0.0:8080", "[::1]:8080"] {
         TcpListener::bind(address).unwrap();
     }
@@ -867,9 +964,9 @@ fn a_start_that_fails_undoes_its_network() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
         world.configure(&["no-such-program"]);
-        let (own, _space) = published(&mut world, &[Protocol::Tcp]);
+        let (own, space) = published(&mut world, &[Protocol::Tcp]);
         world.try_start(None).unwrap_err();
-        assert_undone(&world, &own);
+        assert_undone(&world, &own, space);
         assert_eq!(world.notes(), "");
     });
 }
@@ -896,7 +993,7 @@ fn a_restart_keeps_its_network() {
         drop(server);
         kill(&world);
         world.until_status(Status::Exited);
-        assert_undone(&world, &own);
+        assert_undone(&world, &own, space);
     });
 }
 
@@ -904,7 +1001,7 @@ fn a_restart_keeps_its_network() {
 fn another_monitor_serves_names_and_ports_again() {
     on_a_machine(|| {
         let Some(mut world) = waiting() else { return };
-        let server = Nameserver::new(|question, _| vec![answered(question, 1)]);
+        let _server = Nameserver::the_machine_s(|question, _| vec![answered(question, 1)]);
         let mine = bridge('a', "mine", &["172.30.0.1/24"]);
         let id = world.place.id.clone();
         let mut own = attachment(
@@ -913,11 +1010,15 @@ fn another_monitor_serves_names_and_ports_again() {
             vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
         );
         own.ports = vec![port(Protocol::Tcp, "::", 8080, 80)];
-        let space = prepare(&mut world, &own, vec![server.address], true);
+        let space = prepare(&mut world, &own, true);
         let started = world.start();
         assert_eq!(ask(&space, "tested", A), said(0, &["172.30.0.2"]));
         sys::process::kill(started.monitor, libc::SIGKILL).unwrap();
         world.monitor_ends(started.monitor);
+        // The mount goes with it; here, its namespace is also ours.
+        let netns = world.place.netns();
+        let netns = std::ffi::CString::new(netns.as_os_str().as_encoded_bytes()).unwrap();
+        sys::mount::umount(&netns, libc::MNT_DETACH).unwrap();
         TcpListener::bind("[::1]:8080").unwrap();
 
         let adopted = world.adopt().unwrap();
@@ -928,7 +1029,8 @@ fn another_monitor_serves_names_and_ports_again() {
         inside.accept().unwrap();
         kill(&world);
         world.monitor_ends(adopted.monitor);
-        assert_undone(&world, &own);
+        drop(inside);
+        assert_undone(&world, &own, space);
     });
 }
 
@@ -946,5 +1048,53 @@ fn the_container_inherits_no_socket() {
             .filter(|link| link.to_string_lossy().starts_with("socket:"))
             .collect();
         assert!(sockets.is_empty(), "{sockets:?}");
+    });
+}
+
+/// For docs/decisions/0017: `cargo test -p monitor --test network -- --ignored --nocapture`.
+#[test]
+#[ignore = "it only measures"]
+fn what_networks_cost_a_monitor() {
+    on_a_machine(|| {
+        let measure = |what: &str, monitor: i32| {
+            let text = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+            let lines = text
+                .lines()
+                .filter(|l| l.starts_with("Pss:") || l.starts_with("Anonymous"));
+            println!("{what}: {}", lines.collect::<Vec<_>>().join(" "));
+        };
+        let Some(mut plain) = waiting() else { return };
+        measure("no network", plain.start().monitor);
+        let Some(mut world) = waiting() else { return };
+        let _server = Nameserver::the_machine_s(|question, _| vec![answered(question, 1)]);
+        let mine = bridge('a', "mine", &["172.30.0.1/24"]);
+        let id = world.place.id.clone();
+        let mut own = attachment(
+            &id,
+            "tested",
+            vec![endpoint(&mine, 0, &["172.30.0.2/24"], &["tested"])],
+        );
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            own.ports.push(port(protocol, "0.0.0.0", 8080, 80));
+            own.ports.push(port(protocol, "::", 8080, 80));
+        }
+        let space = prepare(&mut world, &own, true);
+        let monitor = world.start().monitor;
+        measure("a resolver and four sockets", monitor);
+        ask(&space, "tested", A);
+        measure("one name answered", monitor);
+        let took = space.inside(|| {
+            let began = Instant::now();
+            (0..1000).for_each(|_| drop(exchange(&question(7, "tested", A))));
+            Ok(began.elapsed())
+        });
+        println!("a thousand answers: {:?}", took.unwrap());
+        ask(&space, "example.com", A);
+        measure("another forwarded", monitor);
+        let inside = listener(&space);
+        let client = connect("[::1]:8080");
+        inside.accept().unwrap();
+        drop(client);
+        measure("a connection brought there", monitor);
     });
 }

@@ -6,10 +6,18 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::attachment::{Kind, Network};
+use crate::attachment::{Address, Kind, Network};
 use crate::error::{self, Context as _, Error, Result};
 use crate::link::{self, Link, Links, Request};
+
+/// Neighbours are asked for with it. One that the kernel gives to the bridge is of use only after a second or two, when nobody has
+/// objected, and until then no container is reached.
+const LINK_LOCAL: Address = Address {
+    address: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+    prefix: 64,
+};
 
 /// Makes it if it is not there: the device, its addresses, its settings.
 ///
@@ -65,11 +73,12 @@ fn bridge(links: &Links, network: &Network, name: &str) -> Result<Link> {
 fn settings(network: &Network, link: &Link) -> Result<Vec<Request>> {
     let name = &link.name;
     let mut all = vec![link::alias(name, &network.id), link::route_localnet(name)];
-    if network.subnets.iter().all(|s| s.address.is_ipv4()) {
-        all.push(link::no_own_address(name));
-    }
+    all.push(link::no_own_address(name));
     let addresses = network.subnets.iter();
     all.extend(addresses.map(|a| link::address(link.index, name, *a)));
+    if network.subnets.iter().any(|s| s.address.is_ipv6()) {
+        all.push(link::address(link.index, name, LINK_LOCAL));
+    }
     all.push(link::up(name));
     Ok(all)
 }

@@ -6,7 +6,7 @@
 //!
 //! May not: know what a container is. Whether one still lives is said by who asks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -47,6 +47,14 @@ impl Range {
         let lost = not.iter().filter(|a| part.contains(**a)).count();
         part.size().saturating_sub(lost as u64)
     }
+}
+
+/// What is known of those who have leases.
+pub struct Owners<'o> {
+    /// It has begun to use what it has: nobody looks closer at that as long as other addresses are free.
+    pub is_settled: &'o dyn Fn(&str) -> bool,
+    /// It runs, or somebody is at work on it.
+    pub lives: &'o dyn Fn(&str) -> bool,
 }
 
 /// What is kept of a network in this uptime.
@@ -90,8 +98,9 @@ pub fn take(
     range: &Range,
     container: &str,
     wanted: Option<IpAddr>,
-    lives: &dyn Fn(&str) -> bool,
+    owners: &Owners<'_>,
 ) -> Result<IpAddr> {
+    let lives = owners.lives;
     let directory = directory(run, network);
     fs::DirBuilder::new()
         .recursive(true)
@@ -111,18 +120,18 @@ pub fn take(
             false => Err(Error::of(Kind::Taken, "Address already in use")),
         };
     }
-    let taken = || -> Result<HashSet<IpAddr>> {
-        let all = list(run, network)?;
-        Ok(all.into_iter().map(|(address, _)| address).collect())
-    };
     let part = range.part();
-    let addresses = |taken: HashSet<IpAddr>| {
-        (0..part.size())
-            .map_while(move |n| part.nth(n))
-            .filter(move |a| range.may_give(*a) && !taken.contains(a))
-    };
-    for address in addresses(taken()?) {
-        if claim(&directory, address, container, None)? {
+    let taken: HashMap<IpAddr, String> = list(run, network)?.into_iter().collect();
+    let candidates = (0..part.size())
+        .map_while(|n| part.nth(n))
+        .filter(|a| range.may_give(*a));
+    for address in candidates {
+        let owner = taken.get(&address);
+        if owner.is_some_and(|owner| (owners.is_settled)(owner)) {
+            continue;
+        }
+        // One who was killed before he could use it.
+        if claim(&directory, address, container, owner.map(|_| lives))? {
             return Ok(address);
         }
     }
@@ -259,9 +268,10 @@ mod tests {
         }
     }
 
-    fn all_live(_: &str) -> bool {
-        true
-    }
+    const ALL_LIVE: Owners<'static> = Owners {
+        is_settled: &|_| true,
+        lives: &|_| true,
+    };
 
     #[test]
     fn the_lowest_that_is_free() {
@@ -270,7 +280,7 @@ mod tests {
         assert_eq!(range.size(), 5);
         let take = |who: &str, wanted: Option<&str>| {
             let wanted = wanted.map(|w| w.parse().unwrap());
-            take(&run.0, "n", &range, who, wanted, &all_live)
+            take(&run.0, "n", &range, who, wanted, &ALL_LIVE)
                 .map(|a| a.to_string())
                 .map_err(|e| e.to_string())
         };
@@ -302,10 +312,25 @@ mod tests {
     fn a_part_only() {
         let run = Run::new("part");
         let range = range("10.0.0.0/24", Some("10.0.0.8/30"));
-        let take = |wanted: Option<IpAddr>| take(&run.0, "n", &range, "a", wanted, &all_live).unwrap();
+        let take = |wanted: Option<IpAddr>| take(&run.0, "n", &range, "a", wanted, &ALL_LIVE).unwrap();
         assert_eq!(take(None).to_string(), "10.0.0.8");
         assert_eq!(take(Some("10.0.0.77".parse().unwrap())).to_string(), "10.0.0.77");
         assert_eq!(range.size(), 4);
+    }
+
+    #[test]
+    fn who_was_killed_early_does_not_keep_the_lowest() {
+        let run = Run::new("early");
+        let range = range("10.0.0.0/24", None);
+        for who in ["killed", "lives"] {
+            take(&run.0, "n", &range, who, None, &ALL_LIVE).unwrap();
+        }
+        let owners = Owners {
+            is_settled: &|who| who == "lives",
+            lives: &|who| who == "lives",
+        };
+        let mine = take(&run.0, "n", &range, "mine", None, &owners).unwrap();
+        assert_eq!(mine.to_string(), "10.0.0.2");
     }
 
     /// Of many who start at the same time no two have the same, and what the dead had goes to one of them each.
@@ -314,7 +339,7 @@ mod tests {
         let run = Run::new("many");
         let range = range("10.0.0.0/25", None);
         for dead in 0..60 {
-            take(&run.0, "n", &range, &format!("dead{dead}"), None, &all_live).unwrap();
+            take(&run.0, "n", &range, &format!("dead{dead}"), None, &ALL_LIVE).unwrap();
         }
         let got: Vec<IpAddr> = std::thread::scope(|scope| {
             let range = &range;
@@ -322,8 +347,12 @@ mod tests {
             let takers: Vec<_> = (0..125)
                 .map(|n| {
                     scope.spawn(move || {
-                        let lives = |who: &str| !who.starts_with("dead");
-                        take(run, "n", range, &format!("c{n}"), None, &lives).unwrap()
+                        // Some of the dead look as if they lived.
+                        let owners = Owners {
+                            is_settled: &|who| !who.starts_with("dead") || who.ends_with('7'),
+                            lives: &|who| !who.starts_with("dead"),
+                        };
+                        take(run, "n", range, &format!("c{n}"), None, &owners).unwrap()
                     })
                 })
                 .collect();

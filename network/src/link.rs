@@ -195,6 +195,21 @@ impl Links {
         self.0.ask(m).map(drop).map_err(|e| refused(&what, &e))
     }
 
+    /// Takes a device down, so that nothing goes in or out.
+    ///
+    /// # Errors
+    /// Of the kernel. Not there is no error.
+    pub fn cut_off(&self, name: &str) -> Result<()> {
+        let mut m = link_message(libc::RTM_NEWLINK, libc::NLM_F_ACK, 0, 0, UP);
+        m.text(libc::IFLA_IFNAME, name);
+        match self.0.ask(m) {
+            Err(e) if e.errno().0 != libc::ENODEV => {
+                Err(refused(&format!("failed to take the device {name} down"), &e))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a device, its other end included.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::attachment::{Attachment, Endpoint, Kind, Network, Protocol};
 use crate::conntrack::{self, Flow};
@@ -48,6 +49,11 @@ impl Machine {
             main: table(Family::Inet),
             apart: table(Family::Bridge),
         }
+    }
+
+    /// Name of the tables of nf_tables.
+    pub fn table(&self) -> &str {
+        &self.main.name
     }
 
     /// Makes what carries the network, and its place in the rules; quick when it is all there.
@@ -108,11 +114,12 @@ impl Machine {
             }
         }
         let come: Vec<&Endpoint> = new.endpoints.iter().filter(|e| come.contains(&e.id)).collect();
-        self.come(space, new, &come, &rules::of_attachment(old))?;
+        self.come(space, new, &come, &rules::of_attachment(old, true))?;
         forget_connections(old)
     }
 
-    /// Undoes all of a record, also what is only there in part. Leases and names go, too.
+    /// Undoes all of a record, also what is only there in part. Leases and names go, too. The devices are only taken down: they end with
+    /// their namespace, and to wait for that costs more than all the rest (decision 16).
     ///
     /// # Errors
     /// What could not be undone; the rest is.
@@ -121,11 +128,16 @@ impl Machine {
             let mut devices = attachment.endpoints.iter().map(|e| e.device.as_str());
             devices.try_for_each(|device| match device {
                 "" => Ok(()),
-                device => links.delete(device),
+                device => links.cut_off(device),
             })
         });
-        let elements = rules::of_attachment(attachment);
-        let rules = Rules::open().and_then(|r| self.subtract(&r, &elements, &Elements::default()));
+        let elements = rules::of_attachment(attachment, true);
+        close_later(None);
+        let rules = Rules::open().and_then(|rules| {
+            let done = self.subtract(&rules, &elements, &Elements::default());
+            close_later(Some(rules));
+            done
+        });
         let connections = forget_connections(attachment);
         let leases = leases::release(&self.run, attachment);
         let names = names::withdraw(&self.run, attachment);
@@ -210,14 +222,19 @@ impl Machine {
             priority: -100,
             drops: false,
         };
-        let mut whole = Transaction::default();
-        whole.table(&table);
-        whole.no_table(&table);
-        whole.table(&table);
-        whole.chain(&table, "output", Some(&base));
-        whole.rule(&table, "output", &redirect(libc::IPPROTO_UDP, udp));
-        whole.rule(&table, "output", &redirect(libc::IPPROTO_TCP, tcp));
-        space.inside(|| Rules::open()?.commit(whole))
+        space.inside(|| {
+            let rules = Rules::open()?;
+            let mut whole = Transaction::default();
+            // Of a resolver that was there before.
+            if rules.tables(table.family)?.contains(&table.name) {
+                whole.no_table(&table);
+            }
+            whole.table(&table);
+            whole.chain(&table, "output", Some(&base));
+            whole.rule(&table, "output", &redirect(libc::IPPROTO_UDP, udp));
+            whole.rule(&table, "output", &redirect(libc::IPPROTO_TCP, tcp));
+            rules.commit(whole)
+        })
     }
 
     /// Gives a namespace these endpoints of a record; `before` is what the rules have of it already.
@@ -236,15 +253,16 @@ impl Machine {
             .map(|network| bridge::ensure(&links, network))
             .collect::<Result<_>>()?;
 
-        let elements = rules::of_attachment(attachment);
+        let bridged = has_bridge_netfilter();
+        let elements = rules::of_attachment(attachment, bridged);
         self.subtract(&rules, before, &elements)?;
-        let mut fresh = elements.without(before);
-        networks.iter().for_each(|n| fresh.extend(rules::of_network(n)));
-        self.add(&rules, fresh, &[attachment], &networks)?;
+        let mut all = elements;
+        networks.iter().for_each(|n| all.extend(rules::of_network(n)));
+        self.add(&rules, all, &[attachment], &networks)?;
         self.open_ways(&rules, &networks)?;
 
         // To its own published port.
-        let comes_back = !attachment.ports.is_empty() && has_bridge_netfilter();
+        let comes_back = bridged && !attachment.ports.is_empty();
         let pairs = endpoints.iter().zip(&lower);
         let pairs = pairs.map(|(endpoint, lower)| devices(endpoint, lower, space, comes_back));
         links.make(pairs.collect::<Result<Vec<_>>>()?.concat())?;
@@ -256,6 +274,11 @@ impl Machine {
             steps.extend(default_routes(links, attachment)?);
             links.make(steps)
         })?;
+        let ports = endpoints.iter().zip(&lower).filter(|(e, _)| !e.device.is_empty());
+        let names: Vec<&str> = ports
+            .flat_map(|(e, bridge)| [e.device.as_str(), &bridge.name])
+            .collect();
+        sys::net::carriers(&names).context("failed to wait for network devices")?;
         settings(space, endpoints)?;
         forget_connections(attachment)
     }
@@ -267,7 +290,7 @@ impl Machine {
             Kind::Bridge { device } => Some((device.clone(), n.subnets.clone())),
             _ => None,
         };
-        let (bridges, subnets): (Vec<_>, Vec<_>) = outward.filter_map(|n| of_bridge(n)).unzip();
+        let (bridges, subnets): (Vec<_>, Vec<_>) = outward.filter_map(of_bridge).unzip();
         let subnets = subnets.concat();
         if subnets.iter().any(|s| s.address.is_ipv4()) {
             forwarding::IPV4.on(&self.run, rules)?;
@@ -351,12 +374,13 @@ impl Machine {
     /// All elements of the records in RUN, and of these, and all networks of both.
     fn wanted(&self, attachments: &[&Attachment], networks: &[&Network]) -> Result<(Vec<Network>, Elements)> {
         let records = self.records()?;
+        let bridged = has_bridge_netfilter();
         let mut elements = Elements::default();
         let all = records.iter().chain(attachments.iter().copied());
         let mut found: Vec<Network> = Vec::new();
         let mut known = BTreeSet::new();
         for attachment in all {
-            elements.extend(rules::of_attachment(attachment));
+            elements.extend(rules::of_attachment(attachment, bridged));
             for endpoint in &attachment.endpoints {
                 if known.insert(endpoint.network.id.clone()) {
                     found.push(endpoint.network.clone());
@@ -423,6 +447,16 @@ impl Machine {
             }
         }
         Err(changing())
+    }
+}
+
+/// The kernel lets nobody close a socket of netfilter before everything is freed that a transaction has removed (6.18: ten milliseconds).
+/// So the last one stays open until the next one is opened, or the process ends: then nobody waits for it.
+static CLOSED_LATER: Mutex<Option<Rules>> = Mutex::new(None);
+
+fn close_later(rules: Option<Rules>) {
+    if let Ok(mut last) = CLOSED_LATER.lock() {
+        *last = rules;
     }
 }
 

@@ -83,13 +83,18 @@ fn reserve_one(
         return Err(Error::of(
             Kind::Exhausted,
             format!(
-                "Bind for {} failed: all ports from {first} to {last} are allocated",
+                "Bind for {} failed: all ports are allocated ({first}-{last})",
                 with_port(port.host, 0)
             ),
         ));
     }
-    let owner = whose(&port).or_else(|| listener(&port));
-    let owner = owner.map_or_else(String::new, |who| format!(" ({who} has it)"));
+    let owner = match whose(&port) {
+        Some(container) => format!(" ({container} has it)"),
+        None => {
+            let process = listener(&port).map_or_else(String::new, |who| format!(" by {who}"));
+            format!(": address already in use{process}")
+        }
+    };
     Err(Error::of(
         Kind::Taken,
         format!(
@@ -190,7 +195,7 @@ fn local_range() -> (u16, u16) {
 /// Not the first of the range each time: a port that was given back is somebody's old bookmark.
 fn seed() -> u32 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |t| t.subsec_nanos() / 1000) ^ std::process::id()
+    now.map_or(0, |t| t.subsec_micros()) ^ std::process::id()
 }
 
 /// Which process has a port: `process 812 (nginx)`.
@@ -292,7 +297,7 @@ mod tests {
         let text = taken.to_string();
         assert!(
             text.starts_with(&format!(
-                "Bind for 127.8.7.6:{first} failed: port is already allocated (process {us} ("
+                "Bind for 127.8.7.6:{first} failed: port is already allocated: address already in use by process {us} ("
             )),
             "{text}"
         );
@@ -322,7 +327,7 @@ mod tests {
         assert_eq!(none.kind(), Kind::Exhausted);
         assert!(
             none.to_string()
-                .starts_with("Bind for 127.8.7.5 failed: all ports"),
+                .starts_with("Bind for 127.8.7.5 failed: all ports are allocated ("),
             "{none}"
         );
     }

@@ -53,9 +53,18 @@ const PACKET_BRIDGES: &[Field] = &[Field::InputDevice, Field::OutputDevice];
 const PORT: &[Field] = &[Field::Protocol, Field::DestinationPort];
 const PORT_OF_4: &[Field] = &[Field::Protocol, Field::Destination4, Field::DestinationPort];
 const PORT_OF_6: &[Field] = &[Field::Protocol, Field::Destination6, Field::DestinationPort];
-const LOCALHOST_6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const ECHO_REQUEST_4: [u8; 1] = [8];
-const ECHO_REQUEST_6: [u8; 1] = [128];
+const PORT_AT_4: &[Field] = &[Field::Protocol, Field::Source4, Field::SourcePort];
+const PORT_AT_6: &[Field] = &[Field::Protocol, Field::Source6, Field::SourcePort];
+type Bytes = Cow<'static, [u8]>;
+const LOCALHOST_6: Bytes = Cow::Borrowed(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+const ICMP: Bytes = Cow::Borrowed(&[1]);
+const ICMP_6: Bytes = Cow::Borrowed(&[58]);
+const ECHO_REQUEST: Bytes = Cow::Borrowed(&[8]);
+const ECHO_REQUEST_6: Bytes = Cow::Borrowed(&[128]);
+const NEIGHBOUR_SOLICITATION: Bytes = Cow::Borrowed(&[135]);
+const NEIGHBOUR_ADVERTISEMENT: Bytes = Cow::Borrowed(&[136]);
+/// A type of frames.
+const ARP: Bytes = Cow::Borrowed(&[8, 6]);
 
 /// Added to with every network and container. Where it is missing the table is of another version, and is made anew.
 pub const FORM: &str = "form-1";
@@ -139,7 +148,7 @@ pub const MAIN: Layout = Layout {
                 // There is no route_localnet for IPv6: whoever holds the port passes it on.
                 Rule::new(
                     "::1",
-                    &[Test::Equals(Field::Destination6, Cow::Borrowed(&LOCALHOST_6))],
+                    &[Test::Equals(Field::Destination6, LOCALHOST_6)],
                     Act::Return,
                 ),
                 Rule::new("published ports", &[], Act::Goto("published")),
@@ -239,6 +248,27 @@ pub const MAIN: Layout = Layout {
                     ],
                     Act::Accept,
                 ),
+                // Of a network without icc, with br_netfilter.
+                Rule::new(
+                    "who has which address, IPv6",
+                    &[
+                        Test::In(PACKET_BRIDGES, "same"),
+                        Test::Is(Version::Six),
+                        Test::Equals(Field::Protocol, ICMP_6),
+                        Test::Equals(Field::IcmpType, NEIGHBOUR_SOLICITATION),
+                    ],
+                    Act::Accept,
+                ),
+                Rule::new(
+                    "who has which address, IPv6, answers",
+                    &[
+                        Test::In(PACKET_BRIDGES, "same"),
+                        Test::Is(Version::Six),
+                        Test::Equals(Field::Protocol, ICMP_6),
+                        Test::Equals(Field::IcmpType, NEIGHBOUR_ADVERTISEMENT),
+                    ],
+                    Act::Accept,
+                ),
                 Rule::new(
                     "not routed",
                     &[Test::NotIn(&[Field::OutputDevice], "routed")],
@@ -254,8 +284,8 @@ pub const MAIN: Layout = Layout {
                     "ping",
                     &[
                         Test::Is(Version::Four),
-                        Test::Equals(Field::Protocol, Cow::Borrowed(&[libc::IPPROTO_ICMP as u8])),
-                        Test::Equals(Field::IcmpType, Cow::Borrowed(&ECHO_REQUEST_4)),
+                        Test::Equals(Field::Protocol, ICMP),
+                        Test::Equals(Field::IcmpType, ECHO_REQUEST),
                     ],
                     Act::Accept,
                 ),
@@ -263,8 +293,8 @@ pub const MAIN: Layout = Layout {
                     "ping, IPv6",
                     &[
                         Test::Is(Version::Six),
-                        Test::Equals(Field::Protocol, Cow::Borrowed(&[libc::IPPROTO_ICMPV6 as u8])),
-                        Test::Equals(Field::IcmpType, Cow::Borrowed(&ECHO_REQUEST_6)),
+                        Test::Equals(Field::Protocol, ICMP_6),
+                        Test::Equals(Field::IcmpType, ECHO_REQUEST_6),
                     ],
                     Act::Accept,
                 ),
@@ -328,6 +358,8 @@ pub const APART: Layout = Layout {
             "linked6",
             &[Type::Protocol, Type::Address6, Type::Address6, Type::Port],
         ),
+        set("open4", &[Type::Protocol, Type::Address4, Type::Port]),
+        set("open6", &[Type::Protocol, Type::Address6, Type::Port]),
         set(
             "answers4",
             &[Type::Protocol, Type::Address4, Type::Address4, Type::Port],
@@ -353,15 +385,15 @@ pub const APART: Layout = Layout {
             ),
             Rule::new(
                 "who has which address",
-                &[Test::Equals(Field::FrameType, Cow::Borrowed(&[8, 6]))],
+                &[Test::Equals(Field::FrameType, ARP)],
                 Act::Accept,
             ),
             Rule::new(
                 "who has which address, IPv6",
                 &[
                     Test::Is(Version::Six),
-                    Test::Equals(Field::Protocol, Cow::Borrowed(&[libc::IPPROTO_ICMPV6 as u8])),
-                    Test::Equals(Field::IcmpType, Cow::Borrowed(&[135])),
+                    Test::Equals(Field::Protocol, ICMP_6),
+                    Test::Equals(Field::IcmpType, NEIGHBOUR_SOLICITATION),
                 ],
                 Act::Accept,
             ),
@@ -369,8 +401,8 @@ pub const APART: Layout = Layout {
                 "who has which address, IPv6, answers",
                 &[
                     Test::Is(Version::Six),
-                    Test::Equals(Field::Protocol, Cow::Borrowed(&[libc::IPPROTO_ICMPV6 as u8])),
-                    Test::Equals(Field::IcmpType, Cow::Borrowed(&[136])),
+                    Test::Equals(Field::Protocol, ICMP_6),
+                    Test::Equals(Field::IcmpType, NEIGHBOUR_ADVERTISEMENT),
                 ],
                 Act::Accept,
             ),
@@ -424,6 +456,28 @@ pub const APART: Layout = Layout {
                     ],
                     "answers6",
                 )],
+                Act::Accept,
+            ),
+            // With br_netfilter, what goes to a published port of the same network gets its new address before it comes here, and does
+            // not leave the bridge. Who asks for that address himself is dropped by the chain of the internet protocol then.
+            Rule::new(
+                "to a published port",
+                &[Test::In(PORT_OF_4, "open4")],
+                Act::Accept,
+            ),
+            Rule::new(
+                "answers of a published port",
+                &[Test::In(PORT_AT_4, "open4")],
+                Act::Accept,
+            ),
+            Rule::new(
+                "to a published port, IPv6",
+                &[Test::In(PORT_OF_6, "open6")],
+                Act::Accept,
+            ),
+            Rule::new(
+                "answers of a published port, IPv6",
+                &[Test::In(PORT_AT_6, "open6")],
                 Act::Accept,
             ),
             Rule::new("the others", &[], Act::Drop),
@@ -532,11 +586,11 @@ pub fn of_network(network: &Network) -> Elements {
     all
 }
 
-/// Of a container, without its networks.
-pub fn of_attachment(attachment: &Attachment) -> Elements {
+/// Of a container, without its networks. `bridged`: br_netfilter is there.
+pub fn of_attachment(attachment: &Attachment, bridged: bool) -> Elements {
     let mut all = Elements::default();
     for port in &attachment.ports {
-        of_port(attachment, port, &mut all);
+        of_port(attachment, port, bridged, &mut all);
     }
     for endpoint in &attachment.endpoints {
         if endpoint.network.icc || !matches!(endpoint.network.kind, Kind::Bridge { .. }) {
@@ -577,7 +631,7 @@ pub fn published<'a>(attachment: &'a Attachment, host: &IpAddr) -> Option<(&'a E
         })
 }
 
-fn of_port(attachment: &Attachment, published_port: &Port, all: &mut Elements) {
+fn of_port(attachment: &Attachment, published_port: &Port, bridged: bool, all: &mut Elements) {
     let Port {
         host,
         host_port,
@@ -601,6 +655,9 @@ fn of_port(attachment: &Attachment, published_port: &Port, all: &mut Elements) {
         return;
     }
     all.main(selves, itself, Vec::new());
+    if bridged && !endpoint.network.icc && !host.is_loopback() {
+        all.apart(open, [protocol.as_slice(), &target].concat());
+    }
     if host.is_unspecified() {
         all.main(any, [protocol, port(*host_port)].concat(), target);
     } else {

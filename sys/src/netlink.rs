@@ -341,6 +341,16 @@ fn set_option(fd: BorrowedFd<'_>, level: i32, option: i32, value: i32, what: &'s
 }
 
 impl Reply {
+    /// One that was not sent: for what reads them.
+    pub fn new(kind: u16, body: Vec<u8>) -> Reply {
+        Reply {
+            kind,
+            flags: 0,
+            sequence: 0,
+            body,
+        }
+    }
+
     /// Of NLMSG_ERROR and NLMSG_DONE: 0 is the acknowledgement.
     fn errno(&self) -> Errno {
         match u32_at(&self.body, 0) {

@@ -14,7 +14,7 @@ use crate::rows::inspect::Inspector;
 use crate::rows::volumes::{self as rows, Volume};
 use crate::run::devices;
 use crate::session::{Failure, Outcome, Session};
-use crate::workshop::{self, Workshop};
+use crate::workshop;
 use crate::{format, terminal, units};
 
 pub(super) static ALL: &[Command] = &[CREATE, INSPECT, LS, PRUNE, RM, UPDATE];
@@ -227,8 +227,7 @@ fn remove(session: &Session, parsed: &Parsed) -> Outcome {
         false => Force::No,
     };
     // What containers have written may belong to ids that an ordinary user has only in a namespace.
-    let workshop = Workshop::open(session)?;
-    let containers = workshop.containers()?;
+    let containers = workshop::containers_within(session)?;
     each_at_once(session, &parsed.names(), |name| {
         volumes::remove(&containers, name, force)?;
         Ok(Some(name.to_owned()))
@@ -270,8 +269,7 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
 
 /// What was removed, in Docker's form, and the bytes.
 pub(super) fn prune_volumes(session: &Session, choice: &Choice, all: bool) -> Result<(String, u64), Failure> {
-    let workshop = Workshop::open(session)?;
-    let containers = workshop.containers()?;
+    let containers = workshop::containers_within(session)?;
     for name in volumes::unfinished(&containers)? {
         volumes::finish(&containers, &name)?;
     }

@@ -3,6 +3,7 @@
 //! May not: find anything out but whether files of the container are there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use engine::containers::Container;
@@ -23,10 +24,11 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// What it has written, and that with its image.
 pub type Sizes = (i64, i64);
 
-/// The fields in Docker's order.
+/// The fields in Docker's order. `below` are the layers of its image, the topmost first.
 pub fn container(
     container: &Container,
     place: &Place,
+    below: &[PathBuf],
     sizes: Option<Sizes>,
     attachment: Option<&Attachment>,
 ) -> Value {
@@ -68,7 +70,10 @@ pub fn container(
             "HostConfig",
             host_config(&with_links_shown(host, &definition.name)),
         )
-        .with_optional("GraphDriver", graph_driver(&definition.driver, place, state))
+        .with_optional(
+            "GraphDriver",
+            graph_driver(&definition.driver, place, below, state),
+        )
         .with_pointer("SizeRw", "*int64", sizes.map(|s| s.0))
         .with_pointer("SizeRootFs", "*int64", sizes.map(|s| s.1))
         .with(
@@ -158,7 +163,7 @@ fn state_of(state: &State) -> Struct {
 }
 
 /// The root is mounted where nobody but the container sees it, so what is shown of it is the way through its process.
-fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
+fn graph_driver(name: &str, place: &Place, below: &[PathBuf], state: &State) -> Value {
     let mut data = BTreeMap::from([
         (
             "UpperDir".to_owned(),
@@ -166,6 +171,10 @@ fn graph_driver(name: &str, place: &Place, state: &State) -> Value {
         ),
         ("WorkDir".to_owned(), place.work().to_string_lossy().into_owned()),
     ]);
+    if !below.is_empty() {
+        let lower: Vec<String> = below.iter().map(|path| path.display().to_string()).collect();
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+    }
     if let Some(init) = state.init.as_ref().filter(|_| summary::is_up(state)) {
         data.insert("MergedDir".to_owned(), format!("/proc/{}/root", init.pid));
     }
@@ -659,7 +668,14 @@ mod tests {
             ..State::default()
         };
         let place = Place::of(Path::new("/nowhere"), Path::new("/nowhere/run"), &definition.id);
-        container(&Container { definition, state }, &place, Some((0, 5)), None)
+        let below = [PathBuf::from("/layers/b"), PathBuf::from("/layers/a")];
+        container(
+            &Container { definition, state },
+            &place,
+            &below,
+            Some((0, 5)),
+            None,
+        )
     }
 
     fn shown(format: Option<&str>) -> (String, Vec<String>) {
@@ -756,8 +772,8 @@ mod tests {
             ("{{json .NetworkSettings.Ports}}", "{}"),
             ("{{index .Config.Env 0}} {{len .Mounts}}", "A=<b> 1"),
             (
-                "{{.GraphDriver.Name}} {{.GraphDriver.Data.MergedDir}}",
-                "overlay2 /proc/42/root",
+                "{{.GraphDriver.Name}} {{.GraphDriver.Data.LowerDir}} {{.GraphDriver.Data.MergedDir}}",
+                "overlay2 /layers/b:/layers/a /proc/42/root",
             ),
         ] {
             assert_eq!(shown(Some(format)), (format!("{text}\n"), Vec::new()), "{format}");

@@ -491,8 +491,19 @@ fn modes(parsed: &Parsed) -> Result<(), String> {
     if !matches!(mode("uts").as_str(), "" | "host") {
         return Err("--uts: invalid UTS mode".to_owned());
     }
-    if !matches!(mode("userns").as_str(), "" | "host") {
-        return Err("--userns: invalid USER mode".to_owned());
+    match mode("userns").as_str() {
+        "" | "host" => {}
+        // Podman's words. Whoever asks for ids of their own must not get a container without them.
+        word if matches!(
+            word.split(':').next(),
+            Some("private" | "auto" | "keep-id" | "nomap")
+        ) =>
+        {
+            return Err(format!(
+                "--userns: invalid USER mode: brig has no {word}: a container has the ids of who runs brig, and an ordinary user's are those of /etc/subuid"
+            ));
+        }
+        _ => return Err("--userns: invalid USER mode".to_owned()),
     }
     if !matches!(mode("cgroupns").as_str(), "" | "host" | "private") {
         return Err("--cgroupns: invalid CGROUP mode".to_owned());

@@ -17,6 +17,7 @@ use monitor::events::Event;
 use monitor::launch::{self, Handed};
 use monitor::place::Place;
 use network::attachment::{self, Attachment, Protocol};
+use network::leases::Owners;
 use network::ports::{self, Reserved, Wanted};
 use network::resolver::Sockets;
 use network::{Machine, Space, leases};
@@ -239,11 +240,14 @@ pub(super) fn endpoint_of(
         made.links = links(containers, endpoint)?;
     }
     let run = &containers.roots().run;
-    let lives = |id: &str| super::lives(containers, id);
+    let owners = Owners {
+        is_settled: &|id| containers.place(id).network().exists(),
+        lives: &|id| super::lives(containers, id),
+    };
     for pool in &record.ipam.pools {
         let range = pool.range()?;
         let wanted = wanted_address(endpoint, range.subnet.is_v4())?;
-        let taken = leases::take(run, &record.id, &range, &definition.id, wanted, &lives);
+        let taken = leases::take(run, &record.id, &range, &definition.id, wanted, &owners);
         match taken {
             Ok(address) => made.addresses.push(attachment::Address {
                 address,

@@ -82,7 +82,8 @@ struct Failure {
 impl From<sys::Error> for Failure {
     fn from(e: sys::Error) -> Failure {
         Failure {
-            is_about_the_way: e.is_unavailable() || e.is(libc::EBADF),
+            // EOPNOTSUPP: overlay takes no descriptors at all before Linux 6.5, whose vfs says so itself.
+            is_about_the_way: e.is_unavailable() || e.is(libc::EBADF) || e.is(libc::EOPNOTSUPP),
             may_be_about_the_way: e.is(libc::EINVAL),
             error: e.into(),
         }
@@ -414,6 +415,25 @@ mod tests {
         let text = line(&spec, &lower, |p| Ok(escaped(p))).unwrap();
         let text = text.to_str().unwrap();
         assert!(text.starts_with(r"lowerdir=/b\:c\\:/a,upperdir=/u\,p,workdir=/w,index=off,"));
+    }
+
+    #[test]
+    fn what_an_older_kernel_does_not_take_is_no_word_about_the_layers() {
+        let goes_on = |errno| {
+            let failure = Failure::from(sys::Error::new("fsconfig", "lowerdir+", sys::Errno(errno)));
+            failure.is_about_the_way || failure.may_be_about_the_way
+        };
+        // Filtered or missing; no such parameter; no descriptors (Linux before 6.5); only some descriptors (before 6.15).
+        for errno in [
+            libc::ENOSYS,
+            libc::EPERM,
+            libc::EINVAL,
+            libc::EOPNOTSUPP,
+            libc::EBADF,
+        ] {
+            assert!(goes_on(errno), "{errno}");
+        }
+        assert!(!goes_on(libc::EROFS) && !goes_on(libc::ELOOP));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The runtime is `runb` of the same build, or `RUNB`. Where there is none, or we are not root, the cases are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+#![allow(dead_code)] // each program of tests uses a part of it
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -196,6 +197,7 @@ impl World {
         let adopted = client::adopt(
             &self.place,
             Path::new(env!("CARGO_BIN_EXE_brig-monitor")),
+            Path::new("/nowhere/brig"),
             Some(everything()),
         );
         if let Ok(adopted) = &adopted {
@@ -319,6 +321,10 @@ impl Drop for World {
             let _ = sys::process::wait_pid(*monitor, sys::process::Block::Yes);
         }
         self.delete_from_runtime();
+        // Of one that has not ended; the others have none.
+        if let Ok(netns) = sys::fs::c_path(&self.place.netns()) {
+            let _ = sys::mount::umount(&netns, libc::MNT_DETACH);
+        }
         if std::thread::panicking() {
             println!("notes: {}", self.notes());
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use network::attachment::{Address, Attachment, Endpoint, Kind, Network, Port, Protocol, VERSION};
 use network::link::{self, Links, Pair};
-use network::{Error, Machine, Result, Space};
+use network::{Machine, Result, Space};
 
 /// A packet that is dropped does not come. Long enough that one that was slow would have come.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -87,20 +87,27 @@ impl Host {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 0,
         };
-        links
-            .make(vec![wire.request(), link::up("wire"), link::up("lo")])
-            .unwrap();
+        let first = [
+            wire.request(),
+            link::no_own_address("wire"),
+            link::up("wire"),
+            link::up("lo"),
+        ];
+        links.make(first.to_vec()).unwrap();
         let index = |links: &Links| links.find("wire").unwrap().unwrap().index;
         let ours = index(&links);
         let mut steps = vec![link::address(ours, "wire", address(&format!("{US}/24")))];
         steps.push(link::address(ours, "wire", address(&format!("{US_6}/64"))));
+        steps.push(link::address(ours, "wire", address("fe80::1/64")));
         links.make(steps).unwrap();
         neighbour
             .inside(|| {
                 let links = Links::open()?;
                 let theirs = index(&links);
                 links.make(vec![
+                    link::no_own_address("wire"),
                     link::up("wire"),
+                    link::address(theirs, "wire", address("fe80::2/64")),
                     link::address(theirs, "wire", address(&format!("{NEIGHBOUR}/24"))),
                     link::address(theirs, "wire", address("2001:db8::2/64")),
                     link::default_route(theirs, false, Some(ip(US))),
@@ -108,6 +115,7 @@ impl Host {
                 ])
             })
             .unwrap();
+        sys::net::carriers(&["wire"]).unwrap();
         Host {
             run: run.to_owned(),
             machine: Machine::of(run),
@@ -152,10 +160,6 @@ pub struct Container {
 impl Container {
     pub fn write_down(&self) {
         fs::write(&self.record, serde_json::to_vec(&self.attachment).unwrap()).unwrap();
-    }
-
-    pub fn address(&self) -> IpAddr {
-        self.attachment.endpoints[0].addresses[0].address
     }
 }
 
@@ -318,8 +322,4 @@ pub fn program(name: &str, arguments: &[&str]) -> Option<String> {
         }
         Err(e) => panic!("{name}: {e}"),
     }
-}
-
-pub fn sentence(e: Error) -> String {
-    e.to_string()
 }

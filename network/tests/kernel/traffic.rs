@@ -326,34 +326,55 @@ fn a_routed_network_is_reached_by_its_own_addresses() {
 }
 
 #[test]
-fn a_container_cannot_speak_to_services_of_127_0_0_1() {
+fn what_is_on_127_0_0_1_is_the_machines_own() {
     on_a_machine(|host| {
         let net = network("brig0", &["172.30.0.1/24"]);
-        let one = host.start(in_network(&net, &["172.30.0.2/24"]));
+        let mut wanted = in_network(&net, &["172.30.0.2/24"]);
+        wanted.ports = vec![port(Udp, "127.0.0.1", 8080, 80)];
+        let web = host.start(wanted);
+        let server = Server::new(&web.space, 80);
         let service = std::net::UdpSocket::bind("127.0.0.1:4000").unwrap();
-        service
-            .set_read_timeout(Some(std::time::Duration::from_millis(250)))
-            .unwrap();
-        // As root in the container: 127.0.0.1 is behind the gateway.
-        one.space
-            .inside(|| {
-                std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1")?;
-                std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1")?;
-                let links = network::link::Links::open()?;
-                links.delete_address("lo", address("127.0.0.1/8"))?;
-                let eth0 = links.find("eth0")?.unwrap().index;
-                links.make(vec![network::link::route(
-                    eth0,
-                    address("127.0.0.1/32"),
-                    ip("172.30.0.1"),
-                )])?;
-                let socket = std::net::UdpSocket::bind("172.30.0.2:0")?;
-                socket.send_to(b"hello", "127.0.0.1:4000")?;
-                Ok(())
-            })
-            .unwrap();
-        assert!(service.recv(&mut [0; 5]).is_err(), "it was heard");
+        let patience = std::time::Duration::from_millis(250);
+        service.set_read_timeout(Some(patience)).unwrap();
+
+        lead_loopback_to(&web.space, "eth0", "172.30.0.1");
+        let from_container = || {
+            let socket = std::net::UdpSocket::bind("172.30.0.2:0")?;
+            socket.send_to(b"hello", "127.0.0.1:4000")?;
+            Ok(())
+        };
+        web.space.inside(from_container).unwrap();
+        assert!(service.recv(&mut [0; 5]).is_err(), "a container was heard");
+
+        lead_loopback_to(&host.neighbour, "wire", US);
+        let from_neighbour = || {
+            let socket = std::net::UdpSocket::bind((NEIGHBOUR, 0))?;
+            socket.connect("127.0.0.1:8080")?;
+            Ok(socket)
+        };
+        let client = host.neighbour.inside(from_neighbour).unwrap();
+        assert_eq!(server.hears(&client), None, "a neighbour was heard");
+        assert_eq!(
+            server.sees_datagram(From::Us, "127.0.0.1:8080"),
+            Some(ip("172.30.0.1"))
+        );
     });
+}
+
+/// As root there: 127.0.0.1 is behind a gateway.
+fn lead_loopback_to(space: &network::Space, device: &str, gateway: &str) {
+    use network::link::{Links, route};
+    space
+        .inside(|| {
+            for name in ["all", device] {
+                std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")?;
+            }
+            let links = Links::open()?;
+            links.delete_address("lo", address("127.0.0.1/8"))?;
+            let index = links.find(device)?.unwrap().index;
+            links.make(vec![route(index, address("127.0.0.1/32"), ip(gateway))])
+        })
+        .unwrap();
 }
 
 /// Its entry is kept alive by a sender who does not stop.

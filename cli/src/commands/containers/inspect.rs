@@ -1,9 +1,12 @@
 //! `inspect`, `container inspect`.
 
+use std::path::PathBuf;
+
 use engine::containers::Containers;
+use engine::model::Definition;
 use engine::{networks, summary};
-use image::Kind;
 use image::store::Store;
+use image::{Digest, Kind};
 
 use super::super::images;
 use crate::flags::Parsed;
@@ -131,6 +134,7 @@ impl Finder<'_> {
             }
             false => None,
         };
+        let below = self.below(&container.definition)?;
         let attachment = match summary::is_up(&container.state) {
             true => networks::attach::read(&place.run)?,
             false => None,
@@ -138,9 +142,25 @@ impl Finder<'_> {
         Ok(inspect_container::container(
             &container,
             &place,
+            &below,
             sizes,
             attachment.as_ref(),
         ))
+    }
+
+    /// The layers of its image, the topmost first.
+    fn below(&mut self, definition: &Definition) -> Result<Vec<PathBuf>, Missed> {
+        let manifest = definition.manifest.parse::<Digest>();
+        // A store that cannot be opened (the disk is full) keeps nobody from looking at a container.
+        let Ok(store) = self.store() else {
+            return Ok(Vec::new());
+        };
+        let found = manifest.and_then(|manifest| image::standing::layer_places(store, &manifest));
+        // The container itself is there: it is nothing else of this name.
+        found.map_err(|error| Missed {
+            failure: error.into(),
+            is_missing: false,
+        })
     }
 
     fn image(&mut self, name: &str) -> Result<Value, Missed> {

@@ -16,11 +16,15 @@ fn signal_of(parsed: &Parsed) -> Result<Option<i32>, Failure> {
 }
 
 /// `--timeout`, or as it was called once.
-fn timeout_of(parsed: &Parsed) -> Option<i64> {
-    ["timeout", "time"]
-        .into_iter()
-        .find(|name| parsed.was_given(name))
-        .and_then(|name| parsed.int(name))
+fn timeout_of(parsed: &Parsed) -> Result<Option<i64>, Failure> {
+    match (parsed.was_given("timeout"), parsed.was_given("time")) {
+        (true, true) => Err(Failure::plain(
+            "conflicting options: cannot specify both --timeout and --time",
+        )),
+        (true, false) => Ok(parsed.int("timeout")),
+        (false, true) => Ok(parsed.int("time")),
+        (false, false) => Ok(None),
+    }
 }
 
 /// Does the same to each container that is named, several at a time; the names are printed as they were typed.
@@ -40,7 +44,7 @@ fn to_each(
 }
 
 pub(super) fn stop(session: &Session, parsed: &Parsed) -> Outcome {
-    let (signal, timeout) = (signal_of(parsed)?, timeout_of(parsed));
+    let (signal, timeout) = (signal_of(parsed)?, timeout_of(parsed)?);
     to_each(session, parsed, |containers, id| {
         if let Some(why) = control::stop_and_tell(containers, id, signal, timeout)? {
             use std::io::Write as _;
@@ -52,7 +56,7 @@ pub(super) fn stop(session: &Session, parsed: &Parsed) -> Outcome {
 }
 
 pub(super) fn restart(session: &Session, parsed: &Parsed) -> Outcome {
-    let (signal, timeout) = (signal_of(parsed)?, timeout_of(parsed));
+    let (signal, timeout) = (signal_of(parsed)?, timeout_of(parsed)?);
     let workshop = Workshop::open(session)?;
     let containers = workshop.containers()?;
     each_at_once(session, &parsed.names(), |name| {

@@ -56,6 +56,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
     all.extend(cases::volumes::cases());
+    all.extend(cases::upgrade::cases());
     all.extend(cases::publish::cases());
     all.extend(cases::names::cases());
     all.extend(cases::networks::cases());

@@ -211,7 +211,7 @@ impl Lab {
             lines.push(Subject::Docker);
         }
         for who in lines {
-            let line = "docker ps -aq | xargs -r docker rm --force --volumes";
+            let line = "docker ps -aq | xargs -r docker rm --force --volumes; docker volume ls -q | xargs -r docker volume rm";
             self.run(who, line, "", patience::seconds(60))?
                 .ok()
                 .map_err(|e| format!("removing all containers of {}: {e}", who.name()))?;

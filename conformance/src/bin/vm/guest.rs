@@ -58,6 +58,8 @@ pub struct Guest {
     pub engines: bool,
     /// Cases of `shimtest` that it runs.
     pub shim: &'static [&'static str],
+    /// Cases of brig that it plays; with any, it has the disk with the images.
+    pub brig: &'static [&'static str],
     /// Deadlines within it times this: emulation is so much slower than what they were made for.
     pub slowness: u32,
     /// Without a line for so long, it hangs.
@@ -80,6 +82,14 @@ pub const GUESTS: &[Guest] = &[
             "systemd.devices-survive-a-reload",
             "process.apparmor",
             "rootless.lifecycle",
+        ],
+        brig: &[
+            "machine",
+            "limits",
+            "out-of-memory",
+            "apparmor",
+            "journal",
+            "rootless",
         ],
         quiet: Duration::from_secs(300),
         ..DEBIAN
@@ -111,6 +121,7 @@ pub const GUESTS: &[Guest] = &[
             "devices.default-nodes-work",
         ],
         shim: &SHIM_V2,
+        brig: &["machine", "limits"],
         ..SCRIPT
     },
     Guest {
@@ -145,6 +156,7 @@ const SCRIPT: Guest = Guest {
     sample: &[],
     engines: false,
     shim: &[],
+    brig: &[],
     slowness: 6,
     quiet: Duration::from_secs(180),
     total: Duration::from_secs(600),

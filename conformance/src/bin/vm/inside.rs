@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::command;
 use crate::job::{Job, Suite};
-use crate::{lines, smoke};
+use crate::{brig, lines, smoke};
 
 /// The shim that is judged.
 pub const SHIM: &str = "containerd-shim-runb-v2";
@@ -85,6 +85,7 @@ pub fn run() -> Result<bool, String> {
     if !job.shim.is_empty() {
         shimtest(&mut outside, &release, &job)?;
     }
+    brig::run(&mut outside, &release, &job)?;
     smoke::run(&mut outside, &release, &job)?;
     outside.say(lines::DONE)?;
     Ok(true)

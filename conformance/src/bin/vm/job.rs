@@ -17,6 +17,8 @@ pub struct Job {
     pub suites: Vec<Suite>,
     /// Names of the cases of `shimtest`, which judges the shim with the first runtime.
     pub shim: Vec<String>,
+    /// Names of the cases of brig.
+    pub brig: Vec<String>,
     /// Names of engine cases, each with its runtime.
     pub engines: Vec<(String, String)>,
 }
@@ -37,6 +39,7 @@ impl Job {
     pub fn is_empty(&self) -> bool {
         !self.demo
             && self.shim.is_empty()
+            && self.brig.is_empty()
             && self.engines.is_empty()
             && self.suites.iter().all(|suite| suite.cases.is_empty())
     }

@@ -7,10 +7,12 @@
 //! lines. Which guests there are is the table in `guest`; which cases go there follows from what a case needs.
 
 mod base;
+mod brig;
 mod cache;
 mod cpio;
 mod debian;
 mod guest;
+mod images;
 mod inside;
 mod job;
 mod lines;

@@ -16,7 +16,7 @@ use crate::guest::{self, Arch, Guest, Init};
 use crate::job::{Job, Suite};
 use crate::lines::Sums;
 use crate::machine::{self, Machine};
-use crate::{Arguments, base, debian, inside, packages, smoke};
+use crate::{Arguments, base, debian, images, inside, packages, smoke};
 
 const GUEST_SCRIPT: &str = include_str!("guest.sh");
 const DEMO: &str = include_str!("../../../../tools/demo");
@@ -38,6 +38,9 @@ static MAKING: Mutex<()> = Mutex::new(());
 
 /// And for the disk with Debian, for which the other guests need not wait.
 static MAKING_DEBIAN: Mutex<()> = Mutex::new(());
+
+/// And for the images of brig.
+static MAKING_IMAGES: Mutex<()> = Mutex::new(());
 
 fn guests(a: &Arguments) -> Vec<&'static Guest> {
     if a.guests.is_empty() {
@@ -86,6 +89,12 @@ fn job(guest: &Guest, a: &Arguments) -> Job {
             .filter(|name| fits(&format!("{}/shim/{name}", guest.name)))
             .map(|name| (*name).to_owned())
             .collect(),
+        brig: guest
+            .brig
+            .iter()
+            .filter(|name| fits(&format!("{}/brig/{name}", guest.name)))
+            .map(|name| (*name).to_owned())
+            .collect(),
         suites: guest.runtimes.iter().map(suite).collect(),
         engines,
     }
@@ -105,6 +114,9 @@ pub fn list(a: &Arguments) {
         }
         for name in &job.shim {
             println!("{}/shim/{name}", guest.name);
+        }
+        for name in &job.brig {
+            println!("{}/brig/{name}", guest.name);
         }
         for (runtime, name) in &job.engines {
             println!("{}/{runtime}/{name}", guest.name);
@@ -158,7 +170,12 @@ fn play(a: &Arguments, cache: &Cache, guest: &Guest, job: &Job, dir: &Path) -> S
         say(&format!("skip {}: {lack}", guest.name));
         return sums;
     }
-    let played = prepare(a, cache, guest, Some(job), dir).and_then(|machine| machine.run(&mut say));
+    let mut job = job.clone();
+    if !job.brig.is_empty() && !is_root() {
+        say(&format!("skip {}/brig: its images are made by root", guest.name));
+        job.brig.clear();
+    }
+    let played = prepare(a, cache, guest, Some(&job), dir).and_then(|machine| machine.run(&mut say));
     let seconds = began.elapsed().as_secs();
     match played {
         Ok(took) => say(&format!(
@@ -184,7 +201,7 @@ fn lack(a: &Arguments, guest: &Guest) -> Option<String> {
         "dpkg-deb",
         "apt-get",
     ];
-    if root_needed {
+    if root_needed || is_root() && !guest.brig.is_empty() {
         programs.push("debootstrap");
     }
     let unpacked = machine::private_qemu(&a.cache).join("usr/bin");
@@ -199,12 +216,14 @@ fn lack(a: &Arguments, guest: &Guest) -> Option<String> {
             guest.arch.debian()
         ));
     }
-    if root_needed
-        && std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) != 0)
-    {
+    if root_needed && !is_root() {
         return Some("its image is made by root".to_owned());
     }
     None
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
 /// Where the programs for guests of this architecture are.
@@ -256,15 +275,20 @@ fn prepare<'a>(
         (packages, base, base::disk(cache)?)
     };
     let release = release(a, guest.arch).ok_or("no programs for this guest")?;
+    let has_images = job.map_or(!guest.brig.is_empty(), |job| !job.brig.is_empty());
     let initrd = dir.join("initrd");
-    join(&initrd, &base, &release, job).map_err(|e| format!("{}: {e}", initrd.display()))?;
-    let disks: Vec<PathBuf> = match guest.init {
+    join(&initrd, &base, &release, has_images, job).map_err(|e| format!("{}: {e}", initrd.display()))?;
+    let mut disks: Vec<PathBuf> = match guest.init {
         Init::Script => vec![disk.clone(), disk],
         Init::Systemd => {
             let _turn = MAKING_DEBIAN.lock().unwrap_or_else(PoisonError::into_inner);
             vec![debian::image(cache, &packages)?, disk]
         }
     };
+    if has_images {
+        let _turn = MAKING_IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
+        disks.push(images::archive(cache)?);
+    }
     Ok(Machine {
         guest,
         kernel: packages.kernel()?,
@@ -277,14 +301,19 @@ fn prepare<'a>(
 }
 
 /// The base and, behind it, what changes with every run: what is judged, and the job.
-fn join(to: &Path, base: &Path, release: &Path, job: Option<&Job>) -> std::io::Result<()> {
+fn join(to: &Path, base: &Path, release: &Path, with_brig: bool, job: Option<&Job>) -> std::io::Result<()> {
     let mut file = File::create(to)?;
     std::io::copy(&mut File::open(base)?, &mut file)?;
     let mut archive = Archive::new(BufWriter::new(file));
     for dir in ["vm", "vm/release", "vm/tools"] {
         archive.directory(dir)?;
     }
-    for name in ["runb", inside::SHIM, "conformance", "shimtest", "vm"] {
+    let of_brig = ["brig", "brig-monitor", "brig-init"];
+    let of_brig = of_brig.into_iter().filter(|_| with_brig);
+    for name in ["runb", inside::SHIM, "conformance", "shimtest", "vm"]
+        .into_iter()
+        .chain(of_brig)
+    {
         archive.copy(&format!("vm/release/{name}"), &release.join(name))?;
     }
     archive.file("vm/guest.sh", 0o755, GUEST_SCRIPT.as_bytes())?;

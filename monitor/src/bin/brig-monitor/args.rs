@@ -15,19 +15,22 @@ pub struct Args {
     pub handed: i32,
     /// The container runs, and its monitor was killed.
     pub adopt: bool,
+    /// Who can start it again, when it was adopted.
+    pub brig: Option<PathBuf>,
 }
 
 /// Reads it.
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
     let mut words = words;
     let mut adopt = false;
-    let (mut root, mut run, mut report, mut handed, mut id) = (None, None, None, 0, None);
+    let (mut root, mut run, mut report, mut handed, mut id, mut brig) = (None, None, None, 0, None, None);
     while let Some(word) = words.next() {
         let flag = word.to_string_lossy().into_owned();
         let mut value = || words.next().ok_or_else(|| format!("{flag} needs a value"));
         match flag.as_str() {
             "--root" => root = Some(PathBuf::from(value()?)),
             "--adopt" => adopt = true,
+            "--brig" => brig = Some(PathBuf::from(value()?)),
             "--run" => run = Some(PathBuf::from(value()?)),
             "--report" => {
                 let number = value()?.to_string_lossy().parse();
@@ -47,7 +50,10 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
             report,
             handed,
             adopt,
+            brig,
         }),
-        _ => Err("it is started by brig: --root ROOT --run RUN [--report FD] [--adopt] ID".into()),
+        _ => Err(
+            "it is started by brig: --root ROOT --run RUN [--report FD] [--adopt] [--brig PROGRAM] ID".into(),
+        ),
     }
 }

@@ -56,6 +56,9 @@ pub struct Io {
     viewers: RefCell<Vec<Viewer>>,
     input: RefCell<Option<Rc<Backlog>>>,
     terminal: RefCell<Option<Rc<Source<OwnedFd>>>>,
+    /// The container's side of an init's terminal. systemd opens its console when it has something to say and closes it again; without
+    /// anybody who has it open, the first silence would count as the end of all output (EIO).
+    slave: RefCell<Option<OwnedFd>>,
     size: Cell<Option<Size>>,
     copies: Rc<Count>,
     /// The process has ended: nobody is held back any more.
@@ -181,6 +184,9 @@ impl Io {
             self.begin_output(on, Rc::new(on.reactor.watch(end)?), stream);
         }
         if let Some(master) = given.terminal.take() {
+            if self.log.is_some() {
+                self.slave.replace(Some(sys::tty::open_slave(master.as_fd())?));
+            }
             let master = Rc::new(on.reactor.watch(master)?);
             self.begin_input(on, Rc::clone(&master));
             self.begin_output(on, Rc::clone(&master), Stream::Stdout);
@@ -323,6 +329,7 @@ impl Io {
     /// The process has ended: what it has written is read, and then everything is closed.
     pub async fn finish(&self, on: &Host) {
         self.over.set(());
+        self.slave.replace(None);
         if let Some(input) = self.input.take() {
             input.give_up();
         }

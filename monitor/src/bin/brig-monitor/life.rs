@@ -25,6 +25,7 @@ use shim::signals::Signals;
 use shim::stdio::Wanted;
 use shim::sync::Once;
 
+use crate::again;
 use crate::args::Args;
 use crate::connection;
 use crate::health;
@@ -55,7 +56,12 @@ pub fn run(args: &Args) -> Result<()> {
         Err(e) => return connection::refuse(&report, &e.into()),
     };
     let (loop_of_task, place, adopt) = (reactor.clone(), args.place.clone(), args.adopt);
-    reactor.run(async move { serve(loop_of_task, place, (report, handed), adopt).await })?
+    let wants_start =
+        reactor.run(async move { serve(loop_of_task, place, (report, handed), adopt).await })??;
+    match &args.brig {
+        Some(brig) if wants_start => again::ask(&args.place, brig),
+        _ => Ok(()),
+    }
 }
 
 /// What is not inherited from who has started us, whatever it was.
@@ -88,12 +94,13 @@ fn spare_from_oom(bundle: &Path) {
     }
 }
 
+/// Whether somebody has to start it again.
 async fn serve(
     reactor: Reactor,
     place: place::Place,
     (report, handed): (OwnedFd, Vec<OwnedFd>),
     adopt: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     let on = Host::new(reactor.clone(), children);
@@ -105,7 +112,7 @@ async fn serve(
             if !adopt && let Err(also) = networks::undo_unbegun(&place) {
                 refusal.message = format!("{}; and {also}", refusal.message);
             }
-            return connection::refuse(&report, &refusal);
+            return connection::refuse(&report, &refusal).map(|()| false);
         }
     };
     if !adopt {
@@ -117,7 +124,7 @@ async fn serve(
     monitor.over.wait().await;
     // Each is sent or its client is gone: as long as a client lives it may read as slowly as it likes.
     monitor.unsent.zero().await;
-    Ok(())
+    Ok(monitor.again.get())
 }
 
 async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Monitor>, OwnedFd)> {
@@ -152,6 +159,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         log,
         handed_over: std::cell::Cell::new(false),
         adopted: adopt,
+        again: std::cell::Cell::new(false),
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
@@ -222,7 +230,15 @@ pub async fn live(monitor: Rc<Monitor>) {
         let policy = monitor.launch.borrow().restart.clone();
         match monitor.then.get() {
             // The container's root was mounted where its first monitor was, and is gone: whoever starts it next mounts it.
-            _ if monitor.adopted => return conclude(&monitor, &run, ended).await,
+            then if monitor.adopted => {
+                let mut wanted = || {
+                    restarts
+                        .next(&policy, ended.code, began.elapsed(), by_user)
+                        .is_some()
+                };
+                monitor.again.set(then == Then::Policy && wanted());
+                return conclude(&monitor, &run, ended).await;
+            }
             Then::End => return conclude(&monitor, &run, ended).await,
             Then::Again => restarts = Restarts::default(),
             Then::Policy => {
@@ -496,11 +512,8 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
 
 /// The root and the networks. Both wait for the kernel, so they do it side by side.
 async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
-    let mounts = [monitor.place.rootfs(), monitor.place.netns()];
-    let unmount = move || {
-        let mut mounts = mounts.iter();
-        mounts.try_for_each(|mount| unmount_all(mount).map_err(|e| e.to_string()))
-    };
+    let rootfs = monitor.place.rootfs();
+    let unmount = move || unmount_all(&rootfs).map_err(|e| e.to_string());
     let (on, limit) = (&monitor.on, Some(Instant::now() + UNMOUNT));
     let mut unmounted = pin!(on.children.fork(&on.reactor, limit, unmount));
     let mut undone = pin!(networks::end(monitor));
@@ -510,7 +523,7 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
     };
     if let Err(e) = unmounted {
         // It goes with us: the mount namespace is ours alone.
-        monitor.note(&format!("failed to unmount what it had: {e}"));
+        monitor.note(&format!("failed to unmount the root: {e}"));
     }
     undone
 }

@@ -3,6 +3,7 @@
 //!
 //! May not: print. Its streams are /dev/null; what goes wrong is told to who asked, or stands in `monitor.log` beside the socket.
 
+mod again;
 mod args;
 mod backlog;
 mod connection;

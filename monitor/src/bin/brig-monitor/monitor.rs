@@ -98,6 +98,8 @@ pub struct Monitor {
     pub handed_over: Cell<bool>,
     /// Another monitor has started it.
     pub adopted: bool,
+    /// Its policy wants a start that a monitor without its root cannot make: brig is asked for it when all is over.
+    pub again: Cell<bool>,
     /// Remove it when it has ended; with its anonymous volumes.
     pub remove: Cell<Option<bool>>,
     /// The run, `then` or the state has changed.

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io::Result as IoResult;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,17 +48,49 @@ pub struct Served {
     pub turns: Cell<usize>,
 }
 
+/// How much is served at a time. What a container or a stranger does must not take the descriptors by which a container is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections to published ports. Each has two descriptors, and four more while nobody reads from it.
+    pub connections: usize,
+    /// Senders of datagrams to them.
+    pub sessions: usize,
+    /// Questions that wait for a name server.
+    pub questions: usize,
+}
+
+impl Bounds {
+    /// Of who may have this many descriptors.
+    fn of(descriptors: usize) -> Bounds {
+        Bounds {
+            connections: (descriptors / 8).clamp(8, 160),
+            sessions: (descriptors / 16).clamp(8, 256),
+            questions: (descriptors / 16).clamp(8, 128),
+        }
+    }
+
+    /// Ours. The sockets that we were handed are there already.
+    pub fn now(handed: usize) -> Bounds {
+        let limit = sys::process::most_descriptors().unwrap_or(1024);
+        Bounds::of(
+            usize::try_from(limit)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(handed),
+        )
+    }
+}
+
 impl Served {
     /// A task that ends with the container.
     pub fn spawn(&self, monitor: &Rc<Monitor>, task: impl Future<Output = ()> + 'static) {
         let (monitor, held) = (Rc::clone(monitor), self.tasks.hold());
         let reactor = monitor.on.reactor.clone();
+        // In a room of its own: what is moved into a future and pinned there has room in it twice.
+        let mut task = Box::pin(task);
         reactor.spawn(async move {
-            {
-                let (task, over) = (pin!(task), pin!(monitor.served.over.wait()));
-                either(task, over).await;
-            }
-            // The task's descriptors are closed: then it does not count any more.
+            either(task.as_mut(), pin!(monitor.served.over.wait())).await;
+            // Its descriptors are closed: then it does not count any more.
+            drop(task);
             drop(held);
         });
     }
@@ -170,18 +203,43 @@ async fn open_resolver(monitor: &Rc<Monitor>) {
     }
 }
 
+/// The container's network namespace. Its file is mounted where the container's first monitor is; who has adopted it asks the process.
+fn namespace(monitor: &Monitor) -> PathBuf {
+    let init = monitor.state.borrow().init.clone();
+    match init {
+        Some(init) if monitor.adopted => format!("/proc/{}/ns/net", init.pid).into(),
+        _ => monitor.place.netns(),
+    }
+}
+
+/// What `work` makes belongs to the container's network namespace. It must not wait. A monitor that may not come back (an ordinary
+/// user's, into the machine's) makes it where it is.
+///
+/// # Errors
+/// Of the work; or the namespace cannot be entered.
+pub fn inside<T>(monitor: &Monitor, work: impl FnOnce() -> sys::Result<T>) -> sys::Result<T> {
+    let network = libc::CLONE_NEWNET as u64;
+    let own = sys::fs::open(Path::new("/proc/self/ns/net"), libc::O_RDONLY, 0)?;
+    if sys::process::setns(own.as_fd(), network).is_err() {
+        return work();
+    }
+    let other = sys::fs::open(&namespace(monitor), libc::O_RDONLY, 0)?;
+    sys::process::setns(other.as_fd(), network)?;
+    let done = work();
+    if sys::process::setns(own.as_fd(), network).is_err() {
+        // It has just worked. Whatever we did from now on, we would do in the container's place: rather be adopted.
+        sys::process::exit_now(1);
+    }
+    done
+}
+
 async fn sockets_inside(monitor: &Rc<Monitor>) -> shim::error::Result<Sockets> {
-    let pid = monitor.state.borrow().init.as_ref().map(|init| init.pid);
-    let namespace = monitor.place.netns();
+    let namespace = namespace(monitor);
     let (ours, theirs) = sys::socket::seqpacket_pair()?;
     let make = || -> network::Result<()> {
-        // The file is mounted where the container's first monitor is; one that has adopted it asks the process.
-        let space = match (Space::open(&namespace), pid) {
-            (Err(_), Some(pid)) => Space::of(pid)?,
-            (opened, _) => opened?,
-        };
-        let sockets = network::resolver::open(&space)?;
-        sys::socket::send(theirs.as_fd(), b"s", &[sockets.udp.as_fd(), sockets.tcp.as_fd()])?;
+        let sockets = network::resolver::open(&Space::open(&namespace)?)?;
+        let fds = [sockets.udp.as_fd(), sockets.tcp.as_fd()];
+        sys::socket::send(theirs.as_fd(), b"s", &fds)?;
         Ok(())
     };
     let limit = Some(Instant::now() + MAKE);
@@ -226,8 +284,10 @@ pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
     let written = written.and_then(|text| serde_json::from_slice(&text).ok());
     let [_, run] = &place.roots;
     let had = written.unwrap_or(told);
+    let unmounted = unmount(&place.netns());
     let undone = Machine::of(run).detach(&had);
     undone.map_err(|e| format!("failed to undo the container's networks: {e}"))?;
+    unmounted.map_err(|e| format!("failed to let go of the container's network namespace: {e}"))?;
     for event in Event::of_networks("disconnect", &had) {
         // An event that cannot be told undoes nothing.
         let _ = events::append(&place.events, &event);
@@ -237,6 +297,16 @@ pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
             Err(format!("failed to remove {}: {e}", record.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// The namespace goes when nobody is in it any more, whoever has its file open; here its name does.
+fn unmount(namespace: &Path) -> sys::Result<()> {
+    let path = sys::fs::c_path(namespace)?;
+    match sys::mount::umount(&path, libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) {
+        // It was mounted where another monitor was.
+        Err(e) if e.is(libc::EINVAL) || e.is(libc::ENOENT) => Ok(()),
+        done => done,
     }
 }
 
@@ -265,16 +335,32 @@ pub fn nonblocking(fd: OwnedFd) -> sys::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A connection, once it is there. Whoever calls sets a limit.
+/// A connection that was begun, once it is there. Whoever calls sets a limit.
 ///
 /// # Errors
 /// connect(2)'s.
-pub async fn connect(reactor: &Reactor, to: SocketAddr) -> sys::Result<Source<TcpStream>> {
-    let socket = TcpStream::from(sys::tcp::connect_nonblocking(to)?);
-    let socket = reactor.watch(socket)?;
+pub async fn connected(reactor: &Reactor, begun: OwnedFd, to: SocketAddr) -> sys::Result<Source<TcpStream>> {
+    let socket = reactor.watch(TcpStream::from(begun))?;
     socket.writable().await?;
     match io("getsockopt", socket.io().take_error())? {
         None => Ok(socket),
         Some(e) => Err(sys::Error::io("connect", to.to_string(), &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_leaves_descriptors_for_the_rest() {
+        for descriptors in [256, 1024, 20_000, usize::MAX] {
+            let bounds = Bounds::of(descriptors);
+            let most = bounds.connections * 6 + bounds.sessions + bounds.questions;
+            assert!(most < descriptors - descriptors / 10, "{descriptors}: {bounds:?}");
+        }
+        // Docker's own proxy has none, and a hundred at once are usual.
+        assert!(Bounds::of(1024).connections >= 100);
+        assert_eq!(Bounds::of(0).connections, 8);
     }
 }

@@ -21,13 +21,7 @@ use sys::event::{Armed, Epoll, Event};
 use sys::udp::Local;
 
 use crate::monitor::Monitor;
-use crate::networks::{self, AGAIN};
-
-/// Connections at a time. Each has two descriptors, and four more while nobody reads from it; a process has 1024 of them.
-const MOST_CONNECTIONS: usize = 160;
-
-/// Senders of datagrams at a time. The one that has been silent for longest makes room.
-const MOST_SESSIONS: usize = 256;
+use crate::networks::{self, AGAIN, Bounds};
 
 /// How long a sender of datagrams may be silent: Docker's.
 const IDLE: Duration = Duration::from_secs(90);
@@ -65,6 +59,7 @@ struct Ports {
 /// # Errors
 /// They cannot be watched.
 pub fn begin(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) -> sys::Result<()> {
+    let bounds = Bounds::now(sockets.len());
     let mut of_protocol: [Vec<(OwnedFd, Port)>; 3] = Default::default();
     for (fd, port) in sockets {
         let n = match port.protocol {
@@ -77,18 +72,20 @@ pub fn begin(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) -> sys::Resul
     let [tcp, udp, sctp] = of_protocol;
     if !tcp.is_empty() {
         let ports = Ports::watch(monitor, tcp)?;
-        monitor
-            .served
-            .spawn(monitor, serve_connections(Rc::clone(monitor), ports));
+        monitor.served.spawn(
+            monitor,
+            serve_connections(Rc::clone(monitor), ports, bounds.connections),
+        );
     }
     if !udp.is_empty() {
         for (socket, port) in &udp {
             sys::udp::tell_local(socket.as_fd(), port.host.is_ipv6())?;
         }
         let ports = Rc::new(Ports::watch(monitor, udp)?);
-        monitor
-            .served
-            .spawn(monitor, serve_datagrams(Rc::clone(monitor), ports));
+        monitor.served.spawn(
+            monitor,
+            serve_datagrams(Rc::clone(monitor), ports, bounds.sessions),
+        );
     }
     if !sctp.is_empty() {
         // They only keep the port.
@@ -155,12 +152,12 @@ fn target_now(monitor: &Monitor, port: &Port) -> Option<SocketAddr> {
     target(&launch.network.as_ref()?.attachment, port)
 }
 
-async fn serve_connections(monitor: Rc<Monitor>, ports: Ports) {
+async fn serve_connections(monitor: Rc<Monitor>, ports: Ports, most: usize) {
     let (open, pipes) = (Rc::<Count>::default(), Rc::<Pipes>::default());
     loop {
         let Ok(found) = ports.next().await else { return };
         for n in found {
-            open.below(MOST_CONNECTIONS).await;
+            open.below(most).await;
             let Some((socket, port)) = ports.sockets.get(n) else {
                 continue;
             };
@@ -193,7 +190,9 @@ async fn relay(monitor: &Monitor, pipes: &Pipes, client: OwnedFd, port: &Port) -
     };
     let client = reactor.watch(TcpStream::from(networks::nonblocking(client)?))?;
     let until = Some(Instant::now() + PATIENCE);
-    let connected = reactor.within(until, networks::connect(reactor, target)).await;
+    let begun = sys::tcp::connect_nonblocking(target)?;
+    let connected = networks::connected(reactor, begun, target);
+    let connected = reactor.within(until, connected).await;
     let server = connected.ok_or_else(|| sys::Error::new("connect", "", sys::Errno(libc::ETIMEDOUT)))??;
     for socket in [client.io(), server.io()] {
         // One whose other end has vanished would be kept for ever. And what comes in small pieces goes on in small pieces.
@@ -283,11 +282,17 @@ struct Session {
     over: Once<()>,
 }
 
-#[derive(Default)]
-struct Sessions(RefCell<BTreeMap<Sender, Rc<Session>>>);
+struct Sessions {
+    all: RefCell<BTreeMap<Sender, Rc<Session>>>,
+    /// Then the one that has been silent for longest makes room.
+    most: usize,
+}
 
-async fn serve_datagrams(monitor: Rc<Monitor>, ports: Rc<Ports>) {
-    let sessions = Rc::<Sessions>::default();
+async fn serve_datagrams(monitor: Rc<Monitor>, ports: Rc<Ports>, most: usize) {
+    let sessions = Rc::new(Sessions {
+        all: RefCell::default(),
+        most,
+    });
     loop {
         let Ok(found) = ports.next().await else { return };
         for n in found {
@@ -314,7 +319,7 @@ fn take_datagrams(monitor: &Rc<Monitor>, ports: &Rc<Ports>, sessions: &Rc<Sessio
             address: come.from,
             asked: come.to,
         };
-        let known = sessions.0.borrow().get(&sender).cloned();
+        let known = sessions.all.borrow().get(&sender).cloned();
         let session = match known {
             Some(session) => session,
             None => {
@@ -353,8 +358,8 @@ fn begin_session(
         used: Cell::new(Instant::now()),
         over: Once::default(),
     });
-    let mut all = sessions.0.borrow_mut();
-    if all.len() >= MOST_SESSIONS {
+    let mut all = sessions.all.borrow_mut();
+    if all.len() >= sessions.most {
         let oldest = all
             .iter()
             .min_by_key(|(_, s)| s.used.get())
@@ -379,7 +384,7 @@ fn begin_session(
             );
             either(answers, over).await;
         }
-        let mut all = sessions.0.borrow_mut();
+        let mut all = sessions.all.borrow_mut();
         // Not when its sender has another one by now.
         if all.get(&sender).is_some_and(|session| Rc::ptr_eq(session, &own)) {
             all.remove(&sender);
@@ -417,5 +422,78 @@ async fn bring_back(monitor: &Monitor, ports: &Ports, session: &Session, sender:
         }
         drop(buffer);
         let_others_run().await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use network::attachment::{Address, Endpoint, Network, VERSION};
+
+    fn endpoint(kind: Kind, internal: bool, addresses: &[&str]) -> Endpoint {
+        let network = Network {
+            id: String::new(),
+            name: String::new(),
+            kind,
+            subnets: Vec::new(),
+            mtu: 0,
+            internal,
+            icc: true,
+            masquerade: true,
+            routed: false,
+        };
+        let address = |a: &&str| Address {
+            address: a.parse().unwrap(),
+            prefix: 24,
+        };
+        Endpoint {
+            network,
+            id: String::new(),
+            interface: String::new(),
+            device: String::new(),
+            mac: String::new(),
+            addresses: addresses.iter().map(address).collect(),
+            names: Vec::new(),
+            links: Vec::new(),
+            reaches: Vec::new(),
+            sysctls: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_port_leads_to_the_first_bridge_that_leads_out() {
+        let bridge = || Kind::Bridge { device: "b".into() };
+        let macvlan = Kind::Macvlan {
+            parent: "p".into(),
+            mode: "bridge".into(),
+        };
+        let mut attachment = Attachment {
+            version: VERSION,
+            container: String::new(),
+            container_name: String::new(),
+            endpoints: vec![
+                endpoint(bridge(), true, &["10.0.0.1"]),
+                endpoint(macvlan, false, &["10.0.1.1"]),
+                endpoint(bridge(), false, &["10.0.2.1", "fd00::1"]),
+                endpoint(bridge(), false, &["10.0.3.1"]),
+            ],
+            ports: Vec::new(),
+        };
+        let leads = |attachment: &Attachment, host: &str| {
+            let port = Port {
+                protocol: Protocol::Tcp,
+                host: host.parse().unwrap(),
+                host_port: 8080,
+                container_port: 80,
+            };
+            target(attachment, &port).map(|to| to.to_string())
+        };
+        assert_eq!(leads(&attachment, "0.0.0.0").as_deref(), Some("10.0.2.1:80"));
+        assert_eq!(leads(&attachment, "::").as_deref(), Some("[fd00::1]:80"));
+        attachment.endpoints.remove(2);
+        assert_eq!(leads(&attachment, "::1").as_deref(), Some("10.0.3.1:80"));
+        attachment.endpoints.truncate(2);
+        assert_eq!(leads(&attachment, "0.0.0.0"), None);
     }
 }

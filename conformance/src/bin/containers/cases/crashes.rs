@@ -16,6 +16,11 @@ pub fn cases() -> Vec<Case> {
             &[Need::Brig],
             monitor_killed_then_ended,
         ),
+        case(
+            "crash.adopted-and-restarted",
+            &[Need::Brig],
+            adopted_and_restarted,
+        ),
         case("crash.monitor-and-all-killed", &[Need::Brig], all_killed),
         case("crash.payload-killed", &[Need::Brig], payload_killed),
         case("crash.full-disk", &[Need::Brig], full_disk),
@@ -76,6 +81,50 @@ fn monitor_killed_then_ended(s: &mut Scene) -> Done {
     )?;
     mends(s)?;
     s.prints("docker rm box", "box\n")
+}
+
+/// Its second monitor has no root to start it with, and sees to it all the same.
+fn adopted_and_restarted(s: &mut Scene) -> Done {
+    s.must("docker run -d --name box --restart always --network none tiny sh -c 'echo said >>/file; exec sleep 600'")?;
+    let pid = |s: &Scene| -> Result<u32, String> {
+        let text = s.inspect("box", "{{.State.Pid}}")?;
+        text.parse().map_err(|e| format!("pid {text:?}: {e}"))
+    };
+    let first = pid(s)?;
+    kill_monitor()?;
+    s.prints("docker exec box cat /file", "said\n")?;
+    is("the process goes on", pid(s)?, first)?;
+    uptime::kill(first)?;
+    let mut second = first;
+    command::until("another process", soon(), || {
+        second = pid(s).unwrap_or(0);
+        ![0, first].contains(&second)
+    })?;
+    uptime::truth(s.lab)?;
+    s.until("docker exec box cat /file", "said\nsaid")?;
+    // From here on it has a monitor that can do everything.
+    uptime::kill(second)?;
+    s.until(
+        "docker inspect --format '{{.RestartCount}} {{.State.Status}}' box",
+        "1 running",
+    )?;
+    kill_monitor()?;
+    // A stop is a stop.
+    s.prints("docker exec box true", "")?;
+    s.prints("docker stop -t 0 box", "box\n")?;
+    command::until("its monitor has ended", soon(), || {
+        uptime::named("brig").is_empty()
+    })?;
+    is("state", s.inspect("box", "{{.State.Status}}")?, "exited")?;
+    // And what ended while nobody looked, the machine's start or the unit's brings back.
+    s.prints("docker start box", "box\n")?;
+    let third = pid(s)?;
+    kill_monitor()?;
+    uptime::kill(third)?;
+    s.until_ended("box")?;
+    s.prints("docker system start", "box\n")?;
+    is("state", s.inspect("box", "{{.State.Status}}")?, "running")?;
+    s.prints("docker rm -f box", "box\n")
 }
 
 fn all_killed(s: &mut Scene) -> Done {

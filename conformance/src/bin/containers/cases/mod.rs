@@ -16,5 +16,6 @@ pub mod rootless;
 pub mod second;
 pub mod tables;
 pub mod terminals;
+pub mod upgrade;
 pub mod volumes;
 pub mod wrecks;

@@ -166,7 +166,7 @@ fn complaints(s: &mut Scene) -> Done {
         ("create --volumes-from nobody tiny", "No such container: nobody"),
         (
             "create --mount type=image,src=nothing-here,dst=/x tiny",
-            "No such image: nothing-here",
+            "No such image: nothing-here:latest",
         ),
     ] {
         s.answers(
@@ -182,7 +182,7 @@ fn complaints(s: &mut Scene) -> Done {
 }
 
 /// What an image has, in all its forms.
-const SEED: &str = "mkdir -p /seed/sub; echo text >/seed/file; ln /seed/file /seed/sub/twin; ln -s file /seed/link; mkfifo /seed/pipe; chmod 4750 /seed/file; chown 7:8 /seed/file /seed/sub; chmod 1770 /seed; chown 3:4 /seed; dd if=/dev/zero of=/seed/holes bs=1 count=1 seek=9999999 2>/dev/null; touch -d @1000000000 /seed/file /seed/sub";
+const SEED: &str = "mkdir -p /seed/sub; echo text >/seed/file; ln /seed/file /seed/sub/twin; ln -s file /seed/link; mkfifo /seed/pipe; chown 7:8 /seed/file /seed/sub; chmod 4750 /seed/file; chown 3:4 /seed; chmod 1770 /seed; dd if=/dev/zero of=/seed/holes bs=1 count=1 seek=9999999 2>/dev/null; touch -d @1000000000 /seed/file /seed/sub";
 
 const LOOK: &str = "cd /seed; for f in . file link pipe sub sub/twin holes; do stat -c \"%n %A %u %g %h %s\" $f; done; stat -c %Y file sub; du -k holes | cut -f1; stat -c %i file sub/twin | uniq | wc -l";
 
@@ -309,26 +309,34 @@ fn precedence(s: &mut Scene) -> Done {
     s.must(&format!("mkdir {dir} && touch {dir}/of-bind"))?;
     s.must("docker run --name other -v other:/data -v other:/two keeper touch /data/of-other")?;
     let names = "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}};{{end}}";
-    s.must("docker create --name a --volumes-from other keeper")?;
+    s.must("docker create --name boxa --volumes-from other keeper")?;
     is(
         "from others",
-        s.inspect("a", names)?,
+        s.inspect("boxa", names)?,
         "volume other /data;volume other /two;",
     )?;
     s.must(&format!(
-        "docker create --name b --volumes-from other -v {dir}:/data keeper"
+        "docker create --name boxb --volumes-from other -v {dir}:/data keeper"
     ))?;
-    is("bind", s.inspect("b", names)?, "bind  /data;volume other /two;")?;
-    s.must("docker create --name c --volumes-from other --mount source=mine,target=/two keeper")?;
+    is(
+        "bind",
+        s.inspect("boxb", names)?,
+        "bind  /data;volume other /two;",
+    )?;
+    s.must("docker create --name boxc --volumes-from other --mount source=mine,target=/two keeper")?;
     is(
         "mount",
-        s.inspect("c", names)?,
+        s.inspect("boxc", names)?,
         "volume other /data;volume mine /two;",
     )?;
-    s.must("docker create --name d -v mine:/data keeper")?;
-    is("over the image's", s.inspect("d", names)?, "volume mine /data;")?;
+    s.must("docker create --name boxd -v mine:/data keeper")?;
+    is(
+        "over the image's",
+        s.inspect("boxd", names)?,
+        "volume mine /data;",
+    )?;
     s.prints("docker run --rm --tmpfs /data keeper ls -A /data", "")?;
-    s.must("docker rm other a b c d && docker volume rm other mine")
+    s.must("docker rm other boxa boxb boxc boxd && docker volume rm other mine")
         .map(|_| ())
 }
 

@@ -7,7 +7,7 @@
 
 mod containerd;
 mod direct;
-mod scope;
+pub mod scope;
 mod shim;
 mod twins;
 
@@ -19,7 +19,7 @@ use crate::command::{self, Outcome, USUAL};
 use crate::inside::{self, Outside};
 use crate::job::Job;
 
-type Done = Result<(), String>;
+pub type Done = Result<(), String>;
 
 /// One sentence about a runtime below an engine.
 pub struct Case {
@@ -73,8 +73,8 @@ pub struct Stage {
     pub runtime: String,
     /// And its program.
     pub program: PathBuf,
-    patience: u32,
-    step: &'static str,
+    pub patience: u32,
+    pub step: &'static str,
 }
 
 impl Stage {

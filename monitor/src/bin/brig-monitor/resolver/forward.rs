@@ -1,4 +1,5 @@
-//! Asks name servers in a container's place, from the machine's network namespace.
+//! Asks name servers in a container's place: the machine's own from the machine's network namespace (they may be on its loopback
+//! device), those of `--dns` from the container's, as Docker does: they may be in one of its networks.
 //!
 //! Each question has a socket of its own, at a port of the kernel's choice and connected to the server, and an id that nobody can
 //! guess: whoever wants to answer in the server's place has to guess both.
@@ -6,6 +7,7 @@
 //! May not: send what the container has sent; it is written anew.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use shim::reactor::Source;
@@ -37,15 +39,18 @@ pub enum Way {
     Connection,
 }
 
+/// What has come of one server: its answer, or `None`, and the next one is asked.
+type Asked = sys::Result<Option<Vec<u8>>>;
+
 /// The answer for the client, whatever comes of it.
 pub async fn ask(monitor: &Monitor, query: &Query, way: Way, room: usize) -> Vec<u8> {
-    for server in servers(monitor).into_iter().take(MOST_SERVERS) {
+    let (servers, from) = servers(monitor);
+    for server in servers.into_iter().take(MOST_SERVERS) {
         let until = Some(Instant::now() + PATIENCE);
-        let asked = async {
-            match way {
-                Way::Datagram => over_udp(monitor, query, server).await,
-                Way::Connection => over_tcp(monitor, query, server).await,
-            }
+        // Each in a room of its own, which is only there while it is asked: there may be a hundred of them.
+        let asked: Pin<Box<dyn Future<Output = Asked>>> = match way {
+            Way::Datagram => Box::pin(over_udp(monitor, query, server, from)),
+            Way::Connection => Box::pin(over_tcp(monitor, query, server, from)),
         };
         let answer = monitor.on.reactor.within(until, asked).await;
         if let Some(Ok(Some(answer))) = answer {
@@ -55,15 +60,35 @@ pub async fn ask(monitor: &Monitor, query: &Query, way: Way, room: usize) -> Vec
     query.answer(Code::Failed, &[], room)
 }
 
+/// Whose network namespace a question comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Machine,
+    Container,
+}
+
+impl From {
+    fn make<T>(self, monitor: &Monitor, work: impl FnOnce() -> sys::Result<T>) -> sys::Result<T> {
+        match self {
+            From::Machine => work(),
+            From::Container => networks::inside(monitor, work),
+        }
+    }
+}
+
 /// Whom to ask, in their order.
-fn servers(monitor: &Monitor) -> Vec<SocketAddr> {
+fn servers(monitor: &Monitor) -> (Vec<SocketAddr>, From) {
     let given = match &monitor.launch.borrow().network {
         Some(network) => network.nameservers.clone(),
         None => Vec::new(),
     };
-    if !given.is_empty() {
-        return given;
+    match given.is_empty() {
+        false => (given, From::Container),
+        true => (machines_servers(), From::Machine),
     }
+}
+
+fn machines_servers() -> Vec<SocketAddr> {
     // Read each time: a machine that moves gets other ones.
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let found = servers_in(&text);
@@ -103,13 +128,13 @@ fn random_id() -> sys::Result<u16> {
     Ok(u16::from_ne_bytes(id))
 }
 
-/// `None`: the next one is asked.
-async fn over_udp(monitor: &Monitor, query: &Query, server: SocketAddr) -> sys::Result<Option<Vec<u8>>> {
+async fn over_udp(monitor: &Monitor, query: &Query, server: SocketAddr, from: From) -> Asked {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = networks::io("bind", UdpSocket::bind((any, 0)))?;
+    let bind = || networks::io("bind", UdpSocket::bind((any, 0)));
+    let socket = from.make(monitor, bind)?;
     networks::io("connect", socket.connect(server))?;
     networks::io("fcntl", socket.set_nonblocking(true))?;
     let id = random_id()?;
@@ -132,8 +157,9 @@ fn datagram(socket: &UdpSocket) -> sys::Result<Vec<u8>> {
     Ok(buffer[..n].to_vec())
 }
 
-async fn over_tcp(monitor: &Monitor, query: &Query, server: SocketAddr) -> sys::Result<Option<Vec<u8>>> {
-    let socket = networks::connect(&monitor.on.reactor, server).await?;
+async fn over_tcp(monitor: &Monitor, query: &Query, server: SocketAddr, from: From) -> Asked {
+    let begun = from.make(monitor, || sys::tcp::connect_nonblocking(server))?;
+    let socket = networks::connected(&monitor.on.reactor, begun, server).await?;
     let id = random_id()?;
     send(&socket, &query.forwarded(id)).await?;
     let message = receive(&socket, LONGEST).await?;

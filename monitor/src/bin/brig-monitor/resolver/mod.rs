@@ -20,12 +20,9 @@ use shim::stdio::let_others_run;
 use shim::sync::Count;
 
 use crate::monitor::Monitor;
-use crate::networks::{self, AGAIN};
+use crate::networks::{self, AGAIN, Bounds};
 use forward::Way;
 use wire::{Code, NoQuery, Query, Record, Wanted};
-
-/// Questions over UDP that wait for a name server. What is more is refused, as Docker does.
-const MOST_PENDING: usize = 128;
 
 /// Connections of the container. What is more waits to be accepted.
 const MOST_CONNECTIONS: usize = 8;
@@ -42,11 +39,13 @@ const LONGEST_QUESTION: usize = 1024;
 /// They cannot be watched.
 pub fn begin(monitor: &Rc<Monitor>, udp: OwnedFd, tcp: OwnedFd) -> sys::Result<()> {
     let reactor = &monitor.on.reactor;
+    // Over UDP. What is more is refused, as Docker does.
+    let most = Bounds::now(0).questions;
     let udp = reactor.watch(UdpSocket::from(networks::nonblocking(udp)?))?;
     let tcp = reactor.watch(TcpListener::from(networks::nonblocking(tcp)?))?;
     monitor
         .served
-        .spawn(monitor, serve_datagrams(Rc::clone(monitor), Rc::new(udp)));
+        .spawn(monitor, serve_datagrams(Rc::clone(monitor), Rc::new(udp), most));
     monitor
         .served
         .spawn(monitor, serve_connections(Rc::clone(monitor), tcp));
@@ -54,7 +53,7 @@ pub fn begin(monitor: &Rc<Monitor>, udp: OwnedFd, tcp: OwnedFd) -> sys::Result<(
     Ok(())
 }
 
-async fn serve_datagrams(monitor: Rc<Monitor>, socket: Rc<Source<UdpSocket>>) {
+async fn serve_datagrams(monitor: Rc<Monitor>, socket: Rc<Source<UdpSocket>>, most: usize) {
     let pending = Rc::<Count>::default();
     loop {
         let mut message = [0u8; LONGEST_QUESTION];
@@ -62,7 +61,7 @@ async fn serve_datagrams(monitor: Rc<Monitor>, socket: Rc<Source<UdpSocket>>) {
             .read_when_ready(|_| networks::io("recvfrom", socket.io().recv_from(&mut message)))
             .await;
         match come {
-            Ok((n, from)) => take_datagram(&monitor, &socket, &pending, &message[..n], from),
+            Ok((n, from)) => take_datagram(&monitor, &socket, (&pending, most), &message[..n], from),
             // Nothing that would be so the next time; but this must not turn without end.
             Err(_) => monitor.on.reactor.sleep(AGAIN).await,
         }
@@ -73,7 +72,7 @@ async fn serve_datagrams(monitor: Rc<Monitor>, socket: Rc<Source<UdpSocket>>) {
 fn take_datagram(
     monitor: &Rc<Monitor>,
     socket: &Rc<Source<UdpSocket>>,
-    pending: &Rc<Count>,
+    (pending, most): (&Rc<Count>, usize),
     message: &[u8],
     from: SocketAddr,
 ) {
@@ -86,7 +85,7 @@ fn take_datagram(
     if let Some(answer) = answer_here(monitor, &query, room) {
         return reply(socket, &answer, from);
     }
-    if pending.value() >= MOST_PENDING {
+    if pending.value() >= most {
         return reply(socket, &query.answer(Code::Refused, &[], room), from);
     }
     let (held, of_task, socket) = (pending.hold(), Rc::clone(monitor), Rc::clone(socket));
@@ -156,7 +155,8 @@ async fn serve_connection(monitor: &Rc<Monitor>, socket: &Source<TcpStream>) {
 /// The answer to what we know, or know that nobody may be asked.
 fn answer_here(monitor: &Monitor, query: &Query, room: usize) -> Option<Vec<u8>> {
     let launch = monitor.launch.borrow();
-    let attachment = &launch.network.as_ref()?.attachment;
+    let network = launch.network.as_ref()?;
+    let attachment = &network.attachment;
     let run = &monitor.place.roots[1];
     let (code, records) = match look_up(run, attachment, query) {
         Found::Records(mut records) => {
@@ -168,8 +168,11 @@ fn answer_here(monitor: &Monitor, query: &Query, room: usize) -> Option<Vec<u8>>
             (Code::Done, records)
         }
         Found::Nobody => (Code::NoSuchName, Vec::new()),
-        // Docker's answer: a resolver that is asked for what only others know, and may not ask them, has failed.
-        Found::Elsewhere if is_enclosed(attachment) => (Code::Failed, Vec::new()),
+        // Docker's answer: a resolver that is asked for what only others know, and may not ask them, has failed. Those of `--dns` are
+        // asked from within, so they may be.
+        Found::Elsewhere if is_enclosed(attachment) && network.nameservers.is_empty() => {
+            (Code::Failed, Vec::new())
+        }
         Found::Elsewhere => return None,
     };
     Some(query.answer(code, &records, room))
@@ -286,4 +289,30 @@ fn holders(run: &Path, endpoint: &Endpoint, name: &str) -> Option<Vec<IpAddr>> {
     holders.sort_by(|a, b| a.container.cmp(&b.container));
     let addresses: Vec<IpAddr> = holders.into_iter().flat_map(|h| h.addresses).collect();
     (!addresses.is_empty()).then_some(addresses)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_a_subnet_by_its_first_bits() {
+        let is_in = |subnet: &str, prefix, address: &str| {
+            contains(subnet.parse().unwrap(), prefix, address.parse().unwrap())
+        };
+        assert!(is_in("172.18.0.1", 16, "172.18.255.9") && !is_in("172.18.0.1", 16, "172.19.0.1"));
+        assert!(is_in("10.0.0.1", 32, "10.0.0.1") && !is_in("10.0.0.1", 32, "10.0.0.0"));
+        assert!(is_in("10.0.0.1", 0, "9.9.9.9") && is_in("fd00::1", 0, "::1"));
+        assert!(is_in("fd00:1::1", 64, "fd00:1::ffff") && !is_in("fd00:1::1", 64, "fd00:1:0:1::1"));
+        assert!(!is_in("0.0.0.0", 0, "::1") && !is_in("::", 0, "1.1.1.1"));
+    }
+
+    #[test]
+    fn addresses_take_turns() {
+        let mut records = vec![Record::Name("a".into()), Record::Name("b".into())];
+        turn(&mut records, 3);
+        assert_eq!(records[0], Record::Name("b".into()));
+        turn(&mut [], usize::MAX);
+    }
 }
