@@ -101,7 +101,7 @@ fn shape(s: &mut Scene) -> Done {
         let mut words: Vec<&str> = ports.split(", ").collect();
         words.sort_unstable();
         let (first, second) = (format!("{six}->80/tcp"), format!("{udp}->53/udp"));
-        let mut wanted = vec![
+        let mut wanted = [
             "99/tcp",
             "127.0.0.1:8002->80/tcp",
             "0.0.0.0:5300->53/udp",
