@@ -61,6 +61,8 @@ fn offered(offers: Offers, command: &'static Command) -> String {
         Offers::Choice(words) => words.join(" "),
         Offers::Images => "@images".to_owned(),
         Offers::Containers => "@containers".to_owned(),
+        Offers::Networks => "@networks".to_owned(),
+        Offers::Volumes => "@volumes".to_owned(),
         Offers::ImageAndDirectory => "@images-and-directories".to_owned(),
         Offers::Commands => command.shown().map(|c| c.name).collect::<Vec<_>>().join(" "),
     }
@@ -112,6 +114,14 @@ _{name}_containers() {{
     {name} ps -a --format '{{{{.Names}}}}' 2>/dev/null
 }}
 
+_{name}_networks() {{
+    {name} network ls --format '{{{{.Name}}}}' 2>/dev/null
+}}
+
+_{name}_volumes() {{
+    {name} volume ls -q 2>/dev/null
+}}
+
 _{name}() {{
     local cur prev words=() word i path='' depth=0 flags='' value='' operands=''
     # A colon is part of a name here, so the line is taken apart at spaces alone.
@@ -154,6 +164,8 @@ _{name}() {{
     @directories) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     @images) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_images)" -- "$cur") ;;
     @containers) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_containers)" -- "$cur") ;;
+    @networks) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_networks)" -- "$cur") ;;
+    @volumes) mapfile -t COMPREPLY < <(compgen -W "$(_{name}_volumes)" -- "$cur") ;;
     @images-and-directories) mapfile -t COMPREPLY < <(compgen -d -W "$(_{name}_images)" -- "$cur") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$cur") ;;
     esac
@@ -192,6 +204,8 @@ fn zsh(name: &str) -> String {
         "#compdef {name}\n# zsh completion for {name}, made by `{name} completion zsh`.\n\n\
          _{name}_images() {{\n    local -a images\n    images=(${{(f)\"$({name} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null | grep -v '<none>')\"}})\n    compadd -a images\n}}\n\n\
          _{name}_containers() {{\n    local -a containers\n    containers=(${{(f)\"$({name} ps -a --format '{{{{.Names}}}}' 2>/dev/null)\"}})\n    compadd -a containers\n}}\n\n\
+         _{name}_networks() {{\n    local -a networks\n    networks=(${{(f)\"$({name} network ls --format '{{{{.Name}}}}' 2>/dev/null)\"}})\n    compadd -a networks\n}}\n\n\
+         _{name}_volumes() {{\n    local -a volumes\n    volumes=(${{(f)\"$({name} volume ls -q 2>/dev/null)\"}})\n    compadd -a volumes\n}}\n\n\
          {functions}_{name} \"$@\"\n"
     )
 }
@@ -254,6 +268,8 @@ fn zsh_operands(name: &str, command: &Command) -> String {
     match command.offers {
         Offers::Images => format!("'*: :_{name}_images'"),
         Offers::Containers => format!("'*: :_{name}_containers'"),
+        Offers::Networks => format!("'*: :_{name}_networks'"),
+        Offers::Volumes => format!("'*: :_{name}_volumes'"),
         Offers::ImageAndDirectory => format!("'1: :_{name}_images' '2: :_files -/'"),
         Offers::Files => "'*: :_files'".to_owned(),
         Offers::Directories => "'*: :_files -/'".to_owned(),
@@ -275,6 +291,8 @@ fn fish(name: &str) -> String {
         "# fish completion for {name}, made by `{name} completion fish`.\n\n\
          function __{name}_images\n    {name} images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null | string match -v '*<none>*'\nend\n\n\
          function __{name}_containers\n    {name} ps -a --format '{{{{.Names}}}}' 2>/dev/null\nend\n\n\
+         function __{name}_networks\n    {name} network ls --format '{{{{.Name}}}}' 2>/dev/null\nend\n\n\
+         function __{name}_volumes\n    {name} volume ls -q 2>/dev/null\nend\n\n\
          # The words of the command so far, without flags and their values.\n\
          function __{name}_path\n    set -l words (commandline -opc)\n    set -e words[1]\n    set -l path\n    set -l skip 0\n    for word in $words\n        \
          if test $skip -eq 1\n            set skip 0\n            continue\n        end\n        switch $word\n            case {with_value}\n                set skip 1\n            case '-*'\n            case '*'\n                set -a path $word\n        end\n    end\n    \
@@ -319,6 +337,8 @@ fn fish(name: &str) -> String {
         match command.offers {
             Offers::Images => out.push_str(&format!("{at} -a '(__{name}_images)'\n")),
             Offers::Containers => out.push_str(&format!("{at} -a '(__{name}_containers)'\n")),
+            Offers::Networks => out.push_str(&format!("{at} -a '(__{name}_networks)'\n")),
+            Offers::Volumes => out.push_str(&format!("{at} -a '(__{name}_volumes)'\n")),
             Offers::ImageAndDirectory => out.push_str(&format!("{at} -a '(__{name}_images)' -F\n")),
             Offers::Files | Offers::Directories => out.push_str(&format!("{at} -F\n")),
             _ => {}

@@ -19,6 +19,8 @@ pub struct Config {
     pub volumes_format: String,
     pub stats_format: String,
     pub detach_keys: String,
+    /// Ours: the address of the machine at which `-p 8080:80` publishes. Empty: all of them.
+    pub publish_address: String,
     /// `name=value`, added to what `prune` is told.
     pub prune_filters: Vec<String>,
     /// Proxies by the address of the daemon; `default` is ours.

@@ -87,6 +87,10 @@ pub enum Offers {
     ImageAndDirectory,
     /// Names of containers.
     Containers,
+    /// Names of networks.
+    Networks,
+    /// Names of volumes.
+    Volumes,
     /// Names of commands.
     Commands,
 }

@@ -55,7 +55,32 @@ pub fn open_store(session: &Session) -> Result<Store, Failure> {
 /// # Errors
 /// An ordinary user has no home.
 pub fn containers(session: &Session) -> Result<Containers, Failure> {
-    Ok(Containers::of(&roots(session)?)?)
+    let containers = Containers::of(&roots(session)?)?;
+    tidy(&containers);
+    Ok(containers)
+}
+
+/// Takes away what was mounted in volumes for containers that do not run any more. What cannot be taken away now is looked at again by the
+/// next command. An ordinary user's mounts go with their namespace.
+pub fn tidy(containers: &Containers) {
+    if !rootless::is_needed() && !image::mount::in_user_namespace() {
+        let _ = engine::volumes::unmount_unused(containers);
+    }
+}
+
+/// The containers, for who changes them and needs no image. An ordinary user enters the user namespace that they are in, so this has
+/// to come before any thread.
+///
+/// # Errors
+/// An ordinary user has no home, or namespaces are forbidden.
+pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
+    let roots = roots(session)?;
+    if rootless::is_needed() {
+        enter(&roots)?;
+    }
+    let containers = Containers::of(&roots)?;
+    tidy(&containers);
+    Ok(containers)
 }
 
 /// The store and everything that is needed to change it.
@@ -207,7 +232,9 @@ impl Workshop {
     /// # Errors
     /// The kernel does not tell its boot id.
     pub fn containers(&self) -> Result<Containers, Failure> {
-        Ok(Containers::of(self.store.roots())?)
+        let containers = Containers::of(self.store.roots())?;
+        tidy(&containers);
+        Ok(containers)
     }
 
     /// Who makes layers.

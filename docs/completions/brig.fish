@@ -8,6 +8,10 @@ function __brig_containers
     brig ps -a --format '{{.Names}}' 2>/dev/null
 end
 
+function __brig_networks
+    brig network ls --format '{{.Name}}' 2>/dev/null
+end
+
 # The words of the command so far, without flags and their values.
 function __brig_path
     set -l words (commandline -opc)
@@ -28,7 +32,7 @@ function __brig_path
         end
     end
     switch "$path[1]"
-        case container image system completion
+        case container image network system completion
             echo "$path[1..2]"
         case '*'
             echo "$path[1]"
@@ -53,6 +57,7 @@ complete -c brig -n '__brig_at ' -a version -d 'Show versions'
 complete -c brig -n '__brig_at ' -a info -d 'Show what this machine and its store are like'
 complete -c brig -n '__brig_at ' -a container -d 'Containers'
 complete -c brig -n '__brig_at ' -a image -d 'Images'
+complete -c brig -n '__brig_at ' -a network -d 'Networks'
 complete -c brig -n '__brig_at ' -a system -d 'The store and this program'
 complete -c brig -n '__brig_at ' -a attach -d 'Connect with the streams of a container that runs'
 complete -c brig -n '__brig_at ' -a completion -d 'Completion scripts for shells'
@@ -640,6 +645,57 @@ complete -c brig -n '__brig_at image tag' -l help -d 'Show this help'
 complete -c brig -n '__brig_at image tag' -a '(__brig_images)'
 complete -c brig -n '__brig_at image unmount' -l help -d 'Show this help'
 complete -c brig -n '__brig_at image unmount' -a '(__brig_images)'
+complete -c brig -n '__brig_at network' -a connect -d 'Connect a container with a network'
+complete -c brig -n '__brig_at network' -a create -d 'Make a network'
+complete -c brig -n '__brig_at network' -a disconnect -d 'Take a container out of a network'
+complete -c brig -n '__brig_at network' -a inspect -d 'Show all there is to know of networks'
+complete -c brig -n '__brig_at network' -a ls -d 'List networks'
+complete -c brig -n '__brig_at network' -a prune -d 'Remove the networks that no container is in'
+complete -c brig -n '__brig_at network' -a reload -d 'Install the rules of all networks once more'
+complete -c brig -n '__brig_at network' -a rm -d 'Remove networks'
+complete -c brig -n '__brig_at network' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network connect' -l alias -x -d 'Another name of the container in this network'
+complete -c brig -n '__brig_at network connect' -l driver-opt -x -d 'Option of the driver: KEY=VALUE'
+complete -c brig -n '__brig_at network connect' -l gw-priority -x -d 'The network with the highest number has the default route'
+complete -c brig -n '__brig_at network connect' -l ip -x -d 'IPv4 address'
+complete -c brig -n '__brig_at network connect' -l ip6 -x -d 'IPv6 address'
+complete -c brig -n '__brig_at network connect' -l link -x -d 'Give another container a name that only this one knows'
+complete -c brig -n '__brig_at network connect' -l link-local-ip -x -d 'Link-local address'
+complete -c brig -n '__brig_at network connect' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network connect' -a '(__brig_networks)'
+complete -c brig -n '__brig_at network create' -l attachable -d 'Kept for inspect; every network is'
+complete -c brig -n '__brig_at network create' -l aux-address -x -d 'Set an address of a subnet aside: NAME=ADDRESS'
+complete -c brig -n '__brig_at network create' -s d -l driver -x -a 'bridge macvlan ipvlan' -d 'bridge, macvlan or ipvlan'
+complete -c brig -n '__brig_at network create' -l gateway -x -d 'The gateway\'s address in a subnet'
+complete -c brig -n '__brig_at network create' -l internal -d 'Nothing leads out of it, and nothing in'
+complete -c brig -n '__brig_at network create' -l ip-range -x -d 'Give addresses from this part of a subnet only'
+complete -c brig -n '__brig_at network create' -l ipam-driver -x -d 'Who gives addresses; there is one: default'
+complete -c brig -n '__brig_at network create' -l ipam-opt -x -d 'Option of the IPAM driver: KEY=VALUE'
+complete -c brig -n '__brig_at network create' -l ipv4 -d 'Give IPv4 addresses'
+complete -c brig -n '__brig_at network create' -l ipv6 -d 'Give IPv6 addresses, too'
+complete -c brig -n '__brig_at network create' -l label -x -d 'Label: KEY[=VALUE]'
+complete -c brig -n '__brig_at network create' -s o -l opt -x -d 'Option of the driver: KEY=VALUE'
+complete -c brig -n '__brig_at network create' -l subnet -x -d 'Subnet; without one, the first that is free'
+complete -c brig -n '__brig_at network create' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network disconnect' -s f -l force -d 'That the container is not there is no failure'
+complete -c brig -n '__brig_at network disconnect' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network disconnect' -a '(__brig_networks)'
+complete -c brig -n '__brig_at network inspect' -s f -l format -x -d 'How to print: \'json\' or \'TEMPLATE\', a Go template'
+complete -c brig -n '__brig_at network inspect' -s v -l verbose -d 'As without: there is no swarm'
+complete -c brig -n '__brig_at network inspect' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network inspect' -a '(__brig_networks)'
+complete -c brig -n '__brig_at network ls' -s f -l filter -x -d 'Only those of which NAME=VALUE holds'
+complete -c brig -n '__brig_at network ls' -l format -x -d 'How to print: \'table\', \'table TEMPLATE\', \'json\' or \'TEMPLATE\', a Go template'
+complete -c brig -n '__brig_at network ls' -l no-trunc -d 'Print ids and texts in full'
+complete -c brig -n '__brig_at network ls' -s q -l quiet -d 'Print ids and nothing else'
+complete -c brig -n '__brig_at network ls' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network prune' -l filter -x -d 'Only those of which NAME=VALUE holds'
+complete -c brig -n '__brig_at network prune' -s f -l force -d 'Do not ask'
+complete -c brig -n '__brig_at network prune' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network reload' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network rm' -s f -l force -d 'That one is not there is no failure'
+complete -c brig -n '__brig_at network rm' -l help -d 'Show this help'
+complete -c brig -n '__brig_at network rm' -a '(__brig_networks)'
 complete -c brig -n '__brig_at system' -a check -d 'Look for damage in the store'
 complete -c brig -n '__brig_at system' -a df -d 'Show what takes space'
 complete -c brig -n '__brig_at system' -a info -d 'Show what this machine and its store are like'

@@ -246,8 +246,11 @@ impl Containers {
                 // Given back between the two calls.
                 continue;
             };
-            if !self.place(&owner).dir.exists() {
-                // Its container went and left the name: the machine stopped between the two.
+            if owner == id {
+                // An earlier attempt to rename it was killed.
+                return Ok(());
+            }
+            if self.is_stale(name, &owner)? {
                 self.release_name(name, &owner)?;
                 continue;
             }
@@ -257,6 +260,24 @@ impl Containers {
                     "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or rename) that container to be able to reuse that name."
                 ),
             ));
+        }
+    }
+
+    /// Whether a name is left over: its container went, or was to get it, and the machine stopped between the two. Nobody is at work on
+    /// that container.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn is_stale(&self, name: &str, id: &str) -> Result<bool> {
+        match self.try_lock(id) {
+            Err(e) if e.kind() == Kind::NotFound => Ok(true),
+            Err(e) => Err(e),
+            Ok(None) => Ok(false),
+            // Without a record it was never finished; one that cannot be read is somebody's.
+            Ok(Some(_lock)) => Ok(match record::<Definition>(&self.place(id)) {
+                Ok(record) => record.is_none_or(|record| record.name != name),
+                Err(_) => false,
+            }),
         }
     }
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sys::wait::Deadline;
 
 use crate::containers::{Container, Containers, Durable};
+use crate::networks::connect;
 use crate::spec::machine;
 use crate::{names, programs, remove, telling};
 
@@ -264,6 +265,7 @@ pub fn restart(containers: &Containers, id: &str, signal: Option<i32>, timeout: 
     if !container.is_supervised() {
         return Ok(false);
     }
+    crate::start::renew_files(containers, &container)?;
     match ask(containers, id, &Request::Restart { signal, timeout })? {
         // One that was adopted has no root to start it with: then it was only stopped.
         Answer::Done(started) => Ok(started != Value::Bool(false)),
@@ -408,6 +410,7 @@ pub fn rename(containers: &Containers, id: &str, name: &str) -> Result<()> {
                 name: name.to_owned(),
             },
         )?;
+        connect::renamed(containers, &container.definition, &old)?;
     }
     Ok(())
 }
@@ -425,17 +428,21 @@ pub enum Force {
 /// It runs and there was no force, or something cannot be removed.
 pub fn remove(containers: &Containers, id: &str, force: Force, volumes: bool) -> Result<()> {
     let container = here(containers, id)?;
+    let doomed = match volumes {
+        true => remove::Volumes::Remove,
+        false => remove::Volumes::Keep,
+    };
     if container.is_supervised() && force == Force::Yes {
         let asked = ask(containers, id, &Request::Remove { volumes })?;
         match asked {
             Answer::Done(_) => {
                 return match containers.load(id)? {
                     None => Ok(()),
-                    Some(_) => remove::remove(containers, id),
+                    Some(_) => remove::remove_with(containers, id, doomed),
                 };
             }
             Answer::NoMonitor => stop_alone(containers, id, libc::SIGKILL, 0)?,
         }
     }
-    remove::remove(containers, id)
+    remove::remove_with(containers, id, doomed)
 }

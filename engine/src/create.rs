@@ -2,6 +2,7 @@
 //!
 //! May not: start it, or fetch the image.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use image::store::{Image, Store};
@@ -10,12 +11,15 @@ use image::{Error, Result};
 use crate::containers::{Containers, Durable};
 use crate::logs;
 use crate::merge;
-use crate::model::{Config, Definition, HostConfig, VERSION};
+use crate::model::{Config, Definition, Endpoint, HostConfig, VERSION};
 use crate::mountpoints;
 use crate::names;
-use crate::network;
+use crate::network::{self, Mode};
+use crate::networks::{Networks, connect, links};
 use crate::spec::{self, settle};
+use crate::start::Layers;
 use crate::telling;
+use crate::volumes::attach;
 
 /// What somebody wants.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,10 @@ pub struct Wanted {
     pub name: Option<String>,
     pub config: Config,
     pub host: HostConfig,
+    /// Its networks, by name.
+    pub networks: BTreeMap<String, Endpoint>,
+    /// Where ports are published that name no address of the machine; empty: everywhere.
+    pub publish_at: String,
 }
 
 /// What there is now.
@@ -37,13 +45,23 @@ pub struct Created {
 ///
 /// # Errors
 /// The name is taken ([`image::Kind::Conflict`]), nothing is to be run, or the record cannot be written. Nothing is left then.
-pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wanted) -> Result<Created> {
+pub fn create(
+    containers: &Containers,
+    store: &Store,
+    make: Layers<'_>,
+    image: &Image,
+    wanted: Wanted,
+) -> Result<Created> {
     let (image_config, _) = store.config(&image.id)?;
     let Wanted {
         name,
         mut config,
         mut host,
+        networks,
+        publish_at,
     } = wanted;
+    let networks = settle_networks(containers, &mut host, networks)?;
+    mountpoints::check_anonymous(config.volumes.as_ref())?;
     merge::merge(&mut config, &image_config.config);
     let (path, args) = merge::command(&config).ok_or_else(|| Error::invalid("no command specified"))?;
     if host.log_config.kind.is_empty() {
@@ -51,12 +69,19 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
     }
     logs::check(&host.log_config)?;
     let (mut host, warnings) = settle::settle(&config, host, &spec::Host::ask())?;
-    network::check(&host)?;
     crate::programs::runtime(&host.runtime)?;
-    let mounts = mountpoints::list(&host)?;
+    let others = mountpoints::of_others(containers, host.volumes_from.as_ref())?;
+    let planned = mountpoints::list(&config, &host, others)?;
     let id = store.random_id()?;
     fill_in(&mut config, &mut host, &id);
+    let durable = match host.auto_remove {
+        true => Durable::No,
+        false => Durable::Yes,
+    };
     let (place, _lock) = containers.make(&id)?;
+    // Held until the record says who has them.
+    let volumes = attach::make(containers, store, planned, &id, durable)
+        .map_err(|e| e.and_also(monitor::remove::remove(&place, "").map_err(Error::from)))?;
     let mut definition = Definition {
         version: VERSION,
         id: id.clone(),
@@ -69,15 +94,14 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
         driver: "overlay2".into(),
         config,
         host,
-        mounts,
+        mounts: volumes.points.clone(),
+        networks,
+        publish_at,
         ..Definition::default()
     };
     let made = store.stand_container(&place.dir, image).and_then(|()| {
         definition.name = take_name(containers, name.as_deref(), &id)?;
-        let durable = match definition.host.auto_remove {
-            true => Durable::No,
-            false => Durable::Yes,
-        };
+        attach::fill(containers, make, image, &place, &volumes, durable)?;
         containers.save(&definition, durable)
     });
     match made {
@@ -88,8 +112,66 @@ pub fn create(containers: &Containers, store: &Store, image: &Image, wanted: Wan
                 warnings: warnings.iter().map(ToString::to_string).collect(),
             })
         }
-        Err(e) => Err(e.and_also(monitor::remove::remove(&place, &definition.name).map_err(Error::from))),
+        Err(e) => {
+            let removed = monitor::remove::remove(&place, &definition.name).map_err(Error::from);
+            Err(e.and_also(removed).and_also(volumes.undo(containers, &id)))
+        }
     }
+}
+
+/// The mode and the networks under the names that they have: nobody is in `default`.
+fn settle_networks(
+    containers: &Containers,
+    host: &mut HostConfig,
+    given: BTreeMap<String, Endpoint>,
+) -> Result<BTreeMap<String, Endpoint>> {
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = network::usual().into();
+    }
+    let mode = network::check(host)?;
+    if mode != Mode::Own {
+        let has_mac = given.values().any(|endpoint| !endpoint.mac_address.is_empty());
+        return match mode {
+            Mode::Container(_) if has_mac => Err(Error::invalid(
+                "conflicting options: mac-address and the network mode",
+            )),
+            _ => Ok(BTreeMap::new()),
+        };
+    }
+    if host.network_mode != "bridge" {
+        // There they are names of the network (`Endpoint::links`).
+        host.links = None;
+    }
+    links::check(containers, host.links.as_deref().unwrap_or_default())?;
+    let known = Networks::of(containers.roots());
+    let mut settled = BTreeMap::new();
+    for (name, mut endpoint) in given {
+        let name = match name.as_str() {
+            "default" => host.network_mode.clone(),
+            _ => name,
+        };
+        // One that is not there yet is looked for at the start.
+        let record = match known.find(&name) {
+            Err(e) if e.kind() == image::Kind::NotFound => None,
+            record => Some(record?),
+        };
+        let name = record.as_ref().map_or(name, |r| r.name.clone());
+        connect::check(record.as_ref(), &name, &endpoint)?;
+        endpoint.network_id = record.map(|r| r.id).unwrap_or_default();
+        settled.insert(name, endpoint);
+    }
+    if !settled.contains_key(&host.network_mode) && settled.is_empty() {
+        let record = known.find(&host.network_mode).ok();
+        let name = record
+            .as_ref()
+            .map_or(host.network_mode.clone(), |r| r.name.clone());
+        let endpoint = Endpoint {
+            network_id: record.map(|r| r.id).unwrap_or_default(),
+            ..Endpoint::default()
+        };
+        settled.insert(name, endpoint);
+    }
+    Ok(settled)
 }
 
 /// What Docker fills in at creation.

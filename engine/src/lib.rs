@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod names;
 pub mod netfiles;
 pub mod network;
+pub mod networks;
 pub mod pattern;
 pub mod programs;
 pub mod recovery;
@@ -34,6 +35,7 @@ pub mod telling;
 pub mod top;
 pub mod tree;
 pub mod update;
+pub mod volumes;
 
 pub use image::{Context, Error, Kind, Result};
 pub use spec::signal;

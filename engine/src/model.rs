@@ -37,6 +37,9 @@ pub struct Definition {
     /// Networks, by name.
     #[serde(default)]
     pub networks: BTreeMap<String, Endpoint>,
+    /// The machine's address at which ports are published that name none; empty: all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub publish_at: String,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -431,6 +434,22 @@ pub struct MountPoint {
     #[serde(rename = "RW")]
     pub rw: bool,
     pub propagation: String,
+    /// A volume without a name, made for a container; it goes with the last one. Not for `inspect`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub anonymous: bool,
+    /// The `--mount` that it comes from, if it is one: its options. Not for `inspect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<Mount>>,
+}
+
+impl MountPoint {
+    /// The part of a volume or image that is meant, if not all of it.
+    pub fn subpath(&self) -> Option<&str> {
+        let spec = self.spec.as_ref()?;
+        let of_volume = spec.volume_options.as_ref().map(|o| o.subpath.as_str());
+        let of_image = spec.image_options.as_ref().map(|o| o.subpath.as_str());
+        of_volume.or(of_image).filter(|subpath| !subpath.is_empty())
+    }
 }
 
 /// A container in a network.

@@ -1,10 +1,11 @@
-//! What network a container has.
+//! What network a container has, in the words of `--network`.
 //!
-//! May not: make networks; there are the host's, another container's, and none.
+//! May not: know which networks there are.
 
-use image::{Error, Kind, Result};
+use image::{Error, Result};
 
 use crate::model::HostConfig;
+use crate::networks;
 
 /// As `--network` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,38 +16,53 @@ pub enum Mode {
     None,
     /// Another container's, by whatever names it.
     Container(String),
+    /// Of its own, in networks by name: the default bridge, and those that somebody has made.
+    Own,
 }
 
 /// Reads a mode.
 ///
 /// # Errors
-/// There is no such network.
+/// It has no form.
 pub fn parse_mode(text: &str) -> Result<Mode> {
     match text {
         "host" => Ok(Mode::Host),
-        // There is no bridge yet, and what nobody asked for by name must not be the machine's own network.
-        "none" | "default" | "bridge" | "" => Ok(Mode::None),
+        "none" => Ok(Mode::None),
+        // Of a time before there were networks.
+        "" | "default" if !networks::is_possible() => Ok(Mode::None),
         other => match other.strip_prefix("container:") {
             Some("") => Err(Error::invalid(
                 "Invalid network mode: invalid container format container:<name|id>",
             )),
             Some(name) => Ok(Mode::Container(name.to_owned())),
-            None => Err(Error::not_found(format!("network {other} not found"))),
+            None => Ok(Mode::Own),
         },
     }
 }
 
-/// Refuses what needs networks of our own.
+/// What a container has when nobody says anything: the default bridge. An ordinary user cannot have one yet, and what nobody asked for
+/// by name must not be the machine's own network.
+pub fn usual() -> &'static str {
+    match networks::is_possible() {
+        true => "bridge",
+        false => "none",
+    }
+}
+
+/// Refuses what cannot be.
 ///
 /// # Errors
 /// As said.
 pub fn check(host: &HostConfig) -> Result<Mode> {
     let mode = parse_mode(&host.network_mode)?;
+    if mode == Mode::Own {
+        networks::possible()?;
+    }
     let publishes = !host.port_bindings.is_empty() || host.publish_all_ports;
     match (&mode, publishes) {
-        (Mode::None, true) => Err(Error::of(
-            Kind::Unsupported,
-            "ports cannot be published yet; with --network host a server listens on the machine's own addresses",
+        (Mode::None, true) if !networks::is_possible() => Err(Error::of(
+            image::Kind::Unsupported,
+            "an ordinary user cannot publish ports yet; with --network host a server listens on the machine's own addresses",
         )),
         // As Docker: published ports are discarded.
         _ => Ok(mode),
@@ -61,12 +77,10 @@ mod tests {
     #[test]
     fn modes() {
         assert_eq!(parse_mode("host").unwrap(), Mode::Host);
-        assert_eq!(parse_mode("default").unwrap(), Mode::None);
+        assert_eq!(parse_mode("none").unwrap(), Mode::None);
+        assert_eq!(parse_mode("bridge").unwrap(), Mode::Own);
+        assert_eq!(parse_mode("mine").unwrap(), Mode::Own);
         assert_eq!(parse_mode("container:db").unwrap(), Mode::Container("db".into()));
-        assert_eq!(parse_mode("container:").unwrap_err().kind(), Kind::Invalid);
-        assert_eq!(
-            parse_mode("mine").unwrap_err().to_string(),
-            "network mine not found"
-        );
+        assert_eq!(parse_mode("container:").unwrap_err().kind(), image::Kind::Invalid);
     }
 }

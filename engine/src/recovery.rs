@@ -13,36 +13,50 @@ use monitor::place;
 use monitor::state::{State, Status};
 
 use crate::containers::{Container, Containers, is_id};
-use crate::{control, remove};
+use crate::{control, networks, remove, volumes};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// A directory that nobody has finished making or removing.
     Unfinished(String),
-    /// A name that leads nowhere.
+    /// A name that leads nowhere, or to a container that has another: a kill in the middle of `rename`.
     Name(String),
     /// Things of this uptime that belong to no container.
     Leftover(PathBuf),
+    /// It does not run, and has devices, addresses or rules: its monitor was killed.
+    Network { id: String, name: String },
+    /// Rules of the firewall that somebody has removed.
+    Rules(String),
     /// It runs, and nobody supervises it: its monitor was killed.
     Unsupervised { id: String, name: String },
     /// Its record says that it runs, and it does not.
     Ended { id: String, name: String },
     /// A record that cannot be read.
     Damaged { id: String, why: String },
+    /// A volume that nobody has finished making or filling.
+    Volume(String),
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Finding::Unfinished(id) => write!(f, "container {}: unfinished", short(id)),
-            Finding::Name(name) => write!(f, "the name {name} leads to no container"),
+            Finding::Name(name) => write!(f, "the name {name} leads to no container of this name"),
             Finding::Leftover(path) => write!(f, "{} belongs to no container", path.display()),
+            Finding::Network { name, .. } => {
+                write!(
+                    f,
+                    "container {name} does not run and still has a place in its networks"
+                )
+            }
+            Finding::Rules(what) => write!(f, "{what}: brig network reload makes it again"),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }
             Finding::Ended { name, .. } => write!(f, "container {name} has ended while nobody was looking"),
             Finding::Damaged { id, why } => write!(f, "container {}: {why}", short(id)),
+            Finding::Volume(name) => write!(f, "volume {name}: unfinished"),
         }
     }
 }
@@ -77,11 +91,12 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
     }
     for name in entries(&place::names(&containers.roots().root))? {
         if let Some(id) = containers.named(&name)?
-            && !containers.place(&id).dir.exists()
+            && containers.is_stale(&name, &id)?
         {
             findings.push(Finding::Name(name));
         }
     }
+    findings.extend(volumes::unfinished(containers)?.into_iter().map(Finding::Volume));
     for directory in [
         place::containers(&containers.roots().run),
         remove::runtime_root(containers),
@@ -91,6 +106,12 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
                 findings.push(Finding::Leftover(directory.join(id)));
             }
         }
+    }
+    // Without a container in a network there is nothing that could be missing.
+    if networks::is_possible() && !networks::attachments(containers)?.is_empty() {
+        let missing = networks::attach::machine(containers.roots()).check();
+        let missing = missing.map_err(networks::attach::refusal)?;
+        findings.extend(missing.into_iter().map(Finding::Rules));
     }
     Ok(findings)
 }
@@ -104,6 +125,9 @@ fn look_at(containers: &Containers, container: &Container) -> Result<Option<Find
     let is_monitored = written.is_monitored(containers.boot());
     Ok(match (container.is_running(), is_monitored) {
         (true, false) => Some(Finding::Unsupervised { id, name }),
+        (false, _) if networks::attach::read(&containers.place(&id).run)?.is_some() => {
+            Some(Finding::Network { id, name })
+        }
         (false, _) if container.state.status != written.status => Some(Finding::Ended { id, name }),
         _ => None,
     })
@@ -149,6 +173,14 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             remove_leftover(containers, path)?;
             Some("removed".into())
         }
+        Finding::Network { id, .. } => {
+            settle(containers, id)?;
+            Some("undone".into())
+        }
+        Finding::Rules(_) => {
+            networks::connect::reload(containers)?;
+            Some("made again".into())
+        }
         Finding::Ended { id, .. } => {
             settle(containers, id)?;
             Some("written down".into())
@@ -159,6 +191,10 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             done => done.map(|()| Some("has a monitor again".into()))?,
         },
         Finding::Damaged { .. } => None,
+        Finding::Volume(name) => {
+            volumes::finish(containers, name)?;
+            Some("finished".into())
+        }
     })
 }
 
@@ -170,6 +206,9 @@ fn remove_leftover(containers: &Containers, path: &Path) -> Result<()> {
     {
         let runtime = crate::programs::runtime("")?;
         return remove::call(&runtime, &root, &["delete", "--force", id]);
+    }
+    if let Some(id) = path.file_name().and_then(|n| n.to_str()) {
+        networks::attach::undo(containers, id)?;
     }
     fs::remove_dir_all(path).context(format!("failed to remove {}", path.display()))
 }
@@ -184,6 +223,7 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     remove::sweep(containers, &container)?;
     let place = containers.place(id);
     if container.definition.host.auto_remove {
+        volumes::remove_of(containers, &container.definition.mounts, id)?;
         return monitor::remove::remove(&place, &container.definition.name)
             .context(format!("failed to remove container {id}"));
     }
@@ -214,5 +254,48 @@ fn runs_again(container: &Container) -> bool {
         "unless-stopped" => !state.stopped_by_user,
         "on-failure" => !state.stopped_by_user && state.exit_code != 0,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::containers::Durable;
+    use crate::model::Definition;
+
+    #[test]
+    fn a_name_that_a_killed_rename_has_left_is_found_and_free() {
+        let root = std::env::temp_dir().join(format!("brig-names-{}", std::process::id()));
+        let containers = Containers::of(&image::store::Roots::at(&root)).unwrap();
+        let id = "a".repeat(64);
+        let (place, lock) = containers.make(&id).unwrap();
+        let definition = Definition {
+            id: id.clone(),
+            name: "old".into(),
+            ..Definition::default()
+        };
+        containers.save(&definition, Durable::No).unwrap();
+        containers.claim_name("old", &id).unwrap();
+        containers.claim_name("new", &id).unwrap();
+        // Whoever renames it has it locked.
+        assert_eq!(check(&containers).unwrap(), []);
+        drop(lock);
+        let found = check(&containers).unwrap();
+        assert_eq!(found, [Finding::Name("new".into())]);
+        let other = "b".repeat(64);
+        containers.claim_name("new", &other).unwrap();
+        assert_eq!(
+            containers.claim_name("old", &other).unwrap_err().kind(),
+            Kind::Conflict
+        );
+        fs::remove_dir_all(&place.dir).unwrap();
+        let found = check(&containers).unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        for finding in &found {
+            repair(&containers, finding).unwrap();
+        }
+        assert_eq!(check(&containers).unwrap(), []);
+        fs::remove_dir_all(&root).unwrap();
     }
 }

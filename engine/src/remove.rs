@@ -11,12 +11,29 @@ use crate::containers::{Container, Containers};
 use crate::model::Definition;
 use crate::programs;
 use crate::telling;
+use crate::volumes;
 
 /// Removes a container that does not run.
 ///
 /// # Errors
 /// It runs ([`Kind::Conflict`]), or something cannot be removed.
 pub fn remove(containers: &Containers, id: &str) -> Result<()> {
+    remove_with(containers, id, Volumes::Keep)
+}
+
+/// What becomes of a container's anonymous volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volumes {
+    Keep,
+    /// They go, unless another container has them.
+    Remove,
+}
+
+/// Removes a container that does not run, perhaps with its volumes.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_with(containers: &Containers, id: &str, volumes: Volumes) -> Result<()> {
     let _lock = containers.lock(id)?;
     let container = containers
         .load(id)?
@@ -26,6 +43,9 @@ pub fn remove(containers: &Containers, id: &str) -> Result<()> {
     }
     sweep(containers, &container)?;
     let place = containers.place(id);
+    if volumes == Volumes::Remove {
+        volumes::remove_of(containers, &container.definition.mounts, id)?;
+    }
     monitor::remove::remove(&place, &container.definition.name)
         .context(format!("failed to remove container {id}"))?;
     telling::tell(containers, &container.definition, "destroy", &[]);
@@ -51,18 +71,18 @@ fn running(container: &Container) -> Error {
     )
 }
 
-/// Ends what an earlier life has left: a runtime's record, processes of a container whose monitor was killed.
+/// Ends what an earlier life has left: a runtime's record, processes of a container whose monitor was killed, its networks.
 ///
 /// # Errors
-/// The runtime cannot remove it.
+/// The runtime cannot remove it, or the kernel does not undo the networks.
 pub fn sweep(containers: &Containers, container: &Container) -> Result<()> {
     let id = container.id();
     let root = runtime_root(containers);
-    if !root.join(id).exists() {
-        return Ok(());
+    if root.join(id).exists() {
+        let runtime = programs::runtime(&container.definition.host.runtime)?;
+        call(&runtime, &root, &["delete", "--force", id])?;
     }
-    let runtime = programs::runtime(&container.definition.host.runtime)?;
-    call(&runtime, &root, &["delete", "--force", id])
+    crate::networks::attach::undo(containers, id)
 }
 
 /// Bytes that it has written, as far as they can be counted.

@@ -21,6 +21,7 @@ use sys::fs::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS};
 use sys::mount::{ATTR_RDONLY, Change, Reach};
 
 use crate::containers::{Container, Containers, Lock};
+use crate::volumes::{self, Words, attach};
 
 /// An open root.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub struct Root {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     pub source: PathBuf,
+    /// Of the source only this, which must not lead out of it.
+    pub part: Option<String>,
+    /// Options of the volume that is mounted on the source first, if it is not mounted.
+    pub options: Option<Words>,
     /// In the container.
     pub target: PathBuf,
     pub is_read_only: bool,
@@ -162,7 +167,7 @@ fn mount_here(spec: &Spec, place: &Path, binds: &[Bind]) -> Result<Root> {
     mount::mount(spec, place)?;
     let root = Root::at(place)?;
     for bind in binds {
-        attach(&root, bind).context(format!("failed to show {}", bind.target.display()))?;
+        show(&root, bind, place).context(format!("failed to show {}", bind.target.display()))?;
     }
     let namespace = sys::fs::open(Path::new("/proc/thread-self/ns/mnt"), libc::O_RDONLY, 0)
         .context("failed to hold the mount namespace")?;
@@ -172,10 +177,35 @@ fn mount_here(spec: &Spec, place: &Path, binds: &[Bind]) -> Result<Root> {
     })
 }
 
-fn attach(root: &Root, bind: &Bind) -> Result<()> {
-    let source = match sys::fs::open(&bind.source, libc::O_PATH, 0) {
+/// Where a volume with options is mounted: here, where only we see it, unless a container that runs has it mounted already.
+fn volume_with_options(options: &Words, data: &Path, place: &Path) -> Result<PathBuf> {
+    let id = |path: &Path| -> Result<u64> {
+        let fd = sys::fs::open(path, libc::O_PATH, 0)?;
+        Ok(sys::fs::mount_id(fd.as_fd())?.0)
+    };
+    let around = data.parent().unwrap_or(data);
+    if id(data)? != id(around)? {
+        return Ok(data.to_owned());
+    }
+    let volume = around.file_name().unwrap_or_default();
+    let at = place.with_file_name("volumes").join(volume);
+    std::fs::create_dir_all(&at).context(format!("failed to make {}", at.display()))?;
+    volumes::options::mount(options, &at)?;
+    Ok(at)
+}
+
+fn show(root: &Root, bind: &Bind, place: &Path) -> Result<()> {
+    let source = match &bind.options {
+        Some(options) => volume_with_options(options, &bind.source, place)?,
+        None => bind.source.clone(),
+    };
+    let opened = match &bind.part {
+        Some(part) => attach::open_part(&source, part),
+        None => sys::fs::open(&source, libc::O_PATH, 0).map_err(Error::from),
+    };
+    let source = match opened {
         // Gone since; the container has the place where it was.
-        Err(e) if e.is(libc::ENOENT) => return Ok(()),
+        Err(e) if e.kind() == Kind::NotFound => return Ok(()),
         other => other?,
     };
     let target = match root.open(&bind.target, Last::Follow, 0) {
@@ -270,7 +300,7 @@ pub fn open<'s>(
     std::fs::create_dir(&place).context(format!("failed to make {}", place.display()))?;
     let spec = spec(containers, maker, &lease, &container, view)?;
     let binds = match view {
-        View::Whole => binds(&container),
+        View::Whole => binds(containers, &container)?,
         View::Own => Vec::new(),
     };
     let root = Root::mounted(&spec, &place, &binds)?;
@@ -422,15 +452,26 @@ fn make_upper(path: &Path) -> Result<()> {
         .context(format!("failed to make {}", path.display()))
 }
 
-fn binds(container: &Container) -> Vec<Bind> {
+fn binds(containers: &Containers, container: &Container) -> Result<Vec<Bind>> {
     let mounts = container.definition.mounts.iter();
     let of_host =
         mounts.filter(|mount| matches!(mount.kind.as_str(), "bind" | "volume") && !mount.source.is_empty());
     of_host
-        .map(|mount| Bind {
-            source: mount.source.as_str().into(),
-            target: mount.destination.as_str().into(),
-            is_read_only: !mount.rw,
+        .map(|mount| {
+            let options = match mount.kind.as_str() {
+                "volume" => match volumes::get(containers, &mount.name) {
+                    Err(e) if e.kind() == Kind::NotFound => None,
+                    found => found?.1.options,
+                },
+                _ => None,
+            };
+            Ok(Bind {
+                source: mount.source.as_str().into(),
+                part: mount.subpath().map(str::to_owned),
+                options,
+                target: mount.destination.as_str().into(),
+                is_read_only: !mount.rw,
+            })
         })
         .collect()
 }

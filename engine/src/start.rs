@@ -2,9 +2,11 @@
 //!
 //! May not: wait for the container. Once this returns, its monitor has it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use image::mount::{self, Upper};
 use image::store::{Image, Store};
@@ -20,9 +22,11 @@ use crate::control::{STOP_TIMEOUT, refusal};
 use crate::model::Definition;
 use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
+use crate::networks::{attach as networks, links};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
-use crate::{explain, logs, mounts, programs, remove, telling};
+use crate::volumes::{self, attach as mounted};
+use crate::{explain, logs, mountpoints, mounts, programs, remove, telling};
 
 /// Why a container does not run, and what Docker would have ended with.
 #[derive(Debug)]
@@ -74,7 +78,12 @@ pub fn start(
         }
         Status::Created | Status::Exited => {}
     }
-    match begin(containers, store, make, &container, attach) {
+    let begun = begin(containers, store, make, &container, attach);
+    if !matches!(begun, Ok(Ok(_))) {
+        // What stays is taken away by the next command.
+        let _ = volumes::unmount_unused(containers);
+    }
+    match begun {
         Ok(Ok(started)) => Ok(Outcome::Started(started)),
         Ok(Err(refused)) => Err(refused_by_monitor(refused)),
         Err(e) => {
@@ -139,30 +148,135 @@ fn begin(
     };
     let layers = layers(store, make, definition)?;
     make_room(&place)?;
-    netfiles::write(&place, definition, &mode)?;
-    let joined = joined(containers, definition, &mode)?;
-    let monitor = programs::monitor()?;
-    let spec = mount::Spec {
-        layers,
-        upper: Some(Upper {
-            upper: place.upper(),
-            work: place.work(),
-        }),
-        scratch: Some(place.run.clone()),
-        options: mount::Options {
-            volatile: definition.host.auto_remove,
-            ..mount::Options::default()
-        },
+    mountpoints::make_sources(&definition.mounts)?;
+    let images = mounted::layers(store, make, &definition.mounts)?;
+    // Until the container runs: then that it runs keeps them.
+    let _kept = mounted::mount_all(containers, &definition.mounts)?;
+    let plan = match mode {
+        Mode::Own => Some(networks::plan(containers, definition)?),
+        _ => None,
     };
-    mounts::apart(&place.run, || {
-        mount::mount(&spec, &place.rootfs())?;
-        write_files(&place, definition, &machine, joined, runtime)?;
-        Ok(client::spawn(&place, &monitor, attach))
-    })
+    let start = Start {
+        containers,
+        definition,
+        place: &place,
+        machine: &machine,
+        runtime,
+        layers,
+        images,
+        attach,
+    };
+    let begun = start.with(&mode, plan.as_ref());
+    if let Ok(Ok(_)) = &begun {
+        telling::tell_mounted(containers, definition);
+    }
+    let Some(plan) = plan else {
+        return begun;
+    };
+    match begun {
+        Ok(Ok(started)) => {
+            links::refresh(containers, definition, &plan.attachment)?;
+            Ok(Ok(started))
+        }
+        // A monitor that has spoken has undone what it was given.
+        Ok(Err(refused @ client::Error::Refused { .. })) => Ok(Err(refused)),
+        failed => {
+            let undone = networks::undo(containers, container.id()).and(plan.give_up(containers));
+            match failed {
+                Err(e) => Err(e.and_also(undone)),
+                Ok(refused) => undone.map(|()| refused),
+            }
+        }
+    }
+}
+
+/// One start, of which everything is known but the network.
+struct Start<'s> {
+    containers: &'s Containers,
+    definition: &'s Definition,
+    place: &'s Place,
+    machine: &'s spec::Host,
+    runtime: launch::Runtime,
+    layers: Vec<mount::Layer>,
+    /// Of the images that are mounted in it.
+    images: BTreeMap<String, Vec<mount::Layer>>,
+    attach: Option<Attach>,
+}
+
+impl Start<'_> {
+    fn with(self, mode: &Mode, plan: Option<&networks::Plan>) -> Result<client::Result<Started>> {
+        let Start {
+            containers,
+            definition,
+            place,
+            machine,
+            runtime,
+            layers,
+            images,
+            attach,
+        } = self;
+        let (linked, variables) = match plan {
+            Some(_) => links::of_start(containers, definition)?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let mut definition = definition.clone();
+        definition.config.env.extend(variables);
+        let files = match mode {
+            Mode::Container(name) => {
+                // Names, too, belong to the network that it is in.
+                let other = containers.find(name)?;
+                definition.config.hostname = other.definition.config.hostname.clone();
+                containers.place(other.id()).dir
+            }
+            _ => {
+                let around = plan.map(|plan| networks::surroundings(&plan.attachment, linked));
+                netfiles::write(place, &definition, mode, &around.unwrap_or_default())?;
+                place.dir.clone()
+            }
+        };
+        let mut joined = joined(containers, &definition, mode)?;
+        joined.own_network = plan.map(|_| place.netns());
+        let monitor = programs::monitor()?;
+        let spec = mount::Spec {
+            layers,
+            upper: Some(Upper {
+                upper: place.upper(),
+                work: place.work(),
+            }),
+            scratch: Some(place.run.clone()),
+            options: mount::Options {
+                volatile: definition.host.auto_remove,
+                ..mount::Options::default()
+            },
+        };
+        mounts::apart(&place.run, || {
+            mount::mount(&spec, &place.rootfs())?;
+            let made = plan
+                .map(|plan| plan.make(containers, place, &definition))
+                .transpose()?;
+            let (network, sockets) = match &made {
+                Some(made) => (Some(made.network.clone()), made.sockets()),
+                None => (None, Vec::new()),
+            };
+            let surroundings = Around {
+                sources: mounted::sources(&definition, place, &images)?,
+                joined,
+                network,
+                files,
+            };
+            write_files(place, &definition, machine, runtime, surroundings)?;
+            Ok(client::spawn(place, &monitor, &sockets, attach))
+        })
+    }
 }
 
 /// What the monitor has to know.
-fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
+fn launch(
+    place: &Place,
+    inputs: &Inputs<'_>,
+    runtime: launch::Runtime,
+    network: Option<launch::Network>,
+) -> Result<Launch> {
     let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
     Ok(Launch {
@@ -180,7 +294,11 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
         stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
         health: health(inputs)?,
         attributes: telling::attributes(definition),
-        volumes: Vec::new(),
+        volumes: volumes::anonymous(&definition.mounts)
+            .map(str::to_owned)
+            .collect(),
+        mounted: volumes::names(&definition.mounts),
+        network,
     })
 }
 
@@ -290,6 +408,7 @@ fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Resu
             Mode::Container(name) => Some(init(name)?),
             _ => None,
         },
+        own_network: None,
         ipc: named(&host.ipc_mode)?,
         pid: named(&host.pid_mode)?,
         shm: None,
@@ -321,19 +440,53 @@ fn mark(upper: &std::path::Path) -> Result<()> {
     }
 }
 
+/// What a container has of others and of its networks.
+struct Around {
+    /// What is bound at a destination, where that is not simply what is named.
+    sources: BTreeMap<String, PathBuf>,
+    joined: Joined,
+    network: Option<launch::Network>,
+    /// Where `hosts` and its kind lie.
+    files: PathBuf,
+}
+
+/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
+///
+/// # Errors
+/// One cannot be written.
+pub fn renew_files(containers: &Containers, container: &Container) -> Result<()> {
+    let definition = &container.definition;
+    let mode = network::parse_mode(&definition.host.network_mode)?;
+    if matches!(mode, Mode::Container(_)) {
+        return Ok(());
+    }
+    let place = containers.place(container.id());
+    let attachment = networks::read(&place.run)?;
+    let linked = links::that_hold(containers, definition);
+    let around = attachment.map(|attachment| networks::surroundings(&attachment, linked));
+    netfiles::write(&place, definition, &mode, &around.unwrap_or_default())
+}
+
 /// config.json, and what the monitor is told. The root is mounted.
 fn write_files(
     place: &Place,
     definition: &Definition,
     machine: &spec::Host,
-    joined: Joined,
     runtime: launch::Runtime,
+    around: Around,
 ) -> Result<()> {
+    let Around {
+        sources,
+        joined,
+        network,
+        files,
+    } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let found = Found::look_up(definition, root.as_fd(), machine)?;
-    let of = |file: File| Some(place.dir.join(file.name()));
+    let of = |file: File| Some(files.join(file.name()));
     let mut inputs = Inputs::of(definition, machine, &found);
     inputs.joined = joined;
+    inputs.sources = sources;
     if let Some(pid) = inputs.joined.ipc {
         let directory = place.run.join("shm");
         make_private(&directory)?;
@@ -355,5 +508,5 @@ fn write_files(
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
     write(&path, &bytes, Durable::No)?;
-    write_launch(place, &launch(place, &inputs, runtime)?)
+    write_launch(place, &launch(place, &inputs, runtime, network)?)
 }

@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use ::network::attachment;
+use ::network::ports::name;
 use image::{Context as _, Result};
 use monitor::state::{State, Status};
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use serde::Deserialize;
 use crate::containers::Containers;
 use crate::model::{Empty, Endpoint, MountPoint, PortBinding};
 use crate::network::{self, Mode};
+use crate::networks;
 
 /// One container.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,8 @@ pub struct Summary {
     pub brief: Brief,
     /// What is true of it.
     pub state: State,
+    /// Where its ports are reached in this moment.
+    pub published: Vec<attachment::Port>,
 }
 
 /// The part of a [`crate::model::Definition`] that lists show.
@@ -57,6 +62,7 @@ pub struct BriefConfig {
 pub struct BriefHost {
     pub network_mode: String,
     pub port_bindings: BTreeMap<String, Vec<PortBinding>>,
+    pub publish_all_ports: bool,
     pub auto_remove: bool,
 }
 
@@ -81,11 +87,28 @@ pub fn list(containers: &Containers, wanted: impl Fn(&State) -> bool) -> Result<
         if wanted(&state)
             && let Some(brief) = brief(containers, &id)?
         {
-            all.push(Summary { brief, state });
+            let published = match brief.publishes() && is_up(&state) {
+                true => published(containers, &id)?,
+                false => Vec::new(),
+            };
+            all.push(Summary {
+                brief,
+                state,
+                published,
+            });
         }
     }
     all.sort_by_cached_key(|s| std::cmp::Reverse(moment(&s.brief.created)));
     Ok(all)
+}
+
+/// Where the ports of a container are reached.
+///
+/// # Errors
+/// Its record is damaged.
+pub fn published(containers: &Containers, id: &str) -> Result<Vec<attachment::Port>> {
+    let attachment = networks::attach::read(&containers.place(id).run)?;
+    Ok(attachment.map(|a| a.ports).unwrap_or_default())
 }
 
 /// One that is removed meanwhile is none.
@@ -98,6 +121,12 @@ pub(crate) fn moment(text: &str) -> (String, String) {
     let text = text.trim_end_matches('Z');
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     (seconds.to_owned(), fraction.to_owned())
+}
+
+impl Brief {
+    fn publishes(&self) -> bool {
+        self.host.publish_all_ports || !self.host.port_bindings.is_empty()
+    }
 }
 
 impl Summary {
@@ -128,7 +157,7 @@ impl Summary {
         ports(
             &brief.host.network_mode,
             brief.config.exposed_ports.as_ref(),
-            &brief.host.port_bindings,
+            &self.published,
         )
     }
 
@@ -156,8 +185,8 @@ pub fn networks(mode: &str, recorded: &BTreeMap<String, Endpoint>) -> Vec<String
     match network::parse_mode(mode) {
         Ok(Mode::Host) => vec!["host".to_owned()],
         Ok(Mode::None) => vec!["none".to_owned()],
-        Ok(Mode::Container(_)) => Vec::new(),
-        Err(_) => recorded.keys().cloned().collect(),
+        Ok(Mode::Own) => recorded.keys().cloned().collect(),
+        Ok(Mode::Container(_)) | Err(_) => Vec::new(),
     }
 }
 
@@ -166,32 +195,30 @@ pub fn networks(mode: &str, recorded: &BTreeMap<String, Endpoint>) -> Vec<String
 pub fn ports(
     mode: &str,
     exposed: Option<&BTreeMap<String, Empty>>,
-    bindings: &BTreeMap<String, Vec<PortBinding>>,
+    published: &[attachment::Port],
 ) -> Vec<Port> {
-    if network::parse_mode(mode).is_ok() {
+    if network::parse_mode(mode).ok() != Some(Mode::Own) {
         return Vec::new();
     }
-    let mut all = Vec::new();
+    let of = |port: &attachment::Port| Port {
+        private: port.container_port,
+        protocol: name(port.protocol).to_owned(),
+        public: Some((port.host.to_string(), port.host_port)),
+    };
+    let mut all: Vec<Port> = published.iter().map(of).collect();
     for port in exposed.into_iter().flatten().map(|(port, _)| port) {
         let Some((private, protocol)) = split_port(port) else {
             continue;
         };
-        let published: Vec<_> = bindings
-            .get(port)
-            .into_iter()
-            .flatten()
-            .filter_map(|b| Some((b.host_ip.clone(), b.host_port.parse::<u16>().ok()?)))
-            .collect();
-        let port = |public| Port {
-            private,
-            protocol: protocol.to_owned(),
-            public,
-        };
-        match published.is_empty() {
-            true => all.push(port(None)),
-            false => all.extend(published.into_iter().map(|p| port(Some(p)))),
+        if !all.iter().any(|p| p.private == private && p.protocol == protocol) {
+            all.push(Port {
+                private,
+                protocol: protocol.to_owned(),
+                public: None,
+            });
         }
     }
+    all.sort_by(|a, b| (a.private, &a.protocol).cmp(&(b.private, &b.protocol)));
     all
 }
 
@@ -271,9 +298,10 @@ mod tests {
         let summary = Summary {
             brief: serde_json::from_str(&json).unwrap(),
             state: State::default(),
+            published: Vec::new(),
         };
         assert_eq!(summary.command(), "sh -c 'echo hi'");
-        assert_eq!(summary.networks(), ["none"]);
+        assert!(summary.networks().is_empty());
         assert_eq!(summary.health(), "none");
     }
 
@@ -281,18 +309,17 @@ mod tests {
     fn ports_of_a_network() {
         let exposed =
             BTreeMap::from([("80/tcp", ()), ("53/udp", ())].map(|(p, ())| (p.to_owned(), Empty {})));
-        let bindings = BTreeMap::from([(
-            "80/tcp".to_owned(),
-            vec![PortBinding {
-                host_ip: "0.0.0.0".into(),
-                host_port: "8080".into(),
-            }],
-        )]);
-        let all = ports("mine", Some(&exposed), &bindings);
+        let published = [attachment::Port {
+            protocol: attachment::Protocol::Tcp,
+            host: "0.0.0.0".parse().unwrap(),
+            host_port: 8080,
+            container_port: 80,
+        }];
+        let all = ports("mine", Some(&exposed), &published);
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].private, all[0].protocol.as_str()), (53, "udp"));
         assert_eq!(all[1].public, Some(("0.0.0.0".to_owned(), 8080)));
-        assert_eq!(ports("host", Some(&exposed), &bindings), []);
+        assert_eq!(ports("host", Some(&exposed), &published), []);
     }
 
     #[test]

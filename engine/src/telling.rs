@@ -9,6 +9,7 @@ use monitor::events::Event;
 use crate::containers::Containers;
 use crate::events;
 use crate::model::Definition;
+use crate::volumes;
 
 /// What every event of a container says of it: labels, image and name.
 pub fn attributes(definition: &Definition) -> BTreeMap<String, String> {
@@ -27,4 +28,17 @@ pub fn tell(containers: &Containers, definition: &Definition, action: &str, more
     let event = Event::of_container(action, &definition.id, attributes);
     // The disk is full or the store read-only: what was done is done.
     let _ = events::tell(containers.roots(), &event);
+}
+
+/// Of the volumes of a container that has started. Its monitor tells when they are not mounted any more.
+pub fn tell_mounted(containers: &Containers, definition: &Definition) {
+    for mount in definition.mounts.iter().filter(|m| m.kind == "volume") {
+        let more = [
+            ("container", definition.id.as_str()),
+            ("destination", &mount.destination),
+            ("propagation", &mount.propagation),
+            ("read/write", if mount.rw { "true" } else { "false" }),
+        ];
+        volumes::tell(containers, &mount.name, "mount", &more);
+    }
 }

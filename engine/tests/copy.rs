@@ -619,6 +619,8 @@ fn a_root_that_nobody_else_sees() {
     let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let binds = [Bind {
         source: "/mnt/volume".into(),
+        part: None,
+        options: None,
         target: "/data".into(),
         is_read_only: true,
     }];

@@ -466,6 +466,7 @@ fn namespaces_of_another_container() {
         },
         |inputs| {
             inputs.joined = spec::Joined {
+                own_network: None,
                 network: Some(pid),
                 ipc: Some(pid),
                 pid: Some(pid),

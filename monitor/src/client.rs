@@ -19,6 +19,9 @@ use crate::protocol::{Attach, Exec, Frame, Frames, Kind, Reply, Request};
 /// Where a monitor finds the socket of who has spawned it.
 pub const REPORT: i32 = 3;
 
+/// The first of the descriptors that it is given besides.
+pub const HANDED: i32 = REPORT + 1;
+
 /// How long a monitor may take to accept a connection. It does nothing that takes long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,12 +65,19 @@ pub struct Started {
 }
 
 /// Starts a monitor from the calling thread, whose mount namespace it takes over, and the container of `place.launch()`. What it
-/// returns is running; what was begun of a container that cannot be started is gone.
+/// returns is running; what was begun of a container that cannot be started is gone. `handed`: what `network.handed` of the launch
+/// says they are; the monitor gets copies.
 ///
 /// # Errors
-/// [`Error::Refused`] says why the container could not be started.
-pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<Started> {
-    launch(place, program, &[], attach)
+/// [`Error::Refused`] says why the container could not be started. Its network is undone then; after any other error whoever calls
+/// has to.
+pub fn spawn(
+    place: &Place,
+    program: &Path,
+    handed: &[BorrowedFd<'_>],
+    attach: Option<Attach>,
+) -> Result<Started> {
+    launch(place, program, &[], handed, attach)
 }
 
 /// Starts a monitor for a container that runs and whose monitor was killed. It gets what the container writes from then on, and what
@@ -79,10 +89,16 @@ pub fn spawn(place: &Place, program: &Path, attach: Option<Attach>) -> Result<St
 /// [`Error::Refused`] when it does not run.
 pub fn adopt(place: &Place, program: &Path, brig: &Path, attach: Option<Attach>) -> Result<Started> {
     let brig = brig.to_string_lossy();
-    launch(place, program, &["--adopt", "--brig", &brig], attach)
+    launch(place, program, &["--adopt", "--brig", &brig], &[], attach)
 }
 
-fn launch(place: &Place, program: &Path, flags: &[&str], attach: Option<Attach>) -> Result<Started> {
+fn launch(
+    place: &Place,
+    program: &Path,
+    flags: &[&str],
+    handed: &[BorrowedFd<'_>],
+    attach: Option<Attach>,
+) -> Result<Started> {
     let failed = |e: String| Error::Failed(format!("failed to start {}: {e}", program.display()));
     let (ours, theirs) = UnixStream::pair().map_err(|e| failed(e.to_string()))?;
     let mut connection = Connection::over(ours);
@@ -90,7 +106,7 @@ fn launch(place: &Place, program: &Path, flags: &[&str], attach: Option<Attach>)
     connection.ask(&Request::Start {
         attach: attach.clone(),
     })?;
-    let monitor = start_program(place, program, flags, theirs).map_err(|e| failed(e.to_string()))?;
+    let monitor = start_program(place, program, flags, handed, theirs).map_err(|e| failed(e.to_string()))?;
     let answer = connection.answer().map_err(|e| match e {
         Error::Gone => failed("it ended before it had answered".into()),
         other => other,
@@ -106,7 +122,13 @@ fn launch(place: &Place, program: &Path, flags: &[&str], attach: Option<Attach>)
     })
 }
 
-fn start_program(place: &Place, program: &Path, flags: &[&str], report: UnixStream) -> sys::Result<i32> {
+fn start_program(
+    place: &Place,
+    program: &Path,
+    flags: &[&str],
+    handed: &[BorrowedFd<'_>],
+    report: UnixStream,
+) -> sys::Result<i32> {
     let path = sys::fs::c_path(program)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let [root, run] = &place.roots;
@@ -120,6 +142,9 @@ fn start_program(place: &Place, program: &Path, flags: &[&str], report: UnixStre
         REPORT.to_string(),
         place.id.clone(),
     ];
+    if !handed.is_empty() {
+        words.extend(["--handed".into(), handed.len().to_string()]);
+    }
     words.extend(flags.iter().map(|flag| flag.to_string()));
     let env = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");
@@ -128,11 +153,13 @@ fn start_program(place: &Place, program: &Path, flags: &[&str], report: UnixStre
     });
     let null = sys::fs::open(Path::new("/dev/null"), libc::O_RDWR, 0)?;
     let null = null.as_fd();
+    let mut fds = vec![null, null, null, report.as_fd()];
+    fds.extend_from_slice(handed);
     let (pid, _) = sys::process::spawn(&Spawn {
         path: &path,
         args: &ExecStrings::new(&words)?,
         env: &ExecStrings::new(env)?,
-        fds: &[null, null, null, report.as_fd()],
+        fds: &fds,
         tie: Tie::OwnSession,
     })?;
     Ok(pid)

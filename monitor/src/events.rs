@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use network::attachment::Attachment;
 use serde::{Deserialize, Serialize};
 use shim::error::{Context, Error, Result};
 
@@ -72,6 +73,20 @@ impl Event {
     /// Of a container, now.
     pub fn of_container(action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) -> Event {
         Event::now("container", action, id, attributes)
+    }
+
+    /// Of all networks of a container, now: `connect`, `disconnect`.
+    pub fn of_networks(action: &str, attachment: &Attachment) -> Vec<Event> {
+        let of = |network: &network::attachment::Network| {
+            let attributes = [
+                ("container", attachment.container.as_str()),
+                ("name", &network.name),
+                ("type", network.kind.driver()),
+            ];
+            let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned()));
+            Event::now("network", action, &network.id, attributes.into())
+        };
+        attachment.endpoints.iter().map(|e| of(&e.network)).collect()
     }
 
     /// Of anything, now.

@@ -1,8 +1,10 @@
 //! What a monitor is told when it starts: one file, written by brig, read once.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use network::attachment::Attachment;
 use serde::{Deserialize, Serialize};
 use shim::error::{Error, Result};
 
@@ -38,8 +40,15 @@ pub struct Launch {
     pub health: Option<Health>,
     /// What events say of it: `image`, `name` and the labels.
     pub attributes: BTreeMap<String, String>,
-    /// Directories to remove with it (`--rm`): anonymous volumes.
-    pub volumes: Vec<PathBuf>,
+    /// Names of the volumes that go with it (`--rm`, `rm -v`), if no other container has them: anonymous ones.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    /// Names of all that it has.
+    #[serde(default)]
+    pub mounted: Vec<String>,
+    /// `None`: it has nothing of networks that would have to be undone, and nobody to be asked for names.
+    #[serde(default)]
+    pub network: Option<Network>,
 }
 
 impl Launch {
@@ -69,6 +78,32 @@ impl Launch {
         std::fs::rename(&new, path).map_err(|e| sys::Error::io("rename", path.display().to_string(), &e))?;
         Ok(())
     }
+}
+
+/// What a container has of networks, and what its monitor does for them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// All of it: the monitor undoes it when the container has ended for good ([`network::detach`]).
+    pub attachment: Attachment,
+    /// What the descriptors are that [`crate::client::spawn`] was given, in their order.
+    #[serde(default)]
+    pub handed: Vec<Handed>,
+    /// Who is asked, from the container's namespace, for names that are no container's: `--dns`. Empty: those of the machine's
+    /// /etc/resolv.conf, as it is at each question, from the machine's namespace; and nobody when all networks are internal.
+    #[serde(default)]
+    pub nameservers: Vec<SocketAddr>,
+}
+
+/// A socket that brig has made for the monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handed {
+    /// Of this one of the attachment's ports: bound, and listening if it is TCP's. It keeps the port, and what comes to it nevertheless
+    /// is brought to the container.
+    Port(usize),
+    /// Of [`network::resolver::open`].
+    ResolverUdp,
+    ResolverTcp,
 }
 
 /// Who makes the container.

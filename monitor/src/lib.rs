@@ -11,3 +11,4 @@ pub mod place;
 pub mod protocol;
 pub mod remove;
 pub mod state;
+pub mod volumes;

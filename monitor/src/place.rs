@@ -90,6 +90,17 @@ impl Place {
         self.run.join("bundle")
     }
 
+    /// The container's network namespace, when it is of our making: mounted here in the monitor's mount namespace only, so it goes with
+    /// the monitor and with the container, whichever is last.
+    pub fn netns(&self) -> PathBuf {
+        self.run.join("netns")
+    }
+
+    /// [`network::attachment::Attachment`]: what has to be undone.
+    pub fn network(&self) -> PathBuf {
+        self.run.join("network.json")
+    }
+
     /// Mounted in the monitor's mount namespace only.
     pub fn rootfs(&self) -> PathBuf {
         self.run.join("bundle/rootfs")

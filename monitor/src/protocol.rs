@@ -8,6 +8,7 @@
 //!
 //! May not: read or write; who does decides whether that blocks.
 
+use network::attachment::Attachment;
 use serde::{Deserialize, Serialize};
 
 use crate::launch::RestartPolicy;
@@ -152,6 +153,12 @@ pub enum Request {
     Processes,
     Rename {
         name: String,
+    },
+    /// What the container has of networks from now on: it was connected or disconnected. Whoever sends it has made or undone it in the
+    /// kernel, and published or withdrawn its names; the monitor answers and forwards by it, and undoes it at the end. A container that
+    /// has no resolver yet gets one when an endpoint has names.
+    Network {
+        attachment: Box<Attachment>,
     },
     /// Kill it and remove it (`rm -f`), when it is not already being removed.
     Remove {

@@ -30,6 +30,8 @@ pub fn remove(place: &Place, name: &str) -> io::Result<()> {
     // Of an earlier attempt.
     gone(fs::remove_dir_all(&away))?;
     gone(fs::rename(&place.dir, &away))?;
+    // A monitor sees what is mounted there for its container: parts of volumes. They are not ours to delete.
+    crate::volumes::detach_below(&place.run)?;
     gone(fs::remove_dir_all(&place.run))?;
     gone(fs::remove_dir_all(&away))
 }

@@ -3,7 +3,8 @@
 //! A file of another boot tells what was; nothing of it runs.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -129,8 +130,15 @@ impl State {
     pub fn save(&self, place: &Place) -> io::Result<()> {
         let path = place.state();
         let new = path.with_extension("json.new");
-        fs::write(&new, serde_json::to_vec(self)?)?;
-        fs::rename(&new, &path)
+        let text = serde_json::to_vec(self)?;
+        match fs::write(&new, &text).and_then(|()| fs::rename(&new, &path)) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                // Part of a file helps nobody, and may be what the disk lacks.
+                let _ = fs::remove_file(&new);
+                write_over(&path, &text)
+            }
+            done => done,
+        }
     }
 
     /// What is true, whatever was written before a reboot or a kill: the one place that decides it.
@@ -181,6 +189,14 @@ pub struct Health {
     pub failing_streak: u32,
     /// The last five.
     pub log: Vec<Probe>,
+}
+
+/// On a full disk: into the blocks that the file has, so that how a container has ended is known all the same. A kill in the middle
+/// leaves half of it, which counts as an end that nobody has seen.
+fn write_over(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 /// One of them.

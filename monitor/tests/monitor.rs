@@ -579,7 +579,8 @@ fn what_is_removed_leaves_nothing() {
     (world.launch.auto_remove, world.launch.open_stdin) = (true, true);
     let volume = world.place.roots[0].join("volumes/anonymous");
     std::fs::create_dir_all(volume.join("_data")).unwrap();
-    world.launch.volumes = vec![volume.clone()];
+    std::fs::write(volume.join("volume.json"), "{}").unwrap();
+    world.launch.volumes = vec!["anonymous".into()];
     let mut streams = world.start_attached();
     let waiting = monitor::client::connect(&world.place).unwrap();
     streams.send(Frame::Stdin, b"\n").unwrap();
@@ -599,7 +600,8 @@ fn a_removal_kills_first() {
     world.launch.restart.name = "always".into();
     let volume = world.place.roots[0].join("volumes/anonymous");
     std::fs::create_dir_all(&volume).unwrap();
-    world.launch.volumes = vec![volume.clone()];
+    std::fs::write(volume.join("volume.json"), "{}").unwrap();
+    world.launch.volumes = vec!["anonymous".into()];
     let started = world.start();
     world.ask(Request::Remove { volumes: false }).unwrap();
     assert!(!world.place.dir.exists() && !world.place.run.exists() && volume.exists());

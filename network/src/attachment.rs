@@ -47,6 +47,17 @@ pub enum Kind {
     Ipvlan { parent: String, mode: String },
 }
 
+impl Kind {
+    /// What Docker calls the driver.
+    pub fn driver(&self) -> &'static str {
+        match self {
+            Kind::Bridge { .. } => "bridge",
+            Kind::Macvlan { .. } => "macvlan",
+            Kind::Ipvlan { .. } => "ipvlan",
+        }
+    }
+}
+
 /// An address with the length of its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
@@ -88,9 +99,20 @@ pub struct Endpoint {
     /// Names that only this container uses, and the id of whom they mean (`--link` on networks of one's own).
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// What it reaches in this network although its containers do not reach each other (`--link` without icc).
+    #[serde(default)]
+    pub reaches: Vec<Reach>,
     /// net.* settings of this interface: `com.docker.network.endpoint.sysctls`, with IFNAME replaced.
     #[serde(default)]
     pub sysctls: Vec<(String, String)>,
+}
+
+/// A port of another container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    pub protocol: Protocol,
+    pub address: IpAddr,
+    pub port: u16,
 }
 
 /// A published port.

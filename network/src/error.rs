@@ -39,6 +39,15 @@ impl Error {
         Error::of(Kind::Other, message)
     }
 
+    /// Of the kernel, with its number.
+    pub fn of_kernel(message: impl Into<String>, errno: i32) -> Error {
+        Error {
+            kind: Kind::Other,
+            message: message.into(),
+            errno,
+        }
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -72,6 +81,17 @@ impl From<sys::Error> for Error {
             kind: Kind::Other,
             errno: e.errno().0,
             message: e.to_string(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Error {
+        let errno = e.raw_os_error();
+        Error {
+            kind: Kind::Other,
+            errno: errno.unwrap_or_default(),
+            message: errno.map_or_else(|| e.to_string(), |errno| sys::Errno(errno).to_string()),
         }
     }
 }

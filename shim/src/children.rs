@@ -132,8 +132,23 @@ impl Children {
         limit: Option<Instant>,
         work: impl FnOnce() -> std::result::Result<(), String>,
     ) -> Result<()> {
+        self.fork_keeping(reactor, limit, &[], work).await
+    }
+
+    /// The same; the copy keeps these descriptors.
+    ///
+    /// # Errors
+    /// As [`Children::fork`].
+    pub async fn fork_keeping(
+        &self,
+        reactor: &Reactor,
+        limit: Option<Instant>,
+        keep: &[BorrowedFd<'_>],
+        work: impl FnOnce() -> std::result::Result<(), String>,
+    ) -> Result<()> {
         let (rd, wr) = sys::fs::pipe()?;
-        let child = self.fork_with(&[wr.as_fd()], || match work() {
+        let keep = [keep, &[wr.as_fd()]].concat();
+        let child = self.fork_with(&keep, || match work() {
             Ok(()) => 0,
             Err(why) => {
                 // Shorter than the pipe's buffer. If even this fails the status still says that it went wrong.

@@ -145,9 +145,14 @@ impl Count {
 
     /// Until none is held.
     pub async fn zero(&self) {
+        self.below(1).await;
+    }
+
+    /// Until fewer than so many are held.
+    pub async fn below(&self, most: usize) {
         let mut place = self.waiting.place();
         std::future::poll_fn(|context| {
-            if self.value.get() == 0 {
+            if self.value.get() < most {
                 return Poll::Ready(());
             }
             place.take(context.waker());
@@ -164,9 +169,7 @@ pub struct Held(Rc<Count>);
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.value.set(self.0.value.get() - 1);
-        if self.0.value.get() == 0 {
-            self.0.waiting.wake_all();
-        }
+        self.0.waiting.wake_all();
     }
 }
 

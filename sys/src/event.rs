@@ -3,7 +3,7 @@
 //! May not: know who waits for what; [`Events`] hands back the number it was given.
 
 use crate::errno::{Result, check};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// What is waited for on one descriptor. Each report disarms it until it is armed again (EPOLLONESHOT); errors and
@@ -30,6 +30,13 @@ pub struct Event {
 /// An epoll instance.
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
+
+/// One can be watched by another: it is readable while something in it is ready.
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Epoll {
     /// epoll_create1(2), close-on-exec.

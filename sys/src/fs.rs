@@ -321,6 +321,8 @@ pub struct StatFs {
     pub magic: i64,
     /// `ST_*` mount flags (the same bits as MS_ for ro, nosuid, nodev, noexec; atime bits differ).
     pub flags: u64,
+    /// Bytes that anybody may still write.
+    pub available: u64,
 }
 
 /// fstatfs(2).
@@ -335,6 +337,7 @@ pub fn fstatfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
     Ok(StatFs {
         magic: fs_magic(fd)?,
         flags: v.f_flag as u64,
+        available: (v.f_bavail as u64).saturating_mul(v.f_frsize as u64),
     })
 }
 
@@ -685,13 +688,13 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok((own(fds[0] as i64), own(fds[1] as i64)))
 }
 
-/// splice(2): moves up to `most` bytes between two pipes without copying and without waiting; 0 at the end of `from`.
+/// splice(2): moves up to `most` bytes between two pipes, or a pipe and a socket, without copying and without waiting; 0 at the end of `from`.
 ///
 /// # Errors
 /// EAGAIN when `from` is empty or `to` is full.
 pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> Result<usize> {
     let r = check_restart(
-        // SAFETY: null offsets: both are pipes.
+        // SAFETY: null offsets: none of them has a position.
         || unsafe {
             libc::splice(
                 from.as_raw_fd(),

@@ -559,6 +559,23 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     check(r, "prlimit", || format!("{resource} {soft}:{hard}")).map(drop)
 }
 
+/// How many descriptors we may have: the soft limit.
+pub fn most_descriptors() -> Result<u64> {
+    let mut limit = [0u64; 2];
+    // SAFETY: rlimit64 is two u64, and writable; no new limit is given.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            libc::RLIMIT_NOFILE as libc::c_long,
+            std::ptr::null::<u64>(),
+            limit.as_mut_ptr(),
+        )
+    };
+    check(r, "prlimit", || "RLIMIT_NOFILE")?;
+    Ok(limit[0])
+}
+
 /// Our pid.
 pub fn pid() -> i32 {
     // The raw call: a libc may cache the pid over clone3.

@@ -13,6 +13,7 @@ mod events;
 mod export;
 mod images;
 mod logs;
+mod networks;
 mod recovery;
 mod registry;
 mod shell;
@@ -20,6 +21,7 @@ mod stats;
 mod system;
 mod top;
 mod transfer;
+mod volumes;
 
 use crate::command::{Command, Listed};
 use crate::flags::{Flag, Offers, Parsed, Takes};
@@ -91,7 +93,9 @@ static COMMANDS: &[Command] = &[
     },
     Command::group("container", "Containers", CONTAINER),
     Command::group("image", "Images", IMAGE),
+    Command::group("network", "Networks", networks::ALL),
     Command::group("system", "The store and this program", SYSTEM),
+    Command::group("volume", "Volumes", volumes::ALL),
     containers::ATTACH,
     shell::COMPLETION,
     bundles::BUNDLE,

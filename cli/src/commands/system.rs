@@ -424,7 +424,8 @@ fn df(session: &Session, parsed: &Parsed) -> Outcome {
                 row.containers = Some(signed(own.users as u64));
             }
         }
-        return session.print(&df::verbose(&rows, format.as_deref(), units::now())?);
+        let volumes = super::volumes::usage(&workshop::containers(session)?)?;
+        return session.print(&df::verbose(&rows, &volumes, format.as_deref(), units::now())?);
     }
     let images = df::Usage {
         kind: "Images",
@@ -434,15 +435,30 @@ fn df(session: &Session, parsed: &Parsed) -> Outcome {
         size: signed(usage.layers + usage.blobs),
         reclaimable: signed(usage.reclaimable + usage.blobs.saturating_sub(needed_blobs(&store, &usage)?)),
     };
-    let others = ["Local Volumes", "Build Cache"].map(|kind| df::Usage {
-        kind,
+    let cache = df::Usage {
+        kind: "Build Cache",
         ..df::Usage::default()
-    });
-    let all: Vec<df::Usage> = [images, containers_usage(session)?]
-        .into_iter()
-        .chain(others)
-        .collect();
+    };
+    let all = [images, containers_usage(session)?, volumes_usage(session)?, cache];
     session.print(&df::list(&all, format.as_deref())?)
+}
+
+/// What lies in volumes.
+fn volumes_usage(session: &Session) -> Result<df::Usage, Failure> {
+    let mut usage = df::Usage {
+        kind: "Local Volumes",
+        ..df::Usage::default()
+    };
+    for volume in super::volumes::usage(&workshop::containers(session)?)? {
+        let size = volume.size.unwrap_or(0);
+        usage.total += 1;
+        usage.size = usage.size.saturating_add(size);
+        match volume.links {
+            Some(0) | None => usage.reclaimable = usage.reclaimable.saturating_add(size),
+            Some(_) => usage.active += 1,
+        }
+    }
+    Ok(usage)
 }
 
 /// What containers have written.
@@ -586,31 +602,50 @@ fn in_words(finding: &Finding) -> String {
 
 fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     let filters = session.config().with_prune_filters(parsed.filters("filter"));
-    let question = prune_question(parsed.switch("all"), &filters);
+    let with_volumes = parsed.switch("volumes");
+    if with_volumes && filters.iter().any(|(name, _)| name == "until") {
+        return Err(Failure::plain(
+            "ERROR: The \"until\" filter is not supported with \"--volumes\"",
+        ));
+    }
+    let question = prune_question(parsed.switch("all"), with_volumes, &filters);
     if !parsed.switch("force") && !terminal::confirm(session, &question)? {
         return Err(Failure::silent(0));
     }
     let choice = Choice::of_age_and_labels(&filters, units::now())?;
     // Before the images that they stand on.
     let (containers, freed) = super::containers::prune_containers(session, &choice)?;
+    let networks = super::networks::prune_networks(session, &choice)?;
+    let (volumes, emptied) = match with_volumes {
+        true => super::volumes::prune_volumes(session, &choice, false)?,
+        false => (String::new(), 0),
+    };
     let (images, mut bytes) = super::images::prune_images(session, parsed)?;
-    bytes += freed;
+    bytes += freed + emptied;
     // What a filter asks for, a download does not have.
     if filters.is_empty() {
         bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
     }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
-    session.print(&format!("{containers}{images}Total reclaimed space: {bytes}\n"))
+    session.print(&format!(
+        "{containers}{networks}{volumes}{images}Total reclaimed space: {bytes}\n"
+    ))
 }
 
 /// What will go, in Docker's form.
-fn prune_question(all: bool, filters: &[(String, String)]) -> String {
+fn prune_question(all: bool, with_volumes: bool, filters: &[(String, String)]) -> String {
     let what = if all {
         "all images without at least one container associated to them"
     } else {
         "all dangling images"
     };
-    let mut question = format!("WARNING! This will remove:\n  - all stopped containers\n  - {what}\n");
+    let volumes = match with_volumes {
+        true => "  - all anonymous volumes not used by at least one container\n",
+        false => "",
+    };
+    let mut question = format!(
+        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {what}\n"
+    );
     if filters.is_empty() {
         question.push_str("  - all downloads that were broken off\n");
     } else {

@@ -1,6 +1,7 @@
 //! `system df`: a row for each kind of thing, or a table of each.
 
 use super::images::{self, Image};
+use super::volumes::{self, Volume};
 use crate::format;
 use crate::session::Failure;
 use crate::template::{Struct, Template, Value};
@@ -57,11 +58,16 @@ fn row(usage: &Usage) -> Value {
         .into()
 }
 
-/// A table of each kind. There are only images yet; the other tables have their headers, because scripts count sections.
+/// A table of each kind. Containers and the cache have only their headers, because scripts count sections.
 ///
 /// # Errors
 /// The template is wrong.
-pub fn verbose(images: &[Image], format: Option<&str>, now: i64) -> Result<String, Failure> {
+pub fn verbose(
+    images: &[Image],
+    volumes: &[Volume],
+    format: Option<&str>,
+    now: i64,
+) -> Result<String, Failure> {
     if let Some(own) = format.filter(|f| *f != format::TABLE) {
         let text = if own == "json" { "{{json .}}" } else { own };
         let none = || Value::list("[]interface {}", Vec::new());
@@ -71,7 +77,10 @@ pub fn verbose(images: &[Image], format: Option<&str>, now: i64) -> Result<Strin
                 Value::list("[]*formatter.imageContext", images::usage_rows(images, now)),
             )
             .with("Containers", none())
-            .with("Volumes", none())
+            .with(
+                "Volumes",
+                Value::list("[]*formatter.volumeContext", volumes::rows(volumes)),
+            )
             .with("BuildCache", none());
         let template =
             Template::parse("", &text.replace("\\t", "\t").replace("\\n", "\n")).map_err(format::bad)?;
@@ -94,7 +103,7 @@ pub fn verbose(images: &[Image], format: Option<&str>, now: i64) -> Result<Strin
         ("Status", "STATUS"),
         ("Names", "NAMES"),
     ])?;
-    let volumes = empty(&[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")])?;
+    let volumes = volumes::usage(volumes)?;
     let cache = empty(&[
         ("ID", "CACHE ID"),
         ("CacheType", "CACHE TYPE"),
@@ -156,7 +165,7 @@ mod tests {
             containers: Some(2),
             ..Image::default()
         };
-        let text = verbose(std::slice::from_ref(&image), None, 1_000_000_100).unwrap();
+        let text = verbose(std::slice::from_ref(&image), &[], None, 1_000_000_100).unwrap();
         assert!(text.starts_with(
             "Images space usage:\n\n\
              REPOSITORY   TAG       IMAGE ID       CREATED              SIZE      SHARED SIZE   UNIQUE SIZE   CONTAINERS\n\
@@ -164,7 +173,7 @@ mod tests {
              Containers space usage:\n\nCONTAINER ID"
         ), "{text}");
         assert_eq!(
-            verbose(&[image], Some("{{range .Images}}{{.Repository}}{{end}}"), 0).unwrap(),
+            verbose(&[image], &[], Some("{{range .Images}}{{.Repository}}{{end}}"), 0).unwrap(),
             "a"
         );
     }

@@ -8,9 +8,11 @@ use std::rc::Rc;
 
 use engine::containers::Container;
 use engine::model::{Config, Empty, Endpoint, Healthcheck, HostConfig, Mount, MountPoint, PortBinding};
+use engine::networks::shown as networks;
 use engine::summary;
 use monitor::place::Place;
 use monitor::state::{State, Status};
+use network::attachment::Attachment;
 
 use super::containers::state as word;
 use crate::template::value::List;
@@ -23,7 +25,13 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 pub type Sizes = (i64, i64);
 
 /// The fields in Docker's order. `below` are the layers of its image, the topmost first.
-pub fn container(container: &Container, place: &Place, below: &[PathBuf], sizes: Option<Sizes>) -> Value {
+pub fn container(
+    container: &Container,
+    place: &Place,
+    below: &[PathBuf],
+    sizes: Option<Sizes>,
+    attachment: Option<&Attachment>,
+) -> Value {
     let Container { definition, state } = container;
     let host = &definition.host;
     let security = Security::of(place);
@@ -58,7 +66,10 @@ pub fn container(container: &Container, place: &Place, below: &[PathBuf], sizes:
         .with("ProcessLabel", security.process_label)
         .with("AppArmorProfile", security.apparmor)
         .with("ExecIDs", list(some(&state.execs)))
-        .with("HostConfig", host_config(host))
+        .with(
+            "HostConfig",
+            host_config(&with_links_shown(host, &definition.name)),
+        )
         .with_optional(
             "GraphDriver",
             graph_driver(&definition.driver, place, below, state),
@@ -73,7 +84,7 @@ pub fn container(container: &Container, place: &Place, below: &[PathBuf], sizes:
             ),
         )
         .with("Config", config(&definition.config))
-        .with("NetworkSettings", network_settings(container))
+        .with("NetworkSettings", network_settings(container, attachment))
         .into()
 }
 
@@ -230,6 +241,18 @@ fn health_config(check: &Healthcheck) -> Value {
         .with_optional("StartInterval", Value::Duration(check.start_interval))
         .with_optional("Retries", check.retries)
         .into()
+}
+
+/// Links in the form in which Docker keeps them.
+fn with_links_shown(host: &HostConfig, name: &str) -> HostConfig {
+    let links = host.links.iter().flatten();
+    let links: Vec<String> = links
+        .map(|link| engine::networks::links::shown(link, name))
+        .collect();
+    HostConfig {
+        links: Some(links).filter(|l| !l.is_empty()),
+        ..host.clone()
+    }
 }
 
 fn host_config(host: &HostConfig) -> Struct {
@@ -447,18 +470,19 @@ fn mount(mount: &Mount) -> Value {
         .into()
 }
 
-fn network_settings(container: &Container) -> Struct {
+fn network_settings(container: &Container, attachment: Option<&Attachment>) -> Struct {
     let Container { definition, state } = container;
     let host = &definition.host;
     let up = summary::is_up(state);
     let pid = state.init.as_ref().filter(|_| up).map(|init| init.pid);
     let exposed = definition.config.exposed_ports.as_ref();
-    let published = match up {
-        true => summary::ports(&host.network_mode, exposed, &host.port_bindings),
+    let published = attachment.map_or(&[][..], |a| &a.ports);
+    let listed = match up {
+        true => summary::ports(&host.network_mode, exposed, published),
         false => Vec::new(),
     };
     let mut ports: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
-    for port in published {
+    for port in listed {
         let bindings = ports
             .entry(format!("{}/{}", port.private, port.protocol))
             .or_default();
@@ -468,10 +492,9 @@ fn network_settings(container: &Container) -> Struct {
         }));
     }
     let names = summary::networks(&host.network_mode, &definition.networks);
-    let none = Endpoint::default();
     let networks = names.into_iter().map(|name| {
-        let own = definition.networks.get(&name).unwrap_or(&none);
-        (name, endpoint(own))
+        let own = networks(definition, &name, attachment);
+        (name, endpoint(&own))
     });
     Struct::new("container.NetworkSettings")
         .with("SandboxID", if up { definition.id.as_str() } else { "" })
@@ -629,7 +652,7 @@ mod tests {
                 driver: "local".into(),
                 mode: "z".into(),
                 rw: true,
-                propagation: String::new(),
+                ..MountPoint::default()
             }],
             ..Definition::default()
         };
@@ -646,7 +669,13 @@ mod tests {
         };
         let place = Place::of(Path::new("/nowhere"), Path::new("/nowhere/run"), &definition.id);
         let below = [PathBuf::from("/layers/b"), PathBuf::from("/layers/a")];
-        container(&Container { definition, state }, &place, &below, Some((0, 5)))
+        container(
+            &Container { definition, state },
+            &place,
+            &below,
+            Some((0, 5)),
+            None,
+        )
     }
 
     fn shown(format: Option<&str>) -> (String, Vec<String>) {

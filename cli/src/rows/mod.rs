@@ -8,8 +8,10 @@ pub mod history;
 pub mod images;
 pub mod inspect;
 pub mod inspect_container;
+pub mod networks;
 pub mod search;
 pub mod stats;
+pub mod volumes;
 
 /// `2 hours ago`.
 fn ago(now: i64, then: i64) -> String {

@@ -42,6 +42,8 @@ pub struct Wanted {
     pub config: Config,
     pub host: HostConfig,
     pub networks: BTreeMap<String, Endpoint>,
+    /// Where ports are published that name no address; empty: everywhere.
+    pub publish_at: String,
     pub platform: Option<String>,
     pub pull: Pull,
     /// Do not show a pull.
@@ -67,12 +69,14 @@ pub fn parse(session: &Session, parsed: &Parsed) -> Result<Wanted, Failure> {
     }
     let config_file = session.config();
     let (config, host, networks) = definition(parsed, &config_file).map_err(complain)?;
+    let publish_at = publish_address(&config_file).map_err(complain)?;
     let runs = verb == "run";
     let mut wanted = Wanted {
         name: parsed.text("name").filter(|n| !n.is_empty()),
         config,
         host,
         networks,
+        publish_at,
         platform: parsed.text("platform").filter(|p| !p.is_empty()).or_else(|| {
             std::env::var("DOCKER_DEFAULT_PLATFORM")
                 .ok()
@@ -88,6 +92,22 @@ pub fn parse(session: &Session, parsed: &Parsed) -> Result<Wanted, Failure> {
         streams(session, parsed, &mut wanted)?;
     }
     Ok(wanted)
+}
+
+/// `$BRIG_PUBLISH_ADDRESS`, or the user's own default.
+fn publish_address(config: &UserConfig) -> Result<String, String> {
+    let variable = std::env::var("BRIG_PUBLISH_ADDRESS").unwrap_or_default();
+    let text = match variable.as_str() {
+        "" => config.publish_address.as_str(),
+        variable => variable,
+    };
+    match text.parse::<std::net::IpAddr>() {
+        _ if text.is_empty() => Ok(String::new()),
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!(
+            "{text} is no address to publish ports at (BRIG_PUBLISH_ADDRESS, or publishAddress in config.json)"
+        )),
+    }
 }
 
 /// What `run` attaches, and the keys that end it.

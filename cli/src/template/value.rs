@@ -144,6 +144,24 @@ impl Struct {
         self
     }
 
+    /// The same with another key.
+    #[must_use]
+    pub fn with_key_optional(
+        mut self,
+        name: &'static str,
+        key: &'static str,
+        value: impl Into<Value>,
+    ) -> Struct {
+        self.fields.push(Field {
+            name,
+            key,
+            omit_empty: true,
+            embedded: false,
+            value: value.into(),
+        });
+        self
+    }
+
     /// Adds a pointer, which JSON leaves out when it is nil and only then.
     #[must_use]
     pub fn with_pointer(

@@ -12,7 +12,7 @@ use image::{Context, Error, Result};
 use super::devices::{self, Node};
 use super::machine;
 use super::{Host, cdi};
-use crate::model::{Definition, HostConfig};
+use crate::model::{Definition, HostConfig, MountPoint};
 
 /// Facts about one container.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +47,8 @@ impl Found {
     /// There is no such user, group, device or path.
     pub fn look_up(definition: &Definition, root: BorrowedFd<'_>, host: &Host) -> Result<Found> {
         let settings = &definition.host;
-        let sources = || definition.mounts.iter().filter(|m| m.kind != "tmpfs");
+        let of_host = |m: &&MountPoint| matches!(m.kind.as_str(), "bind" | "volume");
+        let sources = || definition.mounts.iter().filter(of_host);
         let mut locked = BTreeMap::new();
         if host.ids.is_some() {
             for mount in sources() {

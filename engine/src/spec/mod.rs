@@ -97,6 +97,8 @@ impl<'a> Inputs<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     pub network: Option<i32>,
+    /// A namespace of its own that is made already, by the path that the runtime finds it at.
+    pub own_network: Option<PathBuf>,
     pub ipc: Option<i32>,
     pub pid: Option<i32>,
     /// Where the other container's /dev/shm is mounted for us to bind.
@@ -252,12 +254,10 @@ fn namespaces(inputs: &Inputs<'_>) -> Result<Value> {
         Ok::<(), Error>(())
     };
     let joined = &inputs.joined;
-    add(
-        "network",
-        modes::network(&host.network_mode)?,
-        joined.network,
-        "net",
-    )?;
+    let network = modes::network(&host.network_mode)?;
+    if joined.own_network.is_none() {
+        add("network", network, joined.network, "net")?;
+    }
     add("uts", modes::uts(&host.uts_mode)?, None, "uts")?;
     add("pid", modes::pid(&host.pid_mode)?, joined.pid, "pid")?;
     add("ipc", modes::ipc(&host.ipc_mode)?, joined.ipc, "ipc")?;
@@ -269,6 +269,9 @@ fn namespaces(inputs: &Inputs<'_>) -> Result<Value> {
     add("cgroup", cgroup, None, "cgroup")?;
     if inputs.ids.is_some() {
         list.push(json!({"type": "user"}));
+    }
+    if let Some(path) = &joined.own_network {
+        list.insert(1, json!({"type": "network", "path": path}));
     }
     Ok(Value::Array(list))
 }

@@ -208,9 +208,10 @@ fn own(inputs: &Inputs<'_>) -> Result<(Vec<Entry>, Option<&'static str>)> {
     for (destination, options) in &definition.host.tmpfs {
         entries.push(tmpfs(destination, options)?);
     }
-    for mount in definition.host.mounts.iter().filter(|m| m.kind == "tmpfs") {
-        let options = tmpfs_options(mount.tmpfs_options.as_ref(), mount.read_only);
-        entries.push(tmpfs(&mount.target, &options)?);
+    for mount in definition.mounts.iter().filter(|m| m.kind == "tmpfs") {
+        let options = mount.spec.as_ref().and_then(|spec| spec.tmpfs_options.as_ref());
+        let options = tmpfs_options(options, !mount.rw);
+        entries.push(tmpfs(&mount.destination, &options)?);
     }
     for mount in definition.mounts.iter().filter(|m| m.kind != "tmpfs") {
         let (entry, needs) = bind(inputs, mount)?;
@@ -244,12 +245,7 @@ fn own(inputs: &Inputs<'_>) -> Result<(Vec<Entry>, Option<&'static str>)> {
 /// One bind or volume, and what propagation of the root it needs.
 fn bind(inputs: &Inputs<'_>, mount: &MountPoint) -> Result<(Entry, Option<&'static str>)> {
     let destination = cleaned(&mount.destination);
-    let wish = inputs
-        .definition
-        .host
-        .mounts
-        .iter()
-        .find(|m| cleaned(&m.target) == destination);
+    let wish = mount.spec.as_deref();
     let bind_options = wish.and_then(|m| m.bind_options.clone()).unwrap_or_default();
     let source = match inputs.sources.get(&mount.destination) {
         Some(path) => text(path),

@@ -244,6 +244,7 @@ fn namespaces_of_the_host_and_of_others() {
     let join = |inputs: &mut Inputs<'_>| {
         inputs.joined = Joined {
             network: Some(7),
+            own_network: None,
             ipc: Some(8),
             pid: Some(9),
             shm: Some("/run/shm-of-it".into()),
@@ -406,30 +407,28 @@ fn mounts_of_the_user() {
     let config = made(|d| {
         d.mounts = vec![
             bound("/host/deep", "/a/b", true, "rprivate"),
-            bound("/host/a", "/a", false, "rprivate"),
+            MountPoint {
+                spec: Some(Box::new(Mount {
+                    kind: "bind".into(),
+                    read_only: true,
+                    bind_options: Some(BindOptions {
+                        non_recursive: true,
+                        read_only_non_recursive: true,
+                        ..BindOptions::default()
+                    }),
+                    ..Mount::default()
+                })),
+                ..bound("/host/a", "/a", false, "rprivate")
+            },
             bound("/host/hosts", "/etc/hosts", true, ""),
             bound("/host/sys", "/sys", true, ""),
+            MountPoint {
+                kind: "tmpfs".into(),
+                destination: "/t".into(),
+                ..MountPoint::default()
+            },
         ];
         d.host.tmpfs.insert("/run".into(), "size=1m,exec".into());
-        d.host.mounts = vec![
-            Mount {
-                kind: "tmpfs".into(),
-                target: "/t".into(),
-                read_only: true,
-                ..Mount::default()
-            },
-            Mount {
-                kind: "bind".into(),
-                target: "/a".into(),
-                read_only: true,
-                bind_options: Some(BindOptions {
-                    non_recursive: true,
-                    read_only_non_recursive: true,
-                    ..BindOptions::default()
-                }),
-                ..Mount::default()
-            },
-        ];
     });
     assert_eq!(
         destinations(&config)[6..],
@@ -458,8 +457,7 @@ fn read_only_reaches_what_is_mounted_below_where_it_can() {
         case.machine.kernel = kernel;
         case.make(
             |d| {
-                d.mounts = vec![bound("/h", "/a", false, "")];
-                d.host.mounts = vec![Mount {
+                let wish = Mount {
                     target: "/a/".into(),
                     read_only: true,
                     bind_options: Some(BindOptions {
@@ -467,6 +465,10 @@ fn read_only_reaches_what_is_mounted_below_where_it_can() {
                         ..BindOptions::default()
                     }),
                     ..Mount::default()
+                };
+                d.mounts = vec![MountPoint {
+                    spec: Some(Box::new(wish)),
+                    ..bound("/h", "/a", false, "")
                 }];
             },
             |inputs| inputs.recursive_read_only = runtime,

@@ -405,6 +405,14 @@ fn set_times(fd: BorrowedFd<'_>, mtime: Time) -> Result<()> {
     Ok(sys::copy::set_times_of(fd, time, time)?)
 }
 
+/// Gives a directory or file that is open owner, mode, attributes and time.
+///
+/// # Errors
+/// One cannot be set.
+pub fn dress(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    Placer::new(fd, Owners::Keep).attributes(fd, entry, true)
+}
+
 /// What the file system cannot hold, or we may not set, is left out but for rights: a copy on tmpfs or in a user namespace is
 /// better than none.
 fn set_attribute(name: &[u8], set: impl FnOnce(&std::ffi::CStr) -> sys::Result<()>) -> Result<()> {

@@ -9,6 +9,7 @@
 //! ROOT/leases/ID              one file a working process, locked while it lives
 //! ROOT/tmp/ID/                what that process is making
 //! ROOT/trash/                 what is being deleted
+//! ROOT/reserve                room for deleting on a full disk
 //! RUN/locks/                  one at a time
 //! ```
 //!
@@ -26,6 +27,7 @@ mod images;
 mod layers;
 mod lease;
 mod lock;
+mod reserve;
 mod usage;
 
 use std::fs::{self, DirBuilder, File};
@@ -121,14 +123,23 @@ impl Store {
             fs::read_to_string("/proc/sys/kernel/random/boot_id").context("failed to read the boot id")?;
         let database = roots.root.join("brig.db");
         let locks = roots.run.join("locks");
+        reserve::spend_if_full(&roots.root);
         make_private(&locks)?;
-        let db = match db::open(&database)? {
-            Some(db) => db,
+        let opened = db::open(&database).and_then(|db| match db {
+            Some(db) => Ok(db),
             None => {
                 let _alone = KeyLock::acquire(&locks, "make-store", || (), || false)?;
-                make(roots, &database)?
+                make(roots, &database)
             }
-        };
+        });
+        let db = opened.map_err(|e| match reserve::is_full(&roots.root) {
+            // SQLite calls it an I/O error.
+            true => Error::new(format!(
+                "no space left on device: {} is full",
+                roots.root.display()
+            )),
+            false => e,
+        })?;
         Ok(Store {
             roots: roots.clone(),
             boot: boot.trim().to_owned(),
@@ -205,6 +216,12 @@ fn make(roots: &Roots, database: &Path) -> Result<Connection> {
     }
     db::create(database)?;
     db::open(database)?.ok_or_else(|| Error::new(format!("{} has disappeared", database.display())))
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        reserve::keep(&self.roots.root);
+    }
 }
 
 /// Only its owner looks into a store: layers hold setuid programs of somebody else's making (CVE-2021-41091).

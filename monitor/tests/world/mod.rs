@@ -3,8 +3,10 @@
 //! The runtime is `runb` of the same build, or `RUNB`. Where there is none, or we are not root, the cases are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+#![allow(dead_code)] // each program of tests uses a part of it
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +34,8 @@ pub struct World {
     pub launch: Launch,
     runb: PathBuf,
     monitors: Vec<i32>,
+    /// What is handed to its monitor.
+    pub handed: Vec<OwnedFd>,
 }
 
 /// `None`: it cannot be tried here.
@@ -89,6 +93,8 @@ pub fn world(script: &str) -> Option<World> {
         health: None,
         attributes: BTreeMap::new(),
         volumes: Vec::new(),
+        network: None,
+        mounted: Vec::new(),
     };
     let world = World {
         root,
@@ -96,6 +102,7 @@ pub fn world(script: &str) -> Option<World> {
         launch,
         runb,
         monitors: Vec::new(),
+        handed: Vec::new(),
     };
     world.configure(&["sh", "-c", script]);
     Some(world)
@@ -138,6 +145,20 @@ impl World {
         std::fs::write(self.place.bundle().join("config.json"), config.to_string()).unwrap();
     }
 
+    /// It has a network namespace, at the place's.
+    pub fn give_netns(&self) {
+        let path = self.place.bundle().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "network", "path": self.place.netns()}));
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// RUN.
+    pub fn run(&self) -> &Path {
+        &self.place.roots[1]
+    }
+
     /// Its resources.
     pub fn limit(&self, resources: Value) {
         let path = self.place.bundle().join("config.json");
@@ -162,7 +183,9 @@ impl World {
         }
         self.launch.write(&self.place.launch()).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_brig-monitor"));
-        let started = client::spawn(&self.place, program, attach);
+        let handed: Vec<_> = self.handed.iter().map(AsFd::as_fd).collect();
+        let started = client::spawn(&self.place, program, &handed, attach);
+        self.handed.clear();
         if let Ok(started) = &started {
             self.monitors.push(started.monitor);
         }
@@ -261,7 +284,7 @@ impl World {
     pub fn monitor_ends(&mut self, pid: i32) -> sys::process::Exit {
         let pidfd = sys::process::pidfd_open(pid).unwrap();
         let deadline = sys::wait::Deadline::after(SOON);
-        sys::wait::readable(std::os::fd::AsFd::as_fd(&pidfd), deadline).expect("the monitor does not end");
+        sys::wait::readable(pidfd.as_fd(), deadline).expect("the monitor does not end");
         self.monitors.retain(|m| *m != pid);
         sys::process::wait_pid(pid, sys::process::Block::Yes)
             .unwrap()
@@ -298,6 +321,10 @@ impl Drop for World {
             let _ = sys::process::wait_pid(*monitor, sys::process::Block::Yes);
         }
         self.delete_from_runtime();
+        // Of one that has not ended; the others have none.
+        if let Ok(netns) = sys::fs::c_path(&self.place.netns()) {
+            let _ = sys::mount::umount(&netns, libc::MNT_DETACH);
+        }
         if std::thread::panicking() {
             println!("notes: {}", self.notes());
         }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use engine::containers::Containers;
 use engine::model::Definition;
-use engine::summary;
+use engine::{networks, summary};
 use image::store::Store;
 use image::{Digest, Kind};
 
 use super::super::images;
 use crate::flags::Parsed;
 use crate::rows::inspect::{self, Inspector};
-use crate::rows::inspect_container;
+use crate::rows::{self, inspect_container};
 use crate::session::{Failure, Outcome, Session};
 use crate::template::{Value, quote};
 use crate::workshop;
@@ -100,10 +100,20 @@ impl Finder<'_> {
                 }
             }
         }
+        if matches!(kind, "" | "network") {
+            match self.network(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
+        if matches!(kind, "" | "volume") {
+            match self.volume(name) {
+                Err(failure) if kind.is_empty() && failure.is_missing => {}
+                found => return found.map_err(|f| f.failure),
+            }
+        }
         Err(match kind {
             "" => Failure::plain(format!("error: no such object: {name}")),
-            "network" => image::Error::not_found(format!("network {name} not found")).into(),
-            "volume" => image::Error::not_found(format!("get {name}: no such volume")).into(),
             kind => image::Error::not_found(format!("No such {kind}: {name}")).into(),
         })
     }
@@ -125,13 +135,26 @@ impl Finder<'_> {
             false => None,
         };
         let below = self.below(&container.definition)?;
-        Ok(inspect_container::container(&container, &place, &below, sizes))
+        let attachment = match summary::is_up(&container.state) {
+            true => networks::attach::read(&place.run)?,
+            false => None,
+        };
+        Ok(inspect_container::container(
+            &container,
+            &place,
+            &below,
+            sizes,
+            attachment.as_ref(),
+        ))
     }
 
     /// The layers of its image, the topmost first.
     fn below(&mut self, definition: &Definition) -> Result<Vec<PathBuf>, Missed> {
         let manifest = definition.manifest.parse::<Digest>();
-        let store = self.store()?;
+        // A store that cannot be opened (the disk is full) keeps nobody from looking at a container.
+        let Ok(store) = self.store() else {
+            return Ok(Vec::new());
+        };
         let found = manifest.and_then(|manifest| image::standing::layer_places(store, &manifest));
         // The container itself is there: it is nothing else of this name.
         found.map_err(|error| Missed {
@@ -143,6 +166,16 @@ impl Finder<'_> {
     fn image(&mut self, name: &str) -> Result<Value, Missed> {
         let store = self.store()?;
         Ok(inspect::image(&images::document(store, name, None)?))
+    }
+
+    fn network(&mut self, name: &str) -> Result<Value, Missed> {
+        let known = networks::Networks::of(self.containers.roots());
+        Ok(super::super::networks::document(&self.containers, &known, name)?)
+    }
+
+    fn volume(&mut self, name: &str) -> Result<Value, Missed> {
+        let found = engine::volumes::get(&self.containers, name)?;
+        Ok(rows::volumes::document(&super::super::volumes::shown(found)))
     }
 
     fn store(&mut self) -> Result<&Store, Missed> {

@@ -73,7 +73,14 @@ fn look_up(
     if shown.is_empty() {
         return Ok(Vec::new());
     }
-    let store = workshop::open_store(session)?;
+    // Containers are told of even where the store cannot be opened: on a full disk, to begin with.
+    let store = match workshop::open_store(session) {
+        Err(failure) if !size => {
+            session.warn(&format!("WARNING: {}", failure.message));
+            return Ok(shown.into_iter().map(plain).collect());
+        }
+        store => store?,
+    };
     let names = names(&store)?;
     let mut sizes = HashMap::new();
     if size {

@@ -18,7 +18,7 @@ pub(super) fn port(session: &Session, parsed: &Parsed) -> Outcome {
         true => summary::ports(
             &definition.host.network_mode,
             definition.config.exposed_ports.as_ref(),
-            &definition.host.port_bindings,
+            &summary::published(&containers, container.id())?,
         ),
         false => Vec::new(),
     };

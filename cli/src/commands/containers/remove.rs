@@ -9,13 +9,15 @@ use crate::flags::Parsed;
 use crate::session::{Failure, Outcome, Session};
 use crate::terminal;
 use crate::units;
-use crate::workshop::Workshop;
+use crate::workshop;
 
 pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     if parsed.switch("link") {
-        return Err(Failure::plain(
-            "links are not there yet: there is none that could be removed",
-        ));
+        let containers = crate::workshop::containers(session)?;
+        return each_at_once(session, &parsed.names(), |name| {
+            engine::networks::links::remove(&containers, name)?;
+            Ok(Some(name.to_owned()))
+        });
     }
     let force = match parsed.switch("force") {
         true => Force::Yes,
@@ -23,10 +25,10 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
     };
     let volumes = parsed.switch("volumes");
     let program = session.program;
-    // What a container has written may belong to ids that an ordinary user has only in a namespace.
-    let workshop = Workshop::open(session)?;
-    let containers = workshop.containers()?;
-    each_at_once(session, &parsed.names(), |name| {
+    // What a container has written may belong to ids that an ordinary user has only in a namespace. The database stays closed: on a full
+    // disk it might not open.
+    let containers = workshop::containers_within(session)?;
+    let done = each_at_once(session, &parsed.names(), |name| {
         let name = name.strip_prefix('/').unwrap_or(name);
         let id = match containers.find_id(name) {
             // Told and no failure, as in Docker.
@@ -38,7 +40,9 @@ pub(super) fn remove(session: &Session, parsed: &Parsed) -> Outcome {
         };
         control::remove(&containers, &id, force, volumes)?;
         Ok(Some(name.to_owned()))
-    })
+    });
+    workshop::tidy(&containers);
+    done
 }
 
 /// From any thread.
@@ -57,7 +61,7 @@ pub(super) fn rename(session: &Session, parsed: &Parsed) -> Outcome {
     if old.is_empty() || new.is_empty() {
         return Err(Failure::plain("Error: Neither old nor new names may be empty"));
     }
-    let containers = crate::workshop::containers(session)?;
+    let containers = workshop::containers(session)?;
     let id = containers.find_id(old)?;
     Ok(control::rename(&containers, &id, new)?)
 }
@@ -85,8 +89,7 @@ pub(in super::super) fn prune_containers(
     session: &Session,
     choice: &Choice,
 ) -> Result<(String, u64), Failure> {
-    let workshop = Workshop::open(session)?;
-    let containers = workshop.containers()?;
+    let containers = workshop::containers_within(session)?;
     let (mut removed, mut bytes) = (Vec::new(), 0);
     for container in containers.list()? {
         let definition = &container.definition;

@@ -33,9 +33,13 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
     let containers = workshop.containers().map_err(fail)?;
     let (detach, sig_proxy, keys) = (wanted.detach, wanted.sig_proxy, wanted.detach_keys.clone());
     let config = wanted.config.clone();
+    let open = is_open(&wanted);
     let created = make(session, &workshop, &containers, wanted, "run")?;
     if detach {
         start_one(&workshop, &containers, &created.id, None).map_err(|e| not_started(session, e))?;
+        if open {
+            tell_of_open(session, &containers, &created.id);
+        }
         return session.print(&format!("{}\n", created.id));
     }
     workshop.release_signals();
@@ -49,6 +53,9 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         }) => streams,
         _ => return Ok(()),
     };
+    if open {
+        tell_of_open(session, &containers, &created.id);
+    }
     // What the store was opened for is done; the container may run for years.
     drop(workshop);
     let relay = Relay {
@@ -59,10 +66,46 @@ pub(super) fn run(session: &Session, parsed: &Parsed) -> Outcome {
         signal: (sig_proxy && !config.tty).then(|| teller(&containers, &created.id)),
     };
     match relay.run(streams, seat)? {
-        End::Ended(ended) => with_code(ended.code),
+        End::Ended(ended) => {
+            workshop::tidy(&containers);
+            with_code(ended.code)
+        }
         End::Detached => Ok(()),
         End::Lost => lost(&containers, &created.id),
     }
+}
+
+/// Whether ports are published at all addresses of the machine although nobody has said so.
+fn is_open(wanted: &Wanted) -> bool {
+    let host = &wanted.host;
+    let unsaid = host
+        .port_bindings
+        .values()
+        .flatten()
+        .any(|b| b.host_ip.is_empty());
+    (unsaid || host.publish_all_ports) && wanted.publish_at.is_empty() && !wanted.quiet
+}
+
+/// Whoever publishes them ought to know.
+fn tell_of_open(session: &Session, containers: &Containers, id: &str) {
+    // One that has ended by now is reached by nobody.
+    let published = engine::summary::published(containers, id).unwrap_or_default();
+    let mut everywhere = published.iter().filter(|port| port.host.is_unspecified());
+    let numbers: std::collections::BTreeSet<u16> = everywhere.clone().map(|p| p.host_port).collect();
+    let Some(first) = everywhere.next() else {
+        return;
+    };
+    let (words, are) = match numbers.len() {
+        1 => ("port", "is"),
+        _ => ("ports", "are"),
+    };
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    session.warn(&format!(
+        "Note: {words} {} {are} published on all interfaces; -p 127.0.0.1:{}:{} publishes for this machine only (BRIG_PUBLISH_ADDRESS=127.0.0.1 makes that the default)",
+        numbers.join(", "),
+        first.host_port,
+        first.container_port
+    ));
 }
 
 /// What is attached of a container's streams.
@@ -123,7 +166,7 @@ fn start_one(
     if let Err(failure) = begun {
         let removed = match containers.load(id) {
             Ok(Some(container)) if container.definition.host.auto_remove => {
-                engine::remove::remove(containers, id)
+                engine::remove::remove_with(containers, id, engine::remove::Volumes::Remove)
             }
             _ => Ok(()),
         };
@@ -181,8 +224,12 @@ fn make(
         name: wanted.name,
         config: wanted.config,
         host: wanted.host,
+        networks: wanted.networks,
+        publish_at: wanted.publish_at,
     };
-    let created = create::create(containers, &workshop.store, &image, wanted).map_err(|e| fail(e.into()))?;
+    let layers = |image: &Image| workshop.layers(image);
+    let created =
+        create::create(containers, &workshop.store, &layers, &image, wanted).map_err(|e| fail(e.into()))?;
     for warning in &created.warnings {
         session.warn(&format!("WARNING: {warning}"));
     }

@@ -34,11 +34,13 @@ fn to_each(
     work: impl Fn(&Containers, &str) -> Result<(), Failure> + Sync,
 ) -> Outcome {
     let containers = workshop::containers(session)?;
-    each_at_once(session, &parsed.names(), |name| {
+    let done = each_at_once(session, &parsed.names(), |name| {
         let id = containers.find_id(name)?;
         work(&containers, &id)?;
         Ok(Some(name.to_owned()))
-    })
+    });
+    workshop::tidy(&containers);
+    done
 }
 
 pub(super) fn stop(session: &Session, parsed: &Parsed) -> Outcome {

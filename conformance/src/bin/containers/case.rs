@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use conformance::command::{self, Outcome};
+use conformance::daemon::find_program;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::terminal::Terminal;
@@ -22,12 +23,10 @@ use crate::lab::{Lab, Subject};
 pub enum Need {
     /// Words that only brig has, or where Docker 20.10 is older than the contract.
     Brig,
-    /// Published ports.
-    Publish,
-    /// Networks by name, links.
-    Networks,
-    /// Volumes by name, and the commands that look after them.
-    Volumes,
+    /// Docker beside it.
+    Docker,
+    /// The program `nft`.
+    Nft,
 }
 
 pub struct Case {
@@ -56,11 +55,19 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::options::cases());
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
+    all.extend(cases::volumes::cases());
     all.extend(cases::upgrade::cases());
+    all.extend(cases::publish::cases());
+    all.extend(cases::names::cases());
+    all.extend(cases::networks::cases());
+    all.extend(cases::databases::cases());
+    all.extend(cases::firewall::cases());
+    all.extend(cases::wrecks::cases());
     all
 }
 
-/// Which network a container has when a line names none: published ports and networks by name are another issue.
+/// Which network a container has when a line names none and the case is not about networks: servers then answer on the loopback of the
+/// played host.
 const NETWORK: &str = "--network host";
 
 /// One performance of a case.
@@ -68,6 +75,8 @@ pub struct Scene<'a> {
     pub lab: &'a Lab,
     /// A directory of the case's own.
     pub dir: PathBuf,
+    /// Whether a line that names no network is left as it was typed.
+    pub as_typed: bool,
 }
 
 pub fn soon() -> Duration {
@@ -78,13 +87,13 @@ impl Scene<'_> {
     /// Runs a line as a person types it. A container that it makes gets the host's network, if the line names no other.
     pub fn sh(&self, line: &str) -> Result<Outcome, String> {
         self.lab
-            .run(self.lab.subject, &on_host(line), "", patience::seconds(60))
+            .run(self.lab.subject, &self.line(line), "", patience::seconds(60))
     }
 
     /// The same with something on stdin.
     pub fn hears(&self, line: &str, stdin: &str) -> Result<Outcome, String> {
         self.lab
-            .run(self.lab.subject, &on_host(line), stdin, patience::seconds(60))
+            .run(self.lab.subject, &self.line(line), stdin, patience::seconds(60))
     }
 
     /// A line that must succeed; the answer is what it printed on stdout, without the last line break.
@@ -125,7 +134,7 @@ impl Scene<'_> {
     }
 
     pub fn terminal(&self, line: &str) -> Result<Terminal, String> {
-        self.lab.terminal(self.lab.subject, &on_host(line))
+        self.lab.terminal(self.lab.subject, &self.line(line))
     }
 
     pub fn inspect(&self, name: &str, format: &str) -> Result<String, String> {
@@ -184,6 +193,14 @@ impl Scene<'_> {
         self.must(&format!(
             "docker run -d --name {name} {flags} tiny sh -c 'trap \"exit 0\" TERM; sleep 1000 & wait'"
         ))
+    }
+
+    fn line(&self, typed: &str) -> String {
+        if self.as_typed {
+            typed.to_owned()
+        } else {
+            on_host(typed)
+        }
     }
 
     pub fn is_docker(&self) -> bool {
@@ -279,13 +296,10 @@ pub fn tell(sums: &mut Sums, name: &str, began: Instant, verdict: Done) {
 fn missing(lab: &Lab, case: &Case) -> Option<String> {
     case.needs.iter().find_map(|need| match need {
         Need::Brig => (lab.subject == Subject::Docker).then(|| "Docker 20.10 does not know this".to_owned()),
-        Need::Publish => {
-            Some("published ports come with issue 7; the row is played on the host's network".to_owned())
-        }
-        Need::Networks => Some("networks by name and links come with issue 7".to_owned()),
-        Need::Volumes => {
-            (lab.subject == Subject::Brig).then(|| "volumes by name come with issue 7".to_owned())
-        }
+        Need::Docker => lab.docker().as_ref().err().cloned(),
+        Need::Nft => find_program("nft")
+            .is_none()
+            .then(|| "nft is not installed".to_owned()),
     })
 }
 
@@ -297,6 +311,7 @@ fn perform(lab: &Lab, case: &Case) -> Done {
     let mut scene = Scene {
         lab,
         dir: dir.clone(),
+        as_typed: false,
     };
     let acted = (case.act)(&mut scene);
     let emptied = lab.empty();

@@ -11,6 +11,7 @@ use conformance::verdict::{Choice, Done, Sums};
 use crate::case;
 use crate::lab::{Lab, Subject};
 use crate::mask;
+use crate::wires;
 
 /// What of a line is compared beside its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -572,6 +573,414 @@ const GROUPS: &[Group] = &[
             (Both, "docker ps -aq"),
         ],
     },
+    Group {
+        name: "networks",
+        setup: &[
+            "docker network create --subnet 10.91.0.0/24 --label colour=blue one",
+            "docker network create two",
+            "docker run -d --network one --ip 10.91.0.20 --name up -p 8301:80 tiny sleep 10000",
+            "docker create --network one --name made tiny true",
+        ],
+        lines: &[
+            (Sorted, "docker network ls"),
+            (Sorted, "docker network ls --no-trunc"),
+            (Sorted, "docker network ls -q"),
+            (
+                Sorted,
+                "docker network ls --format '{{.Name}} {{.Driver}} {{.Scope}} {{.IPv6}} {{.Internal}} {{.Labels}}'",
+            ),
+            (Sorted, "docker network ls --format 'table {{.ID}}\\t{{.Name}}'"),
+            (
+                Both,
+                "docker network ls --filter name=one --format '{{.Name}} {{.ID}}'",
+            ),
+            (
+                Both,
+                "docker network ls --filter driver=null --format '{{.Name}}'",
+            ),
+            (
+                Both,
+                "docker network ls --filter label=colour=blue --format '{{.Name}}'",
+            ),
+            (
+                Both,
+                "docker network ls --filter label=colour=red --format '{{.Name}}'",
+            ),
+            (
+                Sorted,
+                "docker network ls --filter type=builtin --format '{{.Name}}'",
+            ),
+            (
+                Sorted,
+                "docker network ls --filter type=custom --format '{{.Name}}'",
+            ),
+            (Both, "docker network ls --filter type=nonsense"),
+            (
+                Both,
+                "docker network ls --filter dangling=true --format '{{.Name}}'",
+            ),
+            (
+                Sorted,
+                "docker network ls --filter scope=local --format '{{.Name}}'",
+            ),
+            (Both, "docker network ls --filter nonsense=1"),
+            (Both, "docker network ls --filter nonsense"),
+            (Both, "docker network ls --format '{{.Nonsense}}'"),
+            (Both, "docker network ls extra"),
+            (Both, "docker network inspect"),
+            (Both, "docker network inspect absent"),
+            (Both, "docker network inspect --format '{{.Name}}' one absent"),
+            (Both, "docker network inspect --format '{{json .IPAM}}' one"),
+            (
+                Both,
+                "docker network inspect --format '{{json .Options}} {{json .Labels}} {{.Internal}} {{.EnableIPv6}} {{.Attachable}} {{.Ingress}} {{.ConfigOnly}}' one",
+            ),
+            (
+                Both,
+                "docker network inspect --format '{{range .Containers}}{{.Name}} {{.IPv4Address}} [{{.IPv6Address}}]{{end}}' one",
+            ),
+            (
+                Both,
+                "docker network inspect --format '{{.Name}} {{.Driver}} {{.Scope}} {{json .IPAM.Config}}' host none",
+            ),
+            (Both, "docker network inspect --format '{{.Nonsense}}' one"),
+            (Both, "docker network create"),
+            (Both, "docker network create a b"),
+            (Both, "docker network create one"),
+            (Both, "docker network create bridge"),
+            (Both, "docker network create --nonsense x"),
+            (Both, "docker network create --driver nonsense x"),
+            (Both, "docker network create --driver host x"),
+            (Both, "docker network create --subnet nonsense x"),
+            (Both, "docker network create --subnet 10.91.0.0/25 x"),
+            (
+                Both,
+                "docker network create --subnet 10.92.0.0/24 --gateway 10.93.0.1 x",
+            ),
+            (Both, "docker network create --ip-range 10.92.0.0/24 x"),
+            (
+                Both,
+                "docker network create --subnet 10.92.0.0/24 --ip-range 10.93.0.0/24 x",
+            ),
+            (
+                Both,
+                "docker network create --subnet 10.92.0.0/24 three && docker network rm three",
+            ),
+            (Both, "docker network rm"),
+            (Both, "docker network rm absent"),
+            (Both, "docker network rm one"),
+            (Both, "docker network rm bridge"),
+            (Both, "docker network rm host absent"),
+            (Both, "docker network connect"),
+            (Both, "docker network connect one"),
+            (Both, "docker network connect absent up"),
+            (Both, "docker network connect one absent"),
+            (Both, "docker network connect one up"),
+            (Both, "docker network connect host up"),
+            (Both, "docker network connect two up"),
+            (Both, "docker network connect --ip 10.91.0.20 one made"),
+            (
+                Both,
+                "docker inspect --format '{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{end}}' up",
+            ),
+            (Both, "docker network disconnect two up"),
+            (Both, "docker network disconnect two up"),
+            (Both, "docker network disconnect absent up"),
+            (Both, "docker network disconnect two absent"),
+            (Both, "docker network prune extra"),
+            (Both, "docker network prune --filter nonsense=1 -f"),
+            (Both, "docker network prune -f"),
+            (Both, "docker network prune -f"),
+            (Both, "docker network nonsense"),
+            (Class, "docker network --help"),
+            (Class, "docker network create --help"),
+            (Both, "docker run --rm --network absent tiny true"),
+            (Both, "docker run --rm --network one --ip 10.99.0.1 tiny true"),
+            (Both, "docker run --rm --network one --ip 10.91.0.20 tiny true"),
+            (Both, "docker run --rm --network one --ip nonsense tiny true"),
+            (Both, "docker run --rm --ip 10.91.0.21 tiny true"),
+            (Both, "docker run --rm --mac-address nonsense tiny true"),
+            (
+                Both,
+                "docker run --rm --network one --ip 10.91.0.33 --mac-address 02:42:0a:5b:00:44 tiny sh -c 'ip -4 -o address show eth0 | cut -d \\\\ -f 1 | cut -d : -f 2; cat /sys/class/net/eth0/address'",
+            ),
+            (
+                Both,
+                "docker run --rm --network one --ip 10.91.0.33 tiny ip route",
+            ),
+            (
+                Both,
+                "docker run --rm --network one -h h1 --ip 10.91.0.33 --add-host a:10.0.0.1 tiny cat /etc/hosts",
+            ),
+            (
+                Both,
+                "docker run --rm --network one tiny sh -c 'grep -v ^# /etc/resolv.conf'",
+            ),
+            (
+                Both,
+                "docker run --rm --network one --dns 10.0.0.3 --dns-search s.test --dns-opt timeout:1 tiny sh -c 'grep -v ^# /etc/resolv.conf'",
+            ),
+            (
+                Both,
+                "docker run --rm --dns 10.0.0.3 --dns-search s.test --dns-opt timeout:1 tiny sh -c 'grep -v ^# /etc/resolv.conf'",
+            ),
+            (Both, "docker run --rm tiny sh -c 'grep -v ^# /etc/resolv.conf'"),
+            (
+                Both,
+                "docker run --rm --network one tiny sh -c 'cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/eth0/disable_ipv6 /sys/class/net/eth0/mtu'",
+            ),
+            (Both, "docker run --rm --network host -p 1:1 tiny true"),
+            (Both, "docker run --rm --network none -p 1:1 tiny true"),
+            (Both, "docker run --rm --network container:up -p 1:1 tiny true"),
+            (Both, "docker run --rm --network container:up -h x tiny true"),
+            (Both, "docker run --rm --network container:up --link up tiny true"),
+            (
+                Both,
+                "docker run --rm --network container:up --dns 1.1.1.1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network container:up --add-host a:1.1.1.1 tiny true",
+            ),
+            (Both, "docker run --rm --network container:made tiny true"),
+            (Both, "docker run --rm --network container: tiny true"),
+            (Both, "docker run --rm --link absent tiny true"),
+            (Both, "docker run --rm --link a:b:c tiny true"),
+            (Both, "docker run --rm -p 8301:80 tiny true"),
+            (Both, "docker run --rm -p 127.0.0.1:8302-8303:80-81 tiny true"),
+            (Both, "docker run --rm -p nonsense tiny true"),
+            (Both, "docker run --rm -p 1:2:3:4 tiny true"),
+            (Both, "docker run --rm -p 70000:1 tiny true"),
+            (Both, "docker run --rm -p 1-3:1-2 tiny true"),
+            (Both, "docker run --rm -p 1.2.3:1:1 tiny true"),
+            (Both, "docker run --rm -p 1:1/nonsense tiny true"),
+            (Both, "docker run --rm -p 192.0.2.99:8302:80 tiny true"),
+            (Both, "docker port up"),
+            (Both, "docker port up 80"),
+            (Both, "docker port up 80/tcp"),
+            (Both, "docker port up 80/udp"),
+            (Both, "docker port up 81"),
+            (Both, "docker port up nonsense"),
+            (Both, "docker port made"),
+            (
+                Both,
+                "docker ps -a --format '{{.Names}} {{.Ports}} {{.Networks}}'",
+            ),
+            (Both, "docker ps -a --filter network=one --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter publish=8301 --format '{{.Names}}'"),
+            (Both, "docker ps -a --filter expose=80 --format '{{.Names}}'"),
+            (
+                Both,
+                "docker inspect --format '{{json .NetworkSettings.Ports}}' up made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .HostConfig.PortBindings}} {{.HostConfig.NetworkMode}}' up made",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.IPPrefixLen}} {{.Gateway}} [{{.GlobalIPv6Address}}] {{json .IPAMConfig}}{{end}}' up made",
+            ),
+            (
+                Both,
+                "docker events --since 10m --until -1s --filter type=network --filter network=two --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}' | sort -u",
+            ),
+            (Both, "docker rm -f up made"),
+            (Both, "docker network rm one"),
+        ],
+    },
+    Group {
+        name: "volumes",
+        setup: &[
+            "docker volume create --label colour=blue one",
+            "docker volume create two",
+            "docker create -v one:/x -v /y --network none --name holder tiny true",
+        ],
+        lines: &[
+            (Sorted, "docker volume ls"),
+            (Sorted, "docker volume ls -q"),
+            (
+                Both,
+                "docker volume ls --filter name=on --format '{{.Driver}} {{.Name}} {{.Scope}} {{.Labels}}'",
+            ),
+            (
+                Both,
+                "docker volume ls --filter label=colour --format '{{.Name}}'",
+            ),
+            (Both, "docker volume ls --filter label=colour=red -q"),
+            (Both, "docker volume ls --filter dangling=true -q"),
+            (Sorted, "docker volume ls --filter dangling=false -q"),
+            (Both, "docker volume ls --filter driver=nonsense -q"),
+            (Both, "docker volume ls --filter nonsense=1"),
+            (
+                Both,
+                "docker volume ls --filter name=two --format '{{json .Name}} {{.Mountpoint}}' | sed 's, /.*/volumes/, /,'",
+            ),
+            (Both, "docker volume ls --format '{{.Nonsense}}'"),
+            (Both, "docker volume ls extra"),
+            (Both, "docker volume create"),
+            (Both, "docker volume create one"),
+            (Both, "docker volume create a b"),
+            (Both, "docker volume create bad/name"),
+            (Both, "docker volume create x"),
+            (Both, "docker volume create --driver nonsense new1"),
+            (Both, "docker volume create -o nonsense=1 new1"),
+            (Both, "docker volume create -o type=tmpfs new1"),
+            (Both, "docker volume create --nonsense new1"),
+            (Both, "docker volume create --name new2"),
+            (Both, "docker volume inspect"),
+            (Both, "docker volume inspect absent"),
+            (Both, "docker volume inspect --format '{{.Name}}' one absent"),
+            (
+                Both,
+                "docker volume inspect --format '{{.Name}} {{.Driver}} {{.Scope}} {{json .Labels}} {{json .Options}} {{.CreatedAt}}' one",
+            ),
+            (
+                Both,
+                "docker volume inspect --format '{{json .Labels}} {{json .Options}}' two",
+            ),
+            (Both, "docker volume inspect --format '{{.Nonsense}}' one"),
+            (Both, "docker volume rm"),
+            (Both, "docker volume rm absent"),
+            (Both, "docker volume rm -f absent"),
+            (Both, "docker volume rm one"),
+            (Both, "docker volume rm -f one"),
+            (Both, "docker volume rm two absent new2"),
+            (Both, "docker volume prune extra"),
+            (Both, "docker volume prune --filter nonsense=1 -f"),
+            (Both, "docker volume nonsense"),
+            (Class, "docker volume --help"),
+            (Class, "docker volume create --help"),
+            (
+                Both,
+                "docker inspect --format '{{range .Mounts}}{{.Type}} {{.Destination}} {{.Driver}} {{.Mode}} {{.RW}} [{{.Propagation}}] {{len .Name}};{{end}}' holder | tr ';' '\\n' | sort",
+            ),
+            (
+                Both,
+                "docker inspect --format '{{json .HostConfig.Binds}} {{json .HostConfig.VolumesFrom}} {{json .Config.Volumes}}' holder",
+            ),
+            (Both, "docker ps -a --filter volume=one --format '{{.Names}}'"),
+            (Both, "docker ps -a --format '{{.Names}} {{.LocalVolumes}}'"),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x tiny sh -c 'echo kept >/x/f; stat -c %a:%u:%g /x'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x:ro tiny touch /x/g",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x:ro,z tiny cat /x/f",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v three:/data tiny sh -c 'cat /data/seed; stat -c %a:%u:%g /data'",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v four:/data:nocopy tiny ls /data",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x:nonsense tiny true",
+            ),
+            (Both, "docker run --rm --network none -v one:/x:ro,rw tiny true"),
+            (Both, "docker run --rm --network none -v one:relative tiny true"),
+            (Both, "docker run --rm --network none -v one:ro tiny true"),
+            (Both, "docker run --rm --network none -v bad/name:/x tiny true"),
+            (Both, "docker run --rm --network none -v x:/x tiny true"),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x -v one:/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v one:/x --tmpfs /x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none -v /anon tiny sh -c 'ls -A /anon; stat -c %a:%u:%g /anon'",
+            ),
+            (Both, "docker run --rm --network none -v / tiny true"),
+            (
+                Both,
+                "docker run --rm --network none --volume-driver nonsense -v new5:/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount source=one,target=/x tiny cat /x/f",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=volume,src=one,dst=/x,readonly tiny touch /x/g",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=volume,target=/x tiny ls -A /x",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=nonsense,target=/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount source=one tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount source=one,target=relative tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount source=one,target=/x,nonsense=1 tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=tmpfs,source=one,target=/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=bind,source=relative,target=/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=volume,source=/abs,target=/x tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=bind,source=/tmp,target=/x,bind-propagation=nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --mount type=bind,source=/tmp,target=/x,volume-nocopy tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --volumes-from holder tiny cat /x/f",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --volumes-from holder:ro tiny touch /x/g",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --volumes-from holder:nonsense tiny true",
+            ),
+            (
+                Both,
+                "docker run --rm --network none --volumes-from absent tiny true",
+            ),
+            (Both, "docker run --rm --network none --volumes-from '' tiny true"),
+            (Both, "docker rm -v holder"),
+            (Sorted, "docker volume ls -q"),
+            (Both, "docker volume rm -f one three four"),
+            (
+                Both,
+                "docker system df --format '{{.Type}} {{.TotalCount}} {{.Active}}' | grep Volumes",
+            ),
+        ],
+    },
 ];
 
 /// A line that brig answers otherwise, with the exit code that it must have then, and why.
@@ -584,6 +993,8 @@ struct Known {
 const fn known(line: &'static str, code: i32, why: &'static str) -> Known {
     Known { line, code, why }
 }
+
+const ANY_6: &str = "20.10 wrote addresses of IPv6 without brackets";
 
 /// Where the contract, which is Docker 29's, is newer than 20.10, or brig is better on purpose.
 const KNOWN: &[Known] = &[
@@ -633,6 +1044,49 @@ const KNOWN: &[Known] = &[
         "docker run --rm --network none -v relative/path:/x tiny true",
         125,
         "volumes by name come with issue 7",
+    ),
+    known(
+        "docker network ls --filter dangling=true --format '{{.Name}}'",
+        0,
+        "20.10 calls a network dangling that a container uses",
+    ),
+    known(
+        "docker network inspect --format '{{json .IPAM}}' one",
+        0,
+        "Docker 29 shows the gateway that it chose, too",
+    ),
+    known(
+        "docker network nonsense",
+        1,
+        "Docker 29 calls it an unknown command where 20.10 printed the help",
+    ),
+    known(
+        "docker run --rm --network one --ip nonsense tiny true",
+        125,
+        "Docker 29 finds it while it reads the flag",
+    ),
+    known(
+        "docker run --rm --ip 10.91.0.21 tiny true",
+        125,
+        "20.10 takes an address for the default network, and forgets it",
+    ),
+    known(
+        "docker run --rm --network one -h h1 --ip 10.91.0.33 --add-host a:10.0.0.1 tiny cat /etc/hosts",
+        0,
+        "Docker 29 writes fe00:: where 20.10 wrote fe00::0",
+    ),
+    known(
+        "docker run --rm --network container:up --link up tiny true",
+        125,
+        "Docker 29 says that the options are in conflict",
+    ),
+    known("docker port up", 0, ANY_6),
+    known("docker port up 80", 0, ANY_6),
+    known("docker port up 80/tcp", 0, ANY_6),
+    known(
+        "docker ps -a --format '{{.Names}} {{.Ports}} {{.Networks}}'",
+        0,
+        ANY_6,
     ),
     known(
         "docker run --rm --network none --detach-keys nonsense tiny true",
@@ -709,6 +1163,7 @@ fn play(lab: &Lab, group: &Group, who: Subject) -> Result<Vec<Outcome>, String> 
     }
     let outcomes: Result<Vec<Outcome>, String> = group.lines.iter().map(|(_, line)| run(line)).collect();
     lab.empty()
+        .and_then(|()| wires::remove_of(lab, who))
         .map_err(|e| format!("after the group {}: {e}", group.name))?;
     outcomes
 }

@@ -13,6 +13,8 @@ use conformance::played::leaks;
 use conformance::terminal::Terminal;
 use conformance::{docker, patience, played};
 
+use crate::outside::Outside;
+
 /// Where the judged program lies before it is put beside the others.
 pub const PROGRAM: &str = "brig-program";
 /// Where they all lie.
@@ -39,8 +41,11 @@ pub struct Lab {
     pub subject: Subject,
     pub verbose: bool,
     pub archive: String,
+    pub outside: Outside,
     /// Started when the first case needs it: most do not compare.
     docker: OnceLock<Result<Daemon, String>>,
+    /// What the first container with a network brings once: the default network, and the firewall's frame.
+    warm: OnceLock<Result<(), String>>,
 }
 
 impl Lab {
@@ -49,14 +54,18 @@ impl Lab {
         let archive =
             std::fs::read_to_string(dir.join("image")).map_err(|e| format!("the images' name: {e}"))?;
         // Docker warns of it with every second command; the network namespace is this host's own.
-        let forward = "/proc/sys/net/ipv4/ip_forward";
-        std::fs::write(forward, "1").map_err(|e| format!("{forward}: {e}"))?;
+        for forward in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let forward = Path::new("/proc/sys/net").join(forward);
+            std::fs::write(&forward, "1").map_err(|e| format!("{}: {e}", forward.display()))?;
+        }
         let lab = Lab {
             dir: dir.to_owned(),
             subject,
             verbose,
             archive,
+            outside: Outside::make()?,
             docker: OnceLock::new(),
+            warm: OnceLock::new(),
         };
         std::fs::create_dir_all(lab.home()).map_err(|e| format!("{}: {e}", lab.home().display()))?;
         let names = lab.dir.join("bin");
@@ -85,15 +94,23 @@ impl Lab {
     /// The daemon, with the images; or why there is none.
     pub fn docker(&self) -> &Result<Daemon, String> {
         self.docker.get_or_init(|| {
-            let daemon = docker::start(
-                &self.dir,
-                &docker::usual_path(),
-                &docker::WITHOUT_BRIDGE.map(Into::into),
-            )?;
+            let daemon = docker::start(&self.dir, &docker::usual_path(), &[])?;
             tell_version(Path::new(docker::CLIENT));
             self.load(Subject::Docker)?;
             Ok(daemon)
         })
+    }
+
+    /// Makes what the first container with a network makes, once.
+    pub fn warm_up(&self) -> Result<(), String> {
+        let first = || {
+            let line = "docker run --rm -p 65001:80 -p 65001:80/udp tiny true";
+            let o = self.run(self.subject, line, "", patience::seconds(60))?;
+            o.ok()
+                .map(|_| ())
+                .map_err(|e| format!("the first container with a network: {e}"))
+        };
+        self.warm.get_or_init(first).clone()
     }
 
     fn load(&self, who: Subject) -> Result<(), String> {
@@ -192,7 +209,7 @@ impl Lab {
             lines.push(Subject::Docker);
         }
         for who in lines {
-            let line = "docker ps -aq | xargs -r docker rm --force --volumes";
+            let line = "docker ps -aq | xargs -r docker rm --force --volumes; docker volume ls -q | xargs -r docker volume rm";
             self.run(who, line, "", patience::seconds(60))?
                 .ok()
                 .map_err(|e| format!("removing all containers of {}: {e}", who.name()))?;

@@ -12,9 +12,11 @@ mod differential;
 mod lab;
 mod mask;
 mod measure;
+mod outside;
 mod prepare;
 mod soak;
 mod uptime;
+mod wires;
 
 #[path = "../bench/statistics.rs"]
 mod statistics;
@@ -35,9 +37,10 @@ const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --patience N    every deadline times N (default 1)
   --cache DIR     where images are kept (default .cache)
   --verbose       each command line with what it printed
-  --measure       instead of the cases: times beside Docker's, memory of 300 containers
+  --measure       instead of the cases: times beside Docker's, memory of 300 containers (measure.lives), what networks
+                  cost (measure.networks)
   --soak          instead of the cases: 2,000 short lives (soak.container-lives), then kill -9 at random moments and
-                  reboots (soak.container-kills)
+                  reboots (soak.container-kills), the same with networks, ports and volumes (soak.network-kills)
   --rounds N      how many rounds of each (default 5); how many are killed (default 300)
   --seed N        of the soak (default: another each time)
 Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
@@ -195,7 +198,11 @@ fn companions(brig: &Path) -> Vec<PathBuf> {
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig), arguments.verbose)?;
     let ended = if arguments.measure {
-        Some(measure::run(&lab, arguments.rounds.unwrap_or(5)))
+        Some(measure::run(
+            &lab,
+            &Choice(&arguments.filters),
+            arguments.rounds.unwrap_or(5),
+        ))
     } else if arguments.soak {
         Some(soak::run(
             &lab,

@@ -128,6 +128,7 @@ pub fn class(stderr: &str) -> &'static str {
         ("is already in use by container", "a name in use"),
         ("invalid container name", "an invalid name"),
         ("invalid reference format", "an invalid reference"),
+        ("pool overlaps", "a subnet in use"),
         ("force remove", "it runs"),
         ("is not running", "it does not run"),
         ("is not paused", "it is not paused"),

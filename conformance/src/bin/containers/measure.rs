@@ -3,6 +3,8 @@
 //! May not: give anyone an advantage. Rounds are interleaved, both run the same image from the same archive with the same options, and
 //! a turn's clock begins at the exec of the command line and ends with it.
 
+mod networks;
+
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -12,6 +14,7 @@ use conformance::command;
 use conformance::docker;
 use conformance::patience;
 use conformance::played::leaks;
+use conformance::verdict::Choice;
 
 use crate::lab::{Lab, Subject};
 use crate::statistics::{Table, Times};
@@ -73,9 +76,21 @@ const CONTESTS: [Contest; 5] = [
     },
 ];
 
-pub fn run(lab: &Lab, rounds: usize) -> Result<ExitCode, String> {
+pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String> {
     lab.docker().as_ref().map_err(Clone::clone)?;
     let stage = Stage { lab };
+    if choice.has("measure.lives") {
+        lives(&stage, rounds)?;
+    }
+    if choice.has("measure.networks") {
+        networks::run(&stage, rounds)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Containers without a network.
+fn lives(stage: &Stage, rounds: usize) -> Result<(), String> {
+    let lab = stage.lab;
     let both = [Subject::Docker, Subject::Brig];
     let mut times = vec![[Vec::new(), Vec::new()]; CONTESTS.len()];
     for who in both {
@@ -101,7 +116,7 @@ pub fn run(lab: &Lab, rounds: usize) -> Result<ExitCode, String> {
         for _ in 0..rounds.min(contest.most) {
             for (who, times) in both.into_iter().zip(times.iter_mut()) {
                 for _ in 0..contest.turns {
-                    times.push((contest.turn)(&stage, who)?);
+                    times.push((contest.turn)(stage, who)?);
                 }
             }
         }
@@ -109,8 +124,7 @@ pub fn run(lab: &Lab, rounds: usize) -> Result<ExitCode, String> {
     }
     lab.empty()?;
     stage.memory()?;
-    lab.empty()?;
-    Ok(ExitCode::SUCCESS)
+    lab.empty()
 }
 
 fn report(contest: &Contest, times: &[Vec<Duration>; 2]) {

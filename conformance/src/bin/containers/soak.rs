@@ -17,6 +17,7 @@ use conformance::verdict::{Choice, Done};
 
 use crate::lab::{Lab, Subject};
 use crate::uptime;
+use crate::wires;
 
 pub const PATIENCE: Duration = Duration::from_secs(7200);
 
@@ -33,7 +34,11 @@ pub fn run(lab: &Lab, choice: &Choice, kills: usize, seed: u64) -> Result<ExitCo
         lives(lab)?;
     }
     if lab.subject == Subject::Brig && choice.has("soak.container-kills") {
-        storms(lab, kills, seed)?;
+        storms(lab, kills, seed, &LIVES_OF_CONTAINERS)?;
+    }
+    if lab.subject == Subject::Brig && choice.has("soak.network-kills") {
+        lab.warm_up()?;
+        storms(lab, kills, seed, &NETWORKS_AND_VOLUMES)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,17 +114,38 @@ fn same_files(before: &BTreeMap<String, usize>, lab: &Lab) -> Done {
     }
 }
 
+/// What a storm is made of.
+struct Storm {
+    name: &'static str,
+    words: fn(&mut Numbers) -> String,
+    /// What brings devices and rules is not rebooted: they are the played host's, and would stay.
+    reboots: bool,
+}
+
+const LIVES_OF_CONTAINERS: Storm = Storm {
+    name: "soak.container-kills",
+    words: container_words,
+    reboots: true,
+};
+
+const NETWORKS_AND_VOLUMES: Storm = Storm {
+    name: "soak.network-kills",
+    words: network_words,
+    reboots: false,
+};
+
 /// Commands at once, many of them killed, monitors too; now and then all of it is rebooted. Then the truth is asked for.
-fn storms(lab: &Lab, kills: usize, seed: u64) -> Done {
+fn storms(lab: &Lab, kills: usize, seed: u64, storm: &Storm) -> Done {
     let mut numbers = Numbers::from(seed);
     let before = leaks::survey(&lab.dir);
+    let network = wires::survey()?;
     let began = Instant::now();
     let (mut killed, mut monitors, mut rounds, mut reboots) = (0, 0, 0, 0);
     while killed + monitors < kills {
         rounds += 1;
-        let told = round(lab, &mut numbers, &mut killed, &mut monitors)?;
+        let told = round(lab, storm, &mut numbers, &mut killed, &mut monitors)?;
         let at = |e: String| format!("seed {seed}, round {rounds} ({told}): {e}");
-        if numbers.chance(10) {
+        if storm.reboots && numbers.chance(10) {
             reboots += 1;
             uptime::reboot(lab, &before).map_err(at)?;
         }
@@ -127,23 +153,40 @@ fn storms(lab: &Lab, kills: usize, seed: u64) -> Done {
         if rounds % 10 == 0 {
             mend(lab, "docker system check --repair").map_err(at)?;
             mend(lab, "docker system check").map_err(at)?;
-            lab.empty().map_err(at)?;
+            wires::remove_all(lab).map_err(at)?;
             uptime::back_to_the_boot_id()?;
             // The boot id is another one again: what the last uptime left is gone with it, or must go now.
             mend(lab, "docker system check --repair").map_err(at)?;
             leaks::check(&before, &lab.dir).map_err(at)?;
+            wires::check(&network).map_err(at)?;
+            free(lab, storm).map_err(at)?;
         }
     }
-    lab.empty()?;
+    wires::remove_all(lab)?;
     uptime::back_to_the_boot_id()?;
     mend(lab, "docker system check --repair")?;
     leaks::check(&before, &lab.dir)?;
+    wires::check(&network)?;
     println!(
-        "soak.container-kills: {killed} commands and {monitors} monitors killed, {reboots} reboots in {rounds} rounds, {:.0} s; \
+        "{}: {killed} commands and {monitors} monitors killed, {reboots} reboots in {rounds} rounds, {:.0} s; \
          ps told the truth, nothing left behind",
+        storm.name,
         began.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// The lowest address and each port can be had again.
+fn free(lab: &Lab, storm: &Storm) -> Done {
+    if storm.reboots {
+        return Ok(());
+    }
+    mend(lab, "docker network create --subnet 10.90.0.0/24 net1")?;
+    let line =
+        "docker run --rm --network net1 -p 9001:80 -p 9002:80 -p 9003:53/udp tiny ip -4 -o address show eth0";
+    let told = lab.run(lab.subject, line, "", patience::seconds(60))?;
+    mend(lab, "docker network rm net1")?;
+    conformance::verdict::has(line, &(told.stdout + &told.stderr), "10.90.0.2/24")
 }
 
 fn mend(lab: &Lab, line: &str) -> Done {
@@ -156,6 +199,7 @@ fn mend(lab: &Lab, line: &str) -> Done {
 /// Some commands at once; what they were.
 fn round(
     lab: &Lab,
+    storm: &Storm,
     numbers: &mut Numbers,
     killed: &mut usize,
     monitors: &mut usize,
@@ -163,7 +207,7 @@ fn round(
     let mut running: Vec<(Child, Option<Instant>)> = Vec::new();
     let mut told = Vec::new();
     for _ in 0..2 + numbers.below(4) {
-        let words = words(numbers);
+        let words: Vec<String> = (storm.words)(numbers).split(' ').map(str::to_owned).collect();
         told.push(words.join(" "));
         let mut command = lab.straight(&words);
         command
@@ -209,9 +253,9 @@ fn round(
 }
 
 /// A command line, any.
-fn words(numbers: &mut Numbers) -> Vec<String> {
+fn container_words(numbers: &mut Numbers) -> String {
     let name = numbers.pick(&NAMES).copied().unwrap_or("box1");
-    let line = match numbers.below(16) {
+    match numbers.below(16) {
         0..=3 => format!("run -d --network none --name {name} tiny sleep 100000"),
         4 => format!("run -d --network none --restart always --name {name} tiny sleep 0.2"),
         5 => format!("run --rm --network none --name {name} tiny true"),
@@ -228,6 +272,36 @@ fn words(numbers: &mut Numbers) -> Vec<String> {
         ),
         14 => format!("pause {name}"),
         _ => format!("rm -f {name}"),
-    };
-    line.split(' ').map(str::to_owned).collect()
+    }
+}
+
+/// The same of networks, ports and volumes.
+fn network_words(numbers: &mut Numbers) -> String {
+    let name = numbers.pick(&NAMES).copied().unwrap_or("box1");
+    let port = 9001 + numbers.below(3);
+    let network = numbers
+        .pick(&["net1", "net2", "bridge"])
+        .copied()
+        .unwrap_or("net1");
+    let volume = numbers.pick(&["vol1", "vol2"]).copied().unwrap_or("vol1");
+    match numbers.below(20) {
+        0..=3 => format!("run -d --network {network} -p {port}:80 --name {name} tiny sleep 100000"),
+        4 => format!(
+            "run -d --network {network} -p 9003:53/udp -v {volume}:/data --name {name} tiny sleep 100000"
+        ),
+        5 => format!("run -d --network {network} -p 80 --restart always --name {name} tiny sleep 0.2"),
+        6 => format!("run --rm --network {network} -p {port}:80 -v /data --name {name} tiny true"),
+        7 => format!("run -d --rm --network {network} --network-alias web --name {name} tiny sleep 0.1"),
+        8 => "network create --subnet 10.90.0.0/24 net1".to_owned(),
+        9 => "network create net2".to_owned(),
+        10 => format!("network rm {network}"),
+        11 | 12 => format!("network connect {network} {name}"),
+        13 => format!("network disconnect {network} {name}"),
+        14 => "network prune -f".to_owned(),
+        15 => format!("volume rm {volume}"),
+        16 => "volume prune -f".to_owned(),
+        17 => format!("stop -t 0 {name}"),
+        18 => format!("start {name}"),
+        _ => format!("rm -f -v {name}"),
+    }
 }

@@ -11,6 +11,8 @@ pub struct Args {
     pub place: Place,
     /// The socket of who has started us.
     pub report: Option<i32>,
+    /// How many descriptors follow it.
+    pub handed: i32,
     /// The container runs, and its monitor was killed.
     pub adopt: bool,
     /// Who can start it again, when it was adopted.
@@ -21,7 +23,7 @@ pub struct Args {
 pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
     let mut words = words;
     let mut adopt = false;
-    let (mut root, mut run, mut report, mut id, mut brig) = (None, None, None, None, None);
+    let (mut root, mut run, mut report, mut handed, mut id, mut brig) = (None, None, None, 0, None, None);
     while let Some(word) = words.next() {
         let flag = word.to_string_lossy().into_owned();
         let mut value = || words.next().ok_or_else(|| format!("{flag} needs a value"));
@@ -34,6 +36,10 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
                 let number = value()?.to_string_lossy().parse();
                 report = Some(number.map_err(|_| "--report needs the number of a descriptor")?);
             }
+            "--handed" => {
+                let number = value()?.to_string_lossy().parse();
+                handed = number.map_err(|_| "--handed needs a number of descriptors")?;
+            }
             other if other.starts_with('-') => return Err(format!("unknown flag {other}")),
             _ => id = Some(flag),
         }
@@ -42,6 +48,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, String> {
         (Some(root), Some(run), Some(id)) => Ok(Args {
             place: Place::of(&root, &run, &id),
             report,
+            handed,
             adopt,
             brig,
         }),

@@ -17,7 +17,7 @@ use shim::sync::Once;
 use crate::backlog::Backlog;
 use crate::io::Io;
 use crate::monitor::{Monitor, Refusal, Run};
-use crate::{control, exec, life};
+use crate::{control, exec, life, networks};
 
 /// When there are no descriptors left for another client.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -95,6 +95,9 @@ async fn serve(monitor: &Rc<Monitor>, client: &Rc<Client>, spawner: bool) {
             // It has gone without asking, or asks too late.
             Either::Left(None) | Either::Right(_) => {
                 if spawner {
+                    if let Err(e) = networks::end(monitor).await {
+                        monitor.note(&e);
+                    }
                     monitor.over.set(None);
                 }
                 return client.out.give_up();

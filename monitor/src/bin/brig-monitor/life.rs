@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use monitor::events::Event;
 use monitor::launch::Launch;
 use monitor::log::Writer;
 use monitor::place;
@@ -30,6 +31,7 @@ use crate::connection;
 use crate::health;
 use crate::io::{self, Shape};
 use crate::monitor::{Monitor, Refusal, Run, Then};
+use crate::networks::{self, Served};
 use crate::removal;
 use crate::restart::Restarts;
 
@@ -39,6 +41,8 @@ const UNMOUNT: Duration = Duration::from_secs(30);
 /// Runs until the container has ended and everybody knows.
 pub fn run(args: &Args) -> Result<()> {
     let report = args.report.map(sys::fs::adopt);
+    let first = monitor::client::HANDED;
+    let handed = (first..first + args.handed).map(sys::fs::adopt).collect();
     let prepared = prepare(args);
     let Some(report) = report else {
         // A container that nobody starts is nobody's.
@@ -52,7 +56,8 @@ pub fn run(args: &Args) -> Result<()> {
         Err(e) => return connection::refuse(&report, &e.into()),
     };
     let (loop_of_task, place, adopt) = (reactor.clone(), args.place.clone(), args.adopt);
-    let wants_start = reactor.run(async move { serve(loop_of_task, place, report, adopt).await })??;
+    let wants_start =
+        reactor.run(async move { serve(loop_of_task, place, (report, handed), adopt).await })??;
     match &args.brig {
         Some(brig) if wants_start => again::ask(&args.place, brig),
         _ => Ok(()),
@@ -90,15 +95,29 @@ fn spare_from_oom(bundle: &Path) {
 }
 
 /// Whether somebody has to start it again.
-async fn serve(reactor: Reactor, place: place::Place, report: OwnedFd, adopt: bool) -> Result<bool> {
+async fn serve(
+    reactor: Reactor,
+    place: place::Place,
+    (report, handed): (OwnedFd, Vec<OwnedFd>),
+    adopt: bool,
+) -> Result<bool> {
     let children = Children::default();
     let signals = Signals::new(&reactor, &children)?;
     let on = Host::new(reactor.clone(), children);
-    let made = bring_up(&on, place, adopt).await;
+    let made = bring_up(&on, place.clone(), adopt).await;
     let (monitor, listener) = match made {
         Ok(made) => made,
-        Err(e) => return connection::refuse(&report, &e.into()).map(|()| false),
+        Err(e) => {
+            let mut refusal = Refusal::from(e);
+            if !adopt && let Err(also) = networks::undo_unbegun(&place) {
+                refusal.message = format!("{}; and {also}", refusal.message);
+            }
+            return connection::refuse(&report, &refusal).map(|()| false);
+        }
     };
+    if !adopt {
+        networks::begin(&monitor, handed);
+    }
     reactor.spawn(connection::listen(Rc::clone(&monitor), listener));
     reactor.spawn(attend_signals(Rc::clone(&monitor), signals));
     connection::take_up(&monitor, report, true);
@@ -144,6 +163,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
+        served: Served::default(),
         over: Once::default(),
     });
     Ok((monitor, listener))
@@ -197,7 +217,7 @@ pub async fn live(monitor: Rc<Monitor>) {
         let run = monitor.run();
         let began = Instant::now();
         let made = match monitor.adopted {
-            true => adopt(&monitor, &run),
+            true => adopt(&monitor, &run).await,
             false => start(&monitor, &run).await,
         };
         let container = match made {
@@ -288,7 +308,7 @@ async fn start(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<C
 }
 
 /// Takes over what a monitor that was killed has left: a container that runs, and what it has written since.
-fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
+async fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
     let ended = || {
         Refusal::of(
             Kind::NotRunning,
@@ -313,6 +333,7 @@ fn adopt(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Contain
         let ends = io::reopen(&monitor.place)?;
         run.io.begin(&monitor.on, &Default::default(), ends)?;
     }
+    networks::adopt(monitor).await;
     monitor.change(|_| {});
     run.started.set(Ok(init.pid));
     Ok(container)
@@ -453,20 +474,10 @@ async fn conclude(monitor: &Rc<Monitor>, run: &Rc<Run>, ended: Ended) {
     monitor.over.set(failed);
 }
 
-/// Unmounts, frees the socket, says so, and removes everything if that is wanted. Then whoever starts it next may begin.
+/// Unmounts, undoes its networks, frees the socket, says so, and removes everything if that is wanted. Then whoever starts it next may
+/// begin.
 async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
-    let rootfs = monitor.place.rootfs();
-    let unmount = move || unmount_all(&rootfs).map_err(|e| e.to_string());
-    let limit = Some(Instant::now() + UNMOUNT);
-    if let Err(e) = monitor
-        .on
-        .children
-        .fork(&monitor.on.reactor, limit, unmount)
-        .await
-    {
-        // It goes with us: the mount namespace is ours alone.
-        monitor.note(&format!("failed to unmount the root: {e}"));
-    }
+    let undone = take_down(monitor).await;
     // Nobody was here before: whoever starts it waits for the state that is written next.
     let _ = std::fs::remove_file(monitor.place.socket());
     let remove = monitor.remove.get();
@@ -478,12 +489,55 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
-    let failed = match remove {
-        Some(volumes) => removal::remove(monitor, volumes).await.err(),
-        None => None,
+    tell_unmounted(monitor);
+    let failed = match (remove, undone) {
+        (Some(volumes), Ok(())) => removal::remove(monitor, volumes).await.err(),
+        // What is still to be undone is only known from what would be removed.
+        (Some(_), Err(why)) => {
+            monitor.change(|state| {
+                state.status = Status::Dead;
+                state.error = why.clone();
+            });
+            Some(why)
+        }
+        (None, Err(why)) => {
+            monitor.note(&why);
+            None
+        }
+        (None, Ok(())) => None,
     };
     monitor.handed_over.set(true);
     failed
+}
+
+/// The root and the networks. Both wait for the kernel, so they do it side by side.
+async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
+    let rootfs = monitor.place.rootfs();
+    let unmount = move || unmount_all(&rootfs).map_err(|e| e.to_string());
+    let (on, limit) = (&monitor.on, Some(Instant::now() + UNMOUNT));
+    let mut unmounted = pin!(on.children.fork(&on.reactor, limit, unmount));
+    let mut undone = pin!(networks::end(monitor));
+    let (unmounted, undone) = match either(unmounted.as_mut(), undone.as_mut()).await {
+        Either::Left(unmounted) => (unmounted, undone.await),
+        Either::Right(undone) => (unmounted.await, undone),
+    };
+    if let Err(e) = unmounted {
+        // It goes with us: the mount namespace is ours alone.
+        monitor.note(&format!("failed to unmount the root: {e}"));
+    }
+    undone
+}
+
+/// Its volumes are nobody's for now, as far as it goes.
+fn tell_unmounted(monitor: &Monitor) {
+    let place = &monitor.place;
+    for name in &monitor.launch.borrow().mounted {
+        let attributes = [("container", place.id.as_str()), ("driver", "local")];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let event = Event::now("volume", "unmount", name, attributes.into());
+        // The disk is full or the store read-only: it has ended all the same.
+        let _ = monitor::events::append(&place.events, &event);
+    }
 }
 
 /// What a wait for the start comes to.

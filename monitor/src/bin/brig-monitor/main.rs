@@ -13,7 +13,10 @@ mod health;
 mod io;
 mod life;
 mod monitor;
+mod networks;
+mod proxy;
 mod removal;
+mod resolver;
 mod restart;
 
 #[global_allocator]

@@ -18,6 +18,7 @@ use shim::runtime::Host;
 use shim::sync::{Bell, Count, Once};
 
 use crate::io::Io;
+use crate::networks::Served;
 
 /// Why something is not done, as a client is told.
 #[derive(Debug, Clone)]
@@ -105,6 +106,8 @@ pub struct Monitor {
     pub bell: Bell,
     /// What clients have not been sent yet.
     pub unsent: Rc<Count>,
+    /// What is done for its networks.
+    pub served: Served,
     /// Nothing happens any more, and why the removal failed.
     pub over: Once<Option<String>>,
 }

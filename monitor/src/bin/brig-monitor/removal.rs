@@ -2,11 +2,14 @@
 //!
 //! May not: begin before its root is unmounted.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 
+use monitor::events::{self, Event};
+use monitor::place::Place;
 use monitor::state::Status;
+use monitor::volumes::{Removal, Volume};
 
 use crate::monitor::Monitor;
 
@@ -26,7 +29,7 @@ pub async fn remove(monitor: &Rc<Monitor>, volumes: bool) -> Result<(), String> 
     };
     let work = move || -> Result<(), String> {
         for volume in &doomed {
-            remove_volume(volume).map_err(|e| format!("{}: {e}", volume.display()))?;
+            remove_volume(&place, volume).map_err(|e| format!("volume {volume}: {e}"))?;
         }
         monitor::remove::remove(&place, &name).map_err(|e| e.to_string())
     };
@@ -49,10 +52,14 @@ pub async fn remove(monitor: &Rc<Monitor>, volumes: bool) -> Result<(), String> 
     }
 }
 
-/// One that is not there is removed.
-fn remove_volume(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
+/// One that another container has stays.
+fn remove_volume(place: &Place, name: &str) -> io::Result<()> {
+    let [root, _] = &place.roots;
+    let removed = Volume::of(root, name).remove(Some(&place.id))?;
+    if removed == Removal::Removed {
+        let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
+        // What was done is done.
+        let _ = events::append(&place.events, &Event::now("volume", "destroy", name, attributes));
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! May not: look into a container but through the command line.
 
-use crate::case::{Case, Done, Need, Scene, case, has, is};
+use crate::case::{Case, Done, Scene, case, has, is};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
         case("cp.escapes", &[], escapes),
         case("cp.stopped", &[], stopped),
         case("cp.bind", &[], into_a_bind),
-        case("cp.volume", &[Need::Volumes], into_a_volume),
+        case("cp.volume", &[], into_a_volume),
         case("export.import", &[], export_import),
         case("export.refusals", &[], export_refusals),
     ]

@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case("crash.monitor-and-all-killed", &[Need::Brig], all_killed),
         case("crash.payload-killed", &[Need::Brig], payload_killed),
+        case("crash.full-disk", &[Need::Brig], full_disk),
         case("crash.reboot", &[Need::Brig], reboot),
         case("crash.reboot-in-the-middle", &[Need::Brig], reboot_in_the_middle),
     ]
@@ -146,6 +147,53 @@ fn all_killed(s: &mut Scene) -> Done {
     s.must("docker start box1")?;
     uptime::truth(s.lab)?;
     s.must("docker rm -f box1 box2 box3").map(|_| ())
+}
+
+/// A disk without a byte left: what runs is seen, ends with its own code, and goes; then there is room again.
+fn full_disk(s: &mut Scene) -> Done {
+    let root = s.path("full");
+    std::fs::create_dir(&root).map_err(|e| e.to_string())?;
+    s.must(&format!("mount -t tmpfs -o size=64m tmpfs {root}"))?;
+    let done = fill_and_empty(s, &root);
+    s.must(&format!("docker --root {root} rm -f box fill"))?;
+    s.must(&format!("umount {root}"))?;
+    done
+}
+
+fn fill_and_empty(s: &Scene, root: &str) -> Done {
+    let brig = format!("docker --root {root}");
+    s.must(&format!("docker save tiny | {brig} load"))?;
+    s.must(&format!(
+        "{brig} run -d --name box --network none tiny sh -c 'trap \"exit 7\" TERM; echo up; while :; do sleep 0.1; done'"
+    ))?;
+    s.until(&format!("{brig} logs box"), "up")?;
+    s.must(&format!(
+        "{brig} run --name fill --network none tiny dd if=/dev/zero of=/big bs=1M || true"
+    ))?;
+    s.must(&format!("dd if=/dev/zero of={root}/rest bs=4k || true"))?;
+    // The first that meets it has the reserve.
+    s.must(&format!(
+        "{brig} ps && dd if=/dev/zero of={root}/more bs=4k || true"
+    ))?;
+    let told = s.must(&format!("{brig} ps -a --format '{{{{.Names}}}} {{{{.Status}}}}'"))?;
+    has("ps", &told, "box Up")?;
+    has("ps", &told, "fill Exited (1)")?;
+    s.fails(
+        &format!("{brig} run --rm --network none tiny true"),
+        125,
+        &["no space left on device"],
+    )?;
+    s.prints(&format!("{brig} stop box"), "box\n")?;
+    s.prints(&format!("{brig} inspect -f '{{{{.State.ExitCode}}}}' box"), "7\n")?;
+    s.must(&format!("{brig} rm -f box fill && rm {root}/rest {root}/more"))?;
+    s.prints(
+        &format!("{brig} run --rm --network none tiny echo again"),
+        "again\n",
+    )?;
+    let left = s.must(&format!("{brig} ps -aq --filter status=running"))?;
+    is("what runs", left, "")?;
+    s.must(&format!("{brig} container prune -f && {brig} rmi tiny"))?;
+    s.must(&format!("{brig} system check")).map(|_| ())
 }
 
 fn payload_killed(s: &mut Scene) -> Done {

@@ -2,23 +2,21 @@
 //!
 //! May not: type another line than a person does. What a line leaves open (which image) is filled in.
 
-use crate::case::{Case, Done, Need, Scene, ask, case, has, is, is_id, lacks};
+use crate::case::{Case, Done, Scene, ask, case, has, is, is_id, lacks};
 
 pub fn cases() -> Vec<Case> {
     vec![
         case("1.3.01-run", &[], run),
         case("1.3.01-run-missing-image", &[], run_missing_image),
         case("1.3.02-detached", &[], detached),
-        case("1.3.03-publish", &[Need::Publish], |_| Ok(())),
         case("1.3.04-bind", &[], bind),
         case("1.3.04-bind-root-read-only", &[], bind_root),
-        case("1.3.04-volume-equals", &[Need::Volumes], volume_equals),
+        case("1.3.04-volume-equals", &[], volume_equals),
         case("1.3.05-environment", &[], environment),
         case("1.3.05-environment-file", &[], environment_file),
         case("1.3.06-name-as-typed", &[], name_as_typed),
         case("1.3.06-rm-as-typed", &[], rm_as_typed),
         case("1.3.06-link-as-typed", &[], link_as_typed),
-        case("1.3.08-link", &[Need::Networks], |_| Ok(())),
         case("1.3.09-ps", &[], ps),
         case("1.3.10-stop", &[], stop),
         case("1.3.10-stop-signal", &[], stop_signal),
@@ -28,7 +26,7 @@ pub fn cases() -> Vec<Case> {
         case("1.3.12-rm", &[], rm),
         case("1.3.12-rm-exited", &[], rm_exited),
         case("1.3.12-rm-force", &[], rm_force),
-        case("1.3.12-rm-volumes", &[Need::Volumes], rm_volumes),
+        case("1.3.12-rm-volumes", &[], rm_volumes),
         case("1.3.15-rmi-in-use", &[], rmi_in_use),
         case("1.3.15-rmi-forced", &[], rmi_forced),
         case("1.3.16-logs", &[], logs),
@@ -50,12 +48,12 @@ pub fn cases() -> Vec<Case> {
         case("1.3.30-cp-into-nginx", &[], cp_into_nginx),
         case("1.3.30-cp-into-python", &[], cp_into_python),
         case("1.3.31-rename-node", &[], rename_node),
-        case("1.3.32-volume", &[Need::Volumes], volume),
-        case("1.3.33-mount-volume", &[Need::Volumes], mount_volume),
-        case("1.3.34-mounts", &[Need::Volumes], mounts),
+        case("1.3.32-volume", &[], volume),
+        case("1.3.33-mount-volume", &[], mount_volume),
+        case("1.3.34-mounts", &[], mounts),
         case("1.3.34-mounts-of-a-bind", &[], mounts_of_a_bind),
-        case("1.3.35-anonymous", &[Need::Volumes], anonymous),
-        case("1.3.36-volumes-from", &[Need::Volumes], volumes_from),
+        case("1.3.35-anonymous", &[], anonymous),
+        case("1.3.36-volumes-from", &[], volumes_from),
     ]
 }
 

@@ -4,32 +4,28 @@
 
 use conformance::command;
 
-use crate::case::{Case, Done, Need, Scene, ask, case, has, is, is_id, soon};
+use crate::case::{Case, Done, Scene, ask, case, has, is, is_id, soon};
 
 pub fn cases() -> Vec<Case> {
     vec![
         case("1.4.01-ubuntu", &[], ubuntu),
         case("1.4.01-ps-stop-restart-rm", &[], everyday),
-        case("1.4.01-inspect-address", &[Need::Networks], |_| Ok(())),
         case("1.4.01-inspect-searches", &[], inspect_searches),
         case("1.4.01-diff", &[], diff),
         case("1.4.01-commit", &[], commit),
         case("1.4.01-commit-change", &[], commit_change),
         case("1.4.01-flags-after-image", &[], flags_after_image),
-        case("1.4.01-link-mysql", &[Need::Networks], |_| Ok(())),
         case("1.4.01-environment", &[], environment),
         case("1.4.02-whalesay", &[], whalesay),
         case("1.4.02-create", &[], create),
         case("1.4.02-ps-columns", &[], ps_columns),
         case("1.4.02-container-rm-rename", &[], container_rm_rename),
-        case("1.4.02-publish-818", &[Need::Publish], |_| Ok(())),
         case("1.4.02-httpd", &[], httpd),
         case("1.4.02-cp-here", &[], cp_here),
         case("1.4.02-bad-reference", &[], bad_reference),
         case("1.4.03-run-exec-inspect", &[], run_exec_inspect),
         case("1.4.04-version", &[], version),
         case("1.4.04-image-ls-as-typed", &[], image_ls_as_typed),
-        case("1.4.04-publish-redis", &[Need::Publish], |_| Ok(())),
         case("1.4.04-redis", &[], redis),
         case("1.4.04-redis-name-after-image", &[], redis_name_after_image),
         case("1.4.04-mysql", &[], mysql),

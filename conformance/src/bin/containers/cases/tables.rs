@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::case::{Case, Done, Need, Scene, case, has, is, is_id, lacks};
+use crate::case::{Case, Done, Scene, case, has, is, is_id, lacks};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -28,7 +28,6 @@ pub fn cases() -> Vec<Case> {
         case("update.limits", &[], update),
         case("system.df", &[], df),
         case("system.info", &[], info),
-        case("publish.shape", &[Need::Publish], |_| Ok(())),
     ]
 }
 

@@ -1,0 +1,5 @@
+FROM alpine
+ARG VERSION
+RUN true
+COPY app-${VERSION:?must_be_given} \
+     /app

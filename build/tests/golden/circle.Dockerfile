@@ -1,0 +1,3 @@
+FROM alpine AS one
+COPY --from=two /x /x
+FROM one AS two

@@ -1,0 +1,10 @@
+﻿# escape=\
+FROM alpine AS crlf
+
+RUN a \
+  # c
+  b
+COPY <<E /x
+line
+E
+CMD ["x"]

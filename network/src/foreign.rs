@@ -1,0 +1,76 @@
+//! Rules of others that stop what is forwarded: iptables with `-P FORWARD DROP` (Docker sets it), an administrator's own table, firewalld.
+//!
+//! A packet has to pass all chains of a hook, so ours cannot help. Each of our bridges gets two rules in such a chain, behind its
+//! owner's rules and before what stops all the rest: what the owner forbids stays forbidden, and what is not published is dropped by
+//! our own chain. They are written as iptables writes them, so its programs still print the chain.
+//!
+//! May not: change anything else of others.
+
+use crate::error::Result;
+use crate::nft::rule::{Field, let_device_through, lets_device_through, stops_all};
+use crate::nft::{Chain, Family, Hook, Installed, Rules, Table, Transaction};
+
+const FAMILIES: [Family; 3] = [Family::Inet, Family::Ipv4, Family::Ipv6];
+const BOTH: [Field; 2] = [Field::InputDevice, Field::OutputDevice];
+
+/// Chains of others that forwarded packets go through, with their rules.
+fn chains(rules: &Rules, own: &Table) -> Result<Vec<(Chain, Vec<Installed>)>> {
+    let mut found = Vec::new();
+    for family in FAMILIES {
+        for chain in rules.chains(family)? {
+            if chain.hook == Some(Hook::Forward as u32) && chain.table != *own {
+                let inside = rules.rules(&chain.table, &chain.name)?;
+                found.push((chain, inside));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what is missing so that packets of these bridges pass.
+///
+/// # Errors
+/// Of the kernel.
+pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
+    let mut changes = Transaction::default();
+    for (chain, inside) in chains(rules, own)? {
+        let end = inside.iter().position(|r| stops_all(&r.expressions));
+        if end.is_none() && !chain.drops {
+            continue;
+        }
+        let reached = inside.get(..end.unwrap_or(inside.len())).unwrap_or(&[]);
+        let open: Vec<_> = reached
+            .iter()
+            .filter_map(|r| lets_device_through(&r.expressions))
+            .collect();
+        for bridge in bridges {
+            for field in BOTH {
+                if open.iter().any(|(f, name)| *f == field && name == bridge) {
+                    continue;
+                }
+                let rule = let_device_through(field, bridge);
+                match end.and_then(|n| inside.get(n)) {
+                    Some(end) => changes.rule_before(&chain.table, &chain.name, &rule, end.handle),
+                    None => changes.rule(&chain.table, &chain.name, &rule),
+                }
+            }
+        }
+    }
+    rules.commit(changes)
+}
+
+/// Takes the rules of a bridge away again.
+///
+/// # Errors
+/// Of the kernel.
+pub fn close(rules: &Rules, own: &Table, bridge: &str) -> Result<()> {
+    let mut changes = Transaction::default();
+    for (chain, inside) in chains(rules, own)? {
+        for rule in &inside {
+            if lets_device_through(&rule.expressions).is_some_and(|(_, name)| name == bridge) {
+                changes.no_rule(&chain.table, &chain.name, rule.handle);
+            }
+        }
+    }
+    rules.commit(changes)
+}
