@@ -52,6 +52,15 @@ impl Scope {
         Ok(Scope { unit, manager, dir })
     }
 
+    /// The scope of this name in the system's slice.
+    pub fn of_system(unit: &str) -> Scope {
+        Scope {
+            unit: unit.to_owned(),
+            manager: Manager::System,
+            dir: Path::new("/sys/fs/cgroup/system.slice").join(unit),
+        }
+    }
+
     /// A file of its cgroup.
     pub fn file(&self, name: &str, expected: &str) -> Done {
         let path = self.dir.join(name);
