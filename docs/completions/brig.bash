@@ -8,6 +8,14 @@ _brig_containers() {
     brig ps -a --format '{{.Names}}' 2>/dev/null
 }
 
+_brig_volumes() {
+    brig volume ls -q 2>/dev/null
+}
+
+_brig_networks() {
+    brig network ls --format '{{.Name}}' 2>/dev/null
+}
+
 _brig() {
     local cur prev words=() word i path='' depth=0 flags='' value='' operands=''
     # A colon is part of a name here, so the line is taken apart at spaces alone.
@@ -31,7 +39,7 @@ _brig() {
                 path=$word depth=1
             else
                 case $path in
-                container | image | system | completion) path="$path $word" ;;
+                container | image | network | system | volume | completion) path="$path $word" ;;
                 esac
                 depth=2
             fi
@@ -41,7 +49,7 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='run exec ps pull push images login logout search version info container image system attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
+        operands='run exec ps pull push images login logout search version info container image network system volume attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
@@ -650,6 +658,72 @@ _brig() {
         flags='--help'
         operands='@images'
         ;;
+    'network')
+        flags='--help'
+        operands='connect create disconnect inspect ls prune reload rm'
+        ;;
+    'network connect')
+        flags='--alias --driver-opt --gw-priority --ip --ip6 --link --link-local-ip --help'
+        operands='@networks'
+        case $prev in
+        --alias) value='@any' ;;
+        --driver-opt) value='@any' ;;
+        --gw-priority) value='@any' ;;
+        --ip) value='@any' ;;
+        --ip6) value='@any' ;;
+        --link) value='@any' ;;
+        --link-local-ip) value='@any' ;;
+        esac
+        ;;
+    'network create')
+        flags='--attachable --aux-address --driver -d --gateway --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label --opt -o --subnet --help'
+        operands=''
+        case $prev in
+        --aux-address) value='@any' ;;
+        --driver | -d) value='bridge macvlan ipvlan' ;;
+        --gateway) value='@any' ;;
+        --ip-range) value='@any' ;;
+        --ipam-driver) value='@any' ;;
+        --ipam-opt) value='@any' ;;
+        --label) value='@any' ;;
+        --opt | -o) value='@any' ;;
+        --subnet) value='@any' ;;
+        esac
+        ;;
+    'network disconnect')
+        flags='--force -f --help'
+        operands='@networks'
+        ;;
+    'network inspect')
+        flags='--format -f --verbose -v --help'
+        operands='@networks'
+        case $prev in
+        --format | -f) value='@any' ;;
+        esac
+        ;;
+    'network ls')
+        flags='--filter -f --format --no-trunc --quiet -q --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        esac
+        ;;
+    'network prune')
+        flags='--filter --force -f --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        esac
+        ;;
+    'network reload')
+        flags='--help'
+        operands=''
+        ;;
+    'network rm')
+        flags='--force -f --help'
+        operands='@networks'
+        ;;
     'system')
         flags='--help'
         operands='check df info prune start stop events'
@@ -698,6 +772,52 @@ _brig() {
         --format) value='@any' ;;
         --since) value='@any' ;;
         --until) value='@any' ;;
+        esac
+        ;;
+    'volume')
+        flags='--help'
+        operands='create inspect ls prune rm update'
+        ;;
+    'volume create')
+        flags='--driver -d --label --opt -o --help'
+        operands=''
+        case $prev in
+        --driver | -d) value='@any' ;;
+        --label) value='@any' ;;
+        --opt | -o) value='@any' ;;
+        esac
+        ;;
+    'volume inspect')
+        flags='--format -f --help'
+        operands='@volumes'
+        case $prev in
+        --format | -f) value='@any' ;;
+        esac
+        ;;
+    'volume ls')
+        flags='--filter -f --format --quiet -q --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        esac
+        ;;
+    'volume prune')
+        flags='--all -a --filter --force -f --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        esac
+        ;;
+    'volume rm')
+        flags='--force -f --help'
+        operands='@volumes'
+        ;;
+    'volume update')
+        flags='--availability --help'
+        operands='@volumes'
+        case $prev in
+        --availability) value='@any' ;;
         esac
         ;;
     'attach')
@@ -1013,6 +1133,8 @@ _brig() {
     @directories) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
     @images) mapfile -t COMPREPLY < <(compgen -W "$(_brig_images)" -- "$cur") ;;
     @containers) mapfile -t COMPREPLY < <(compgen -W "$(_brig_containers)" -- "$cur") ;;
+    @volumes) mapfile -t COMPREPLY < <(compgen -W "$(_brig_volumes)" -- "$cur") ;;
+    @networks) mapfile -t COMPREPLY < <(compgen -W "$(_brig_networks)" -- "$cur") ;;
     @images-and-directories) mapfile -t COMPREPLY < <(compgen -d -W "$(_brig_images)" -- "$cur") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$cur") ;;
     esac
