@@ -356,6 +356,13 @@ pub fn reload(containers: &Containers) -> Result<Vec<String>> {
     let machine = machine(containers.roots());
     let missing = machine.check().map_err(refusal)?;
     machine.restore().map_err(refusal)?;
+    // That is all of who runs; networks whose bridges are there without anybody in them have a place in the rules, too.
+    let devices = super::routes::devices();
+    for record in Networks::of(containers.roots()).records()? {
+        if devices.contains(&record.device) {
+            machine.ensure(&record.of_kernel()?).map_err(refusal)?;
+        }
+    }
     Ok(missing)
 }
 
