@@ -12,6 +12,10 @@ _brig_networks() {
     brig network ls --format '{{.Name}}' 2>/dev/null
 }
 
+_brig_volumes() {
+    brig volume ls -q 2>/dev/null
+}
+
 _brig() {
     local cur prev words=() word i path='' depth=0 flags='' value='' operands=''
     # A colon is part of a name here, so the line is taken apart at spaces alone.
@@ -35,7 +39,7 @@ _brig() {
                 path=$word depth=1
             else
                 case $path in
-                container | image | network | system | completion) path="$path $word" ;;
+                container | image | network | system | volume | completion) path="$path $word" ;;
                 esac
                 depth=2
             fi
@@ -45,7 +49,7 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='run exec ps pull push images login logout search version info container image network system attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
+        operands='run exec ps pull push images login logout search version info container image network system volume attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
@@ -770,6 +774,52 @@ _brig() {
         --until) value='@any' ;;
         esac
         ;;
+    'volume')
+        flags='--help'
+        operands='create inspect ls prune rm update'
+        ;;
+    'volume create')
+        flags='--driver -d --label --opt -o --help'
+        operands=''
+        case $prev in
+        --driver | -d) value='@any' ;;
+        --label) value='@any' ;;
+        --opt | -o) value='@any' ;;
+        esac
+        ;;
+    'volume inspect')
+        flags='--format -f --help'
+        operands='@volumes'
+        case $prev in
+        --format | -f) value='@any' ;;
+        esac
+        ;;
+    'volume ls')
+        flags='--filter -f --format --quiet -q --help'
+        operands=''
+        case $prev in
+        --filter | -f) value='@any' ;;
+        --format) value='@any' ;;
+        esac
+        ;;
+    'volume prune')
+        flags='--all -a --filter --force -f --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        esac
+        ;;
+    'volume rm')
+        flags='--force -f --help'
+        operands='@volumes'
+        ;;
+    'volume update')
+        flags='--availability --help'
+        operands='@volumes'
+        case $prev in
+        --availability) value='@any' ;;
+        esac
+        ;;
     'attach')
         flags='--detach-keys --no-stdin --sig-proxy --help'
         operands='@containers'
@@ -1084,6 +1134,7 @@ _brig() {
     @images) mapfile -t COMPREPLY < <(compgen -W "$(_brig_images)" -- "$cur") ;;
     @containers) mapfile -t COMPREPLY < <(compgen -W "$(_brig_containers)" -- "$cur") ;;
     @networks) mapfile -t COMPREPLY < <(compgen -W "$(_brig_networks)" -- "$cur") ;;
+    @volumes) mapfile -t COMPREPLY < <(compgen -W "$(_brig_volumes)" -- "$cur") ;;
     @images-and-directories) mapfile -t COMPREPLY < <(compgen -d -W "$(_brig_images)" -- "$cur") ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$cur") ;;
     esac

@@ -12,6 +12,10 @@ function __brig_networks
     brig network ls --format '{{.Name}}' 2>/dev/null
 end
 
+function __brig_volumes
+    brig volume ls -q 2>/dev/null
+end
+
 # The words of the command so far, without flags and their values.
 function __brig_path
     set -l words (commandline -opc)
@@ -32,7 +36,7 @@ function __brig_path
         end
     end
     switch "$path[1]"
-        case container image network system completion
+        case container image network system volume completion
             echo "$path[1..2]"
         case '*'
             echo "$path[1]"
@@ -59,6 +63,7 @@ complete -c brig -n '__brig_at ' -a container -d 'Containers'
 complete -c brig -n '__brig_at ' -a image -d 'Images'
 complete -c brig -n '__brig_at ' -a network -d 'Networks'
 complete -c brig -n '__brig_at ' -a system -d 'The store and this program'
+complete -c brig -n '__brig_at ' -a volume -d 'Volumes'
 complete -c brig -n '__brig_at ' -a attach -d 'Connect with the streams of a container that runs'
 complete -c brig -n '__brig_at ' -a completion -d 'Completion scripts for shells'
 complete -c brig -n '__brig_at ' -a bundle -d 'Make an OCI bundle of an image'
@@ -725,6 +730,34 @@ complete -c brig -n '__brig_at system events' -l format -x -d 'How to print: \'j
 complete -c brig -n '__brig_at system events' -l since -x -d 'Begin with those of this time'
 complete -c brig -n '__brig_at system events' -l until -x -d 'End at this time'
 complete -c brig -n '__brig_at system events' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume' -a create -d 'Make a volume'
+complete -c brig -n '__brig_at volume' -a inspect -d 'Show all there is to know of volumes'
+complete -c brig -n '__brig_at volume' -a ls -d 'List volumes'
+complete -c brig -n '__brig_at volume' -a prune -d 'Remove the anonymous volumes that no container has'
+complete -c brig -n '__brig_at volume' -a rm -d 'Remove volumes'
+complete -c brig -n '__brig_at volume' -a update -d 'Change a volume of a swarm'
+complete -c brig -n '__brig_at volume' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume create' -s d -l driver -x -d 'Driver; there is one: local'
+complete -c brig -n '__brig_at volume create' -l label -x -d 'Label: KEY[=VALUE]'
+complete -c brig -n '__brig_at volume create' -s o -l opt -x -d 'Option of the driver: type=.., device=.., o=..'
+complete -c brig -n '__brig_at volume create' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume inspect' -s f -l format -x -d 'How to print: \'json\' or \'TEMPLATE\', a Go template'
+complete -c brig -n '__brig_at volume inspect' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume inspect' -a '(__brig_volumes)'
+complete -c brig -n '__brig_at volume ls' -s f -l filter -x -d 'Only those of which NAME=VALUE holds'
+complete -c brig -n '__brig_at volume ls' -l format -x -d 'How to print: \'table\', \'table TEMPLATE\', \'json\' or \'TEMPLATE\', a Go template'
+complete -c brig -n '__brig_at volume ls' -s q -l quiet -d 'Print names and nothing else'
+complete -c brig -n '__brig_at volume ls' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume prune' -s a -l all -d 'Those with a name, too'
+complete -c brig -n '__brig_at volume prune' -l filter -x -d 'Only those of which NAME=VALUE holds'
+complete -c brig -n '__brig_at volume prune' -s f -l force -d 'Do not ask'
+complete -c brig -n '__brig_at volume prune' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume rm' -s f -l force -d 'That one is not there is no failure'
+complete -c brig -n '__brig_at volume rm' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume rm' -a '(__brig_volumes)'
+complete -c brig -n '__brig_at volume update' -l availability -x -d 'active, pause or drain'
+complete -c brig -n '__brig_at volume update' -l help -d 'Show this help'
+complete -c brig -n '__brig_at volume update' -a '(__brig_volumes)'
 complete -c brig -n '__brig_at attach' -l detach-keys -x -d 'Keys that leave the container alone again, such as ctrl-p,ctrl-q'
 complete -c brig -n '__brig_at attach' -l no-stdin -d 'Do not pass stdin on'
 complete -c brig -n '__brig_at attach' -l sig-proxy -d 'Pass signals on to the process'

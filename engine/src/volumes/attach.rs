@@ -290,7 +290,6 @@ fn target(place: &Place, n: usize, what: &str, is_directory: bool) -> Result<Pat
 }
 
 /// What `part` names in a directory that may be full of somebody's links. The kernel resolves it once; what it has found is what is mounted,
-
 fn part_of(whole: &Path, part: &str, place: &Place, n: usize) -> Result<PathBuf> {
     let fd =
         open_part(whole, part).context(format!("cannot access subpath {part:?} of {}", whole.display()))?;
