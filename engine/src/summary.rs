@@ -83,7 +83,13 @@ pub struct Port {
 pub fn list(containers: &Containers, wanted: impl Fn(&State) -> bool) -> Result<Vec<Summary>> {
     let mut all = Vec::new();
     for id in containers.ids()? {
-        let state = containers.state(&containers.place(&id))?;
+        let place = containers.place(&id);
+        let state = containers.state(&place)?;
+        if !is_up(&state) && place.network().exists() {
+            // It was killed with its monitor: what it had of networks is free for others from here on. What cannot be undone now
+            // `system check` tells of.
+            let _ = networks::attach::undo_of_dead(containers, &id);
+        }
         if wanted(&state)
             && let Some(brief) = brief(containers, &id)?
         {

@@ -289,7 +289,7 @@ fn options_are_seen_inside() {
             host.readonly_rootfs = true;
             host.shm_size = 4 << 20;
             host.tmpfs.insert("/u".into(), String::new());
-            host.mounts = vec![Mount {
+            let spec = Mount {
                 kind: "tmpfs".into(),
                 target: "/t".into(),
                 tmpfs_options: Some(TmpfsOptions {
@@ -297,7 +297,14 @@ fn options_are_seen_inside() {
                     mode: Some(0o1777),
                 }),
                 ..Mount::default()
-            }];
+            };
+            mounts.push(MountPoint {
+                kind: "tmpfs".into(),
+                destination: "/t".into(),
+                rw: true,
+                spec: Some(Box::new(spec)),
+                ..MountPoint::default()
+            });
             host.devices = vec![Device {
                 path_on_host: "/dev/null".into(),
                 path_in_container: "/dev/nothing".into(),

@@ -1,22 +1,36 @@
 //! Whether this machine forwards packets at all: net.ipv4.ip_forward and its like.
 //!
 //! Where it did not, it must not become a router for its neighbours because somebody runs a container: before it is switched on, a
-//! chain of our own drops what is forwarded (`ip brig-guard`, `ip6 brig-guard`). Our bridges are let through it as through any chain of
-//! others that does so. A file in RUN remembers it, for when somebody has flushed all rules.
+//! chain of our own drops what is forwarded from one cable to another (`ip brig-guard`, `ip6 brig-guard`). Bridges are let through: ours,
+//! and those of others that have come later and found forwarding on (Docker, libvirt); what they forbid, their own rules do. A file in RUN remembers it, for when somebody has flushed all rules.
 //!
 //! May not: switch on what is on.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context as _, Result};
-use crate::nft::rule::{Act, ESTABLISHED, RELATED, Rule, Test, lets_device_through};
+use crate::nft::rule::{Act, ESTABLISHED, Field, RELATED, Rule, Test, lets_device_through};
 use crate::nft::{Base, Family, Hook, Rules, Table, Transaction};
 
 const CHAIN: &str = "forward";
 const GUARD: &str = "brig-guard";
-const ANSWERS: Rule = Rule::new("answers", &[Test::State(ESTABLISHED | RELATED)], Act::Accept);
+const BRIDGE: Cow<'static, [u8]> = Cow::Borrowed(b"bridge\0\0\0\0\0\0\0\0\0\0");
+const LET_THROUGH: [Rule; 3] = [
+    Rule::new("answers", &[Test::State(ESTABLISHED | RELATED)], Act::Accept),
+    Rule::new(
+        "from a bridge",
+        &[Test::Equals(Field::InputKind, BRIDGE)],
+        Act::Accept,
+    ),
+    Rule::new(
+        "to a bridge",
+        &[Test::Equals(Field::OutputKind, BRIDGE)],
+        Act::Accept,
+    ),
+];
 
 /// A version of the internet protocol, for which forwarding is switched separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +110,9 @@ impl Switch {
         // Somebody may have been quicker: then the first rule is there twice, and nothing is lost.
         whole.table(&table);
         whole.chain(&table, CHAIN, Some(&base));
-        whole.rule(&table, CHAIN, &ANSWERS);
+        LET_THROUGH
+            .iter()
+            .for_each(|rule| whole.rule(&table, CHAIN, rule));
         rules.commit(whole)
     }
 

@@ -127,7 +127,8 @@ pub fn take(
         .filter(|a| range.may_give(*a));
     for address in candidates {
         let owner = taken.get(&address);
-        if owner.is_some_and(|owner| (owners.is_settled)(owner)) {
+        // Its own is one of a `connect` that was killed.
+        if owner.is_some_and(|owner| owner != container && (owners.is_settled)(owner)) {
             continue;
         }
         // One who was killed before he could use it.

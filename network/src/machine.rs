@@ -191,7 +191,7 @@ impl Machine {
     /// Of the kernel.
     pub fn restore(&self) -> Result<()> {
         let rules = Rules::open()?;
-        let networks = self.install(&rules, &[], &[])?;
+        let networks = self.install(&rules, &[], &[], &[&self.main, &self.apart])?;
         self.open_ways(&rules, &networks.iter().collect::<Vec<_>>())
     }
 
@@ -321,8 +321,19 @@ impl Machine {
             }
         }
         match rules.commit(changes) {
+            // Only the table of networks without icc is missing, where this is the first.
+            Err(e) if e.errno() == libc::ENOENT && self.has_main(rules)? => {
+                match self.install(rules, attachments, networks, &[&self.apart]) {
+                    Err(e) if e.errno() == libc::EEXIST => {
+                        self.install(rules, attachments, networks, &[&self.main, &self.apart])
+                    }
+                    other => other,
+                }
+                .map(drop)
+            }
             Err(e) if matches!(e.errno(), libc::ENOENT | libc::EEXIST) => {
-                self.install(rules, attachments, networks).map(drop)
+                let both = [&self.main, &self.apart];
+                self.install(rules, attachments, networks, &both).map(drop)
             }
             other => other,
         }
@@ -347,17 +358,26 @@ impl Machine {
         Err(changing())
     }
 
-    /// Makes the tables anew, with what all records say, and these, which are more recent. The networks that are in it.
+    /// Whether the main table is there, in today's form.
+    fn has_main(&self, rules: &Rules) -> Result<bool> {
+        Ok(rules.tables(self.main.family)?.contains(&self.main.name)
+            && rules.sets(&self.main)?.iter().any(|name| name == rules::FORM))
+    }
+
+    /// Makes these tables anew, with what all records say, and these, which are more recent. The networks that are in it.
     fn install(
         &self,
         rules: &Rules,
         attachments: &[&Attachment],
         networks: &[&Network],
+        anew: &[&Table],
     ) -> Result<Vec<Network>> {
         for _ in 0..ATTEMPTS {
             let mut changes = Transaction::since(rules.generation()?);
             let (found, elements) = self.wanted(attachments, networks)?;
-            whole(&mut changes, &self.main, &MAIN);
+            if anew.contains(&&self.main) {
+                whole(&mut changes, &self.main, &MAIN);
+            }
             changes.elements(&self.main, &elements.main);
             if !elements.apart.is_empty() {
                 whole(&mut changes, &self.apart, &APART);

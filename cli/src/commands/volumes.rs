@@ -30,6 +30,12 @@ const CREATE: Command = Command {
             .default("local"),
         Flag::new("label", Takes::List, "Label: KEY[=VALUE]"),
         Flag::new(
+            "name",
+            Takes::Text,
+            "Name, as it was given before there was an argument for it",
+        )
+        .hidden(),
+        Flag::new(
             "opt",
             Takes::List,
             "Option of the driver: type=.., device=.., o=..",
@@ -119,8 +125,15 @@ const UPDATE: Command = Command {
 
 fn create(session: &Session, parsed: &Parsed) -> Outcome {
     let containers = workshop::containers(session)?;
+    let (flag, operand) = (parsed.text("name").unwrap_or_default(), parsed.operand(0));
+    if !flag.is_empty() && operand.is_some() {
+        return Err(Failure::plain(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+        ));
+    }
+    let name = operand.unwrap_or(flag);
     let wanted = Wanted {
-        name: parsed.operand(0).filter(|name| !name.is_empty()),
+        name: Some(name).filter(|name| !name.is_empty()),
         driver: parsed.text("driver").unwrap_or_default(),
         labels: devices::pairs(&parsed.list("label")),
         options: devices::pairs(&parsed.list("opt")),

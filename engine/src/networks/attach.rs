@@ -121,6 +121,20 @@ pub fn undo(containers: &Containers, id: &str) -> Result<()> {
     }
 }
 
+/// The same for one that was killed with its monitor, if nobody is at work on it.
+///
+/// # Errors
+/// Something could not be undone; the record stays then.
+pub fn undo_of_dead(containers: &Containers, id: &str) -> Result<()> {
+    let Some(_lock) = containers.try_lock(id)? else {
+        return Ok(());
+    };
+    match super::runs(containers, id) {
+        true => Ok(()),
+        false => undo(containers, id),
+    }
+}
+
 /// Of the kernel, names and leases.
 fn take_back(roots: &Roots, attachment: &Attachment) -> Result<()> {
     let made = machine(roots).detach(attachment).map_err(refusal);

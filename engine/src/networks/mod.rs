@@ -593,10 +593,12 @@ pub fn attachments(containers: &Containers) -> Result<Vec<Attachment>> {
 
 /// Whether a container runs, or somebody is at work on it: then what it has is its own.
 pub fn lives(containers: &Containers, id: &str) -> bool {
-    let runs = containers
-        .state(&containers.place(id))
-        .is_ok_and(|state| crate::summary::is_up(&state));
-    runs || matches!(containers.try_lock(id), Ok(None))
+    runs(containers, id) || matches!(containers.try_lock(id), Ok(None))
+}
+
+fn runs(containers: &Containers, id: &str) -> bool {
+    let state = containers.state(&containers.place(id));
+    state.is_ok_and(|state| crate::summary::is_up(&state))
 }
 
 /// A container in a network as `inspect` shows it: what was asked for, and of one that runs what it has.

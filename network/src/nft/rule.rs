@@ -16,6 +16,8 @@ pub(super) const EXPRESSION_DATA: u16 = 2;
 const META_DREG: u16 = 1;
 const META_KEY: u16 = 2;
 const META_PROTOCOL: u32 = 1;
+const META_IIFKIND: u32 = 26;
+const META_OIFKIND: u32 = 27;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
@@ -79,6 +81,9 @@ pub const DNAT: u32 = 32;
 pub enum Field {
     InputDevice,
     OutputDevice,
+    /// What made the device: `bridge`, `veth`; nothing for hardware.
+    InputKind,
+    OutputKind,
     /// TCP, UDP, ...
     Protocol,
     /// Where all protocols that have ports have them.
@@ -97,7 +102,12 @@ pub enum Field {
 impl Field {
     fn len(self) -> usize {
         match self {
-            Field::InputDevice | Field::OutputDevice | Field::Source6 | Field::Destination6 => 16,
+            Field::InputDevice
+            | Field::OutputDevice
+            | Field::InputKind
+            | Field::OutputKind
+            | Field::Source6
+            | Field::Destination6 => 16,
             Field::Source4 | Field::Destination4 => 4,
             Field::SourcePort | Field::DestinationPort | Field::FrameType => 2,
             Field::Protocol | Field::IcmpType => 1,
@@ -136,6 +146,8 @@ impl Field {
             Field::IcmpType => payload(TRANSPORT_HEADER, 0),
             Field::InputDevice => meta(m, META_IIFNAME, register),
             Field::OutputDevice => meta(m, META_OIFNAME, register),
+            Field::InputKind => meta(m, META_IIFKIND, register),
+            Field::OutputKind => meta(m, META_OIFKIND, register),
             Field::Protocol => meta(m, META_L4PROTO, register),
             Field::FrameType => meta(m, META_PROTOCOL, register),
         }

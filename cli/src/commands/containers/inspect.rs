@@ -150,12 +150,14 @@ impl Finder<'_> {
 
     /// The layers of its image, the topmost first.
     fn below(&mut self, definition: &Definition) -> Result<Vec<PathBuf>, Missed> {
-        let manifest = definition.manifest.parse::<Digest>();
+        let Ok(manifest) = definition.manifest.parse::<Digest>() else {
+            return Ok(Vec::new());
+        };
         // A store that cannot be opened (the disk is full) keeps nobody from looking at a container.
         let Ok(store) = self.store() else {
             return Ok(Vec::new());
         };
-        let found = manifest.and_then(|manifest| image::standing::layer_places(store, &manifest));
+        let found = image::standing::layer_places(store, &manifest);
         // The container itself is there: it is nothing else of this name.
         found.map_err(|error| Missed {
             failure: error.into(),

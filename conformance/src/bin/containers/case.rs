@@ -260,9 +260,11 @@ pub fn is_id(text: &str, length: usize) -> Done {
 }
 
 /// Runs every chosen case and prints a line for each.
-pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
+pub fn run_all(lab: &Lab, choice: &Choice, turn: Turn) -> Sums {
     let mut sums = Sums::default();
-    for case in all().iter().filter(|case| choice.has(&case.name)) {
+    let all = all();
+    let chosen = all.iter().filter(|case| choice.has(&case.name));
+    for case in chosen.filter(|case| turn == turn_of(&case.name)) {
         let name = &case.name;
         if let Some(why) = missing(lab, case) {
             sums.skipped += 1;
@@ -274,6 +276,21 @@ pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
         tell(&mut sums, name, began, verdict);
     }
     sums
+}
+
+/// When a case runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    First,
+    /// After everything that asks Docker: its rules are flushed, too.
+    Last,
+}
+
+fn turn_of(name: &str) -> Turn {
+    match name.starts_with("firewall.flushed") || name.starts_with("wreck.reboot") {
+        true => Turn::Last,
+        false => Turn::First,
+    }
 }
 
 /// The line of a case, and what it counts as.

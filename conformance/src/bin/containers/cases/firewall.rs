@@ -197,7 +197,10 @@ fn policy_drop_iptables(s: &mut Scene) -> Done {
         wires::remove_ours(s.lab)
     };
     let acted = played();
-    output("iptables -P FORWARD ACCEPT")?;
+    // Of the default network, which stays.
+    output(
+        "iptables -P FORWARD ACCEPT; iptables -D FORWARD -i brig0 -j ACCEPT; iptables -D FORWARD -o brig0 -j ACCEPT; true",
+    )?;
     acted
 }
 

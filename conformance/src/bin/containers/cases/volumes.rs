@@ -631,6 +631,7 @@ fn binds(s: &mut Scene) -> Done {
         1,
         &["bind source path does not exist"],
     )?;
+    s.until_ended("box")?;
     s.must("docker rm box")?;
     // What is mounted below a read-only bind is read-only as well.
     s.must(&format!("mkdir -p {dir}/sub && mount -t tmpfs none {dir}/sub"))?;
