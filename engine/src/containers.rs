@@ -174,7 +174,10 @@ impl Containers {
         if is_id(text) && self.place(text).definition().exists() {
             return Ok(text.to_owned());
         }
-        if let Some(id) = self.named(text)? {
+        // Without a record it is one whose maker was killed.
+        if let Some(id) = self.named(text)?
+            && self.place(&id).definition().exists()
+        {
             return Ok(id);
         }
         let could_be = !text.is_empty() && text.bytes().all(is_digit);

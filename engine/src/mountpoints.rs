@@ -236,7 +236,7 @@ fn of_mount(mount: &Mount) -> Result<Planned> {
     let wrong =
         |why: String| Error::invalid(format!("invalid mount config for type \"{}\": {why}", mount.kind));
     if !matches!(mount.kind.as_str(), "bind" | "volume" | "tmpfs" | "image") {
-        return Err(Error::invalid(format!("mount type unknown: \"{}\"", mount.kind)));
+        return Err(wrong("mount type unknown".into()));
     }
     let destination = destination_of(&mount.target).map_err(wrong)?;
     for (kind, field, is_there) in [
@@ -320,7 +320,8 @@ fn of_bind(mount: &Mount, point: MountPoint) -> std::result::Result<Planned, Str
     }
     let propagation = match options.propagation.as_str() {
         "" => "rprivate",
-        other => other,
+        known @ ("shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate") => known,
+        other => return Err(format!("invalid propagation mode: {other}")),
     };
     Ok(Planned::of(MountPoint {
         source: cleaned(&mount.source),
@@ -546,7 +547,7 @@ mod tests {
                 kind: "npipe".into(),
                 ..volume("v", "/a")
             }),
-            "mount type unknown: \"npipe\""
+            "invalid mount config for type \"npipe\": mount type unknown"
         );
         assert_eq!(
             why(Mount {

@@ -449,11 +449,10 @@ impl Machine {
     fn remove_rules_of_nobody(&self, rules: &Rules) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let mut changes = Transaction::since(rules.generation()?);
-            if !rules.is_empty(&self.main, "bridges")? {
-                return Ok(());
-            }
-            for table in [&self.main, &self.apart] {
-                if rules.tables(table.family)?.contains(&table.name) {
+            let is_last = rules.is_empty(&self.main, "bridges")?;
+            for (table, set) in [(&self.main, "bridges"), (&self.apart, "apart")] {
+                let is_there = rules.tables(table.family)?.contains(&table.name);
+                if is_there && (is_last || rules.is_empty(table, set)?) {
                     changes.no_table(table);
                 }
             }
@@ -461,6 +460,9 @@ impl Machine {
                 Err(e) if is_overtaken(&e) => {}
                 other => {
                     other?;
+                    if !is_last {
+                        return Ok(());
+                    }
                     forwarding::IPV4.off(&self.run, rules)?;
                     return forwarding::IPV6.off(&self.run, rules);
                 }
@@ -604,10 +606,23 @@ fn default_routes(links: &Links, attachment: &Attachment) -> Result<Vec<Request>
 /// Settings of interfaces, `net.ipv4.conf.eth0.log_martians`.
 fn settings(space: &Space, endpoints: &[&Endpoint]) -> Result<()> {
     let all: Vec<_> = endpoints.iter().flat_map(|e| &e.sysctls).collect();
-    if all.is_empty() {
+    let only_4 = |e: &&&Endpoint| e.addresses.iter().all(|a| a.address.is_ipv4());
+    let without_6: Vec<_> = endpoints.iter().filter(only_4).collect();
+    if all.is_empty() && without_6.is_empty() {
         return Ok(());
     }
     space.inside(|| {
+        // As Docker's: what has no IPv6 address takes none from a router either.
+        for endpoint in without_6 {
+            let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", endpoint.interface);
+            match fs::write(&file, "1") {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(e).context(format!("failed to write {file}"));
+                }
+                // This kernel has no IPv6.
+                _ => {}
+            }
+        }
         for (name, value) in all {
             if !name.starts_with("net.") || name.contains("..") {
                 return Err(Error::new(format!("{name} is no setting of a network interface")));

@@ -112,7 +112,8 @@ pub fn connect(containers: &Containers, network: &str, id: &str, mut endpoint: E
     endpoint.network_id = record.id.clone();
     let mut definition = container.definition.clone();
     let name = definition.name.clone();
-    if definition.networks.contains_key(&record.name) {
+    // One that does not run gets what is asked for now when it starts.
+    if container.is_supervised() && definition.networks.contains_key(&record.name) {
         return Err(denied(format!(
             "endpoint with name {name} already exists in network {}",
             record.name

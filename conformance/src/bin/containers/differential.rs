@@ -755,8 +755,8 @@ const GROUPS: &[Group] = &[
             (Both, "docker run --rm -p 1.2.3:1:1 tiny true"),
             (Both, "docker run --rm -p 1:1/nonsense tiny true"),
             (Both, "docker run --rm -p 192.0.2.99:8302:80 tiny true"),
-            (Both, "docker port up"),
-            (Both, "docker port up 80"),
+            (Both, "docker container port up"),
+            (Both, "docker container port up 80"),
             (Both, "docker port up 80/tcp"),
             (Both, "docker port up 80/udp"),
             (Both, "docker port up 81"),
@@ -999,6 +999,13 @@ const ANY_6: &str = "20.10 wrote addresses of IPv6 without brackets";
 
 /// Where the contract, which is Docker 29's, is newer than 20.10, or brig is better on purpose.
 const KNOWN: &[Known] = &[
+    known(
+        "docker run --rm --network none --mount source=one tiny true",
+        125,
+        "Docker 29 leaves a missing target to the engine",
+    ),
+    known("docker container port up", 0, ANY_6),
+    known("docker container port up 80", 0, ANY_6),
     known(
         "docker run --rm --network none --volume-driver nonsense -v new5:/x tiny true",
         125,

@@ -58,6 +58,10 @@ impl Lab {
             let forward = Path::new("/proc/sys/net").join(forward);
             std::fs::write(&forward, "1").map_err(|e| format!("{}: {e}", forward.display()))?;
         }
+        // It makes its table when it is first asked, and cases tell what is left behind.
+        let _ = std::process::Command::new("iptables")
+            .args(["-P", "FORWARD", "ACCEPT"])
+            .output();
         let lab = Lab {
             dir: dir.to_owned(),
             subject,

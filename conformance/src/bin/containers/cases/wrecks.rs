@@ -198,7 +198,7 @@ fn reboot(s: &mut Scene) -> Done {
         uptime::reboot(s.lab, &leaks)?;
         // The devices and the rules of an uptime go with it.
         wires::output(
-            "nft flush ruleset; for d in $(ip -o link | sed -n 's/^[0-9]*: \\(br[-i][^:@]*\\).*/\\1/p'); do ip link del $d; done; for d in $(ip -o link show type veth | sed -n 's/^[0-9]*: \\([^:@]*\\).*/\\1/p' | grep -v wan0); do ip link del $d; done; true",
+            "nft flush ruleset; iptables -P FORWARD ACCEPT; for d in $(ip -o link | sed -n 's/^[0-9]*: \\(br[-i][^:@]*\\).*/\\1/p'); do ip link del $d; done; for d in $(ip -o link show type veth | sed -n 's/^[0-9]*: \\([^:@]*\\).*/\\1/p' | grep -v wan0); do ip link del $d; done; true",
         )?;
         uptime::truth(s.lab)?;
         is(
