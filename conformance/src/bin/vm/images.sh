@@ -24,8 +24,8 @@ done
 echo "root:x:0:0:root:/root:/bin/sh" >"$tiny/etc/passwd"
 echo "root:x:0:" >"$tiny/etc/group"
 
-rm -rf "$root"/var/cache/* "$root"/var/lib/apt/* "$root"/var/lib/dpkg "$root"/var/log/* "$root"/usr/share/* "$root"/dev/* \
-    "$root"/bin/busybox "$root"/debootstrap "$root"/lib/udev/hwdb.* "$root"/usr/lib/apt "$root"/usr/lib/dpkg \
+rm -rf "${root:?}"/var/cache/* "${root:?}"/var/lib/apt/* "${root:?}"/var/lib/dpkg "${root:?}"/var/log/* "${root:?}"/usr/share/* "${root:?}"/dev/* \
+    "${root:?}"/bin/busybox "${root:?}"/debootstrap "${root:?}"/lib/udev/hwdb.* "${root:?}"/usr/lib/apt "${root:?}"/usr/lib/dpkg \
     "$root"/usr/lib/x86_64-linux-gnu/gconv "$root"/usr/lib/x86_64-linux-gnu/perl* "$root"/usr/bin/perl* "$root"/usr/bin/apt* \
     "$root"/usr/bin/dpkg* "$root"/usr/lib/locale "$root"/usr/lib/x86_64-linux-gnu/libapt* "$root"/usr/lib/systemd/catalog
 # D-Bus looks for its policy there.
