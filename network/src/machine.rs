@@ -373,7 +373,8 @@ impl Machine {
         anew: &[&Table],
     ) -> Result<Vec<Network>> {
         for _ in 0..ATTEMPTS {
-            let mut changes = Transaction::since(rules.generation()?);
+            let generation = rules.generation()?;
+            let mut changes = Transaction::since(generation);
             let (found, elements) = self.wanted(attachments, networks)?;
             if anew.contains(&&self.main) {
                 whole(&mut changes, &self.main, &MAIN);
@@ -384,6 +385,12 @@ impl Machine {
                 changes.elements(&self.apart, &elements.apart);
             }
             match rules.commit(changes) {
+                // Nobody has interfered: it is the kernel that does not know what a rule asks for.
+                Err(e) if e.errno() == libc::ENOENT && rules.generation()? == generation => {
+                    return Err(e.context(
+                        "the kernel lacks a part of nf_tables (modules nft_chain_nat, nft_nat, nft_masq, nft_ct, nft_fib_inet)",
+                    ));
+                }
                 Err(e) if is_overtaken(&e) => {}
                 other => return other.map(|()| found),
             }

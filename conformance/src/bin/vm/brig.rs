@@ -19,6 +19,9 @@ pub struct Case {
     act: fn(&mut Stage) -> Done,
 }
 
+/// The guests without systemd have no modules for a firewall.
+const NO_NETWORK: [&str; 2] = ["--network", "none"];
+
 /// Every case; which guest plays which is in the table of guests.
 pub const ALL: [Case; 6] = [
     Case {
@@ -117,7 +120,12 @@ fn machine(s: &mut Stage) -> Done {
     s.step("boot");
     // With a terminal, so that there is a console; and once without, where it is cheaper.
     let terminal = if has_systemd() { "-dt" } else { "-d" };
-    brig(s, &["run", terminal, "--name", "box", "machine"])?;
+    let mut words = vec!["run", terminal, "--name", "box"];
+    if !has_systemd() {
+        words.extend(NO_NETWORK);
+    }
+    words.push("machine");
+    brig(s, &words)?;
     if let Err(why) = s.until("a system that runs", || booted(s).is_ok()) {
         let failed = brig(
             s,
@@ -217,6 +225,8 @@ fn limits(s: &mut Stage) -> Done {
             "40",
             "--cpuset-cpus",
             "0",
+            "--network",
+            "none",
             "tiny",
             "sleep",
             "1000",
