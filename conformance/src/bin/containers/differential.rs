@@ -1000,6 +1000,11 @@ const ANY_6: &str = "20.10 wrote addresses of IPv6 without brackets";
 /// Where the contract, which is Docker 29's, is newer than 20.10, or brig is better on purpose.
 const KNOWN: &[Known] = &[
     known(
+        "docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.IPPrefixLen}} {{.Gateway}} [{{.GlobalIPv6Address}}] {{json .IPAMConfig}}{{end}}' up made",
+        0,
+        "20.10 forgets the address that a later connect asks for",
+    ),
+    known(
         "docker run --rm --network none --mount source=one tiny true",
         125,
         "Docker 29 leaves a missing target to the engine",
