@@ -372,26 +372,29 @@ fn apparmor(s: &mut Stage) -> Done {
     }
 }
 
+/// A shell in the background that writes to the journal.
+fn to_the_journal(s: &Stage, says: &str) -> Done {
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--log-driver",
+        "journald",
+        "tiny",
+        "sh",
+        "-c",
+        says,
+    ];
+    brig(s, &words).map(drop)
+}
+
 /// What goes to the journal is read from there.
 fn journal(s: &mut Stage) -> Done {
     s.step("a container that has ended");
     let program = s.program();
     let says = "echo out; echo err >&2; printf half";
-    brig(
-        s,
-        &[
-            "run",
-            "-d",
-            "--name",
-            "box",
-            "--log-driver",
-            "journald",
-            "tiny",
-            "sh",
-            "-c",
-            says,
-        ],
-    )?;
+    to_the_journal(s, says)?;
     brig(s, &["wait", "box"])?;
     let read = s.run(&[&program, "logs", "box"])?;
     same(
@@ -403,21 +406,7 @@ fn journal(s: &mut Stage) -> Done {
     brig(s, &["rm", "box"])?;
     s.step("one that goes on");
     let says = "echo one; while [ ! -e /go ]; do sleep 0.1; done; echo two";
-    brig(
-        s,
-        &[
-            "run",
-            "-d",
-            "--name",
-            "box",
-            "--log-driver",
-            "journald",
-            "tiny",
-            "sh",
-            "-c",
-            says,
-        ],
-    )?;
+    to_the_journal(s, says)?;
     let line = format!("{program} logs --follow box & {program} exec box touch /go && wait");
     same("what was followed", s.must(&["sh", "-c", &line])?, "one\ntwo")?;
     brig(s, &["rm", "box"]).map(drop)
