@@ -33,9 +33,8 @@ pub mod stats;
 pub mod summary;
 pub mod telling;
 pub mod top;
-pub mod tree;
 pub mod update;
 pub mod volumes;
 
-pub use image::{Context, Error, Kind, Result};
+pub use image::{Context, Error, Kind, Result, tree};
 pub use spec::signal;

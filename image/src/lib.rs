@@ -29,6 +29,7 @@ pub mod rootless;
 pub mod settings;
 pub mod standing;
 pub mod store;
+pub mod tree;
 pub mod variants;
 pub mod verify;
 

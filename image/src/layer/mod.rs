@@ -12,6 +12,7 @@ mod compare;
 pub mod decompress;
 mod erofs;
 mod names;
+pub mod pack;
 mod path;
 mod pipeline;
 mod remove;

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use image::bytes::Bytes;
-use image::layer::tar::{Entry, Piece, Time, Type};
-use image::{Context, Error, Result};
+use crate::bytes::Bytes;
+use crate::layer::tar::{Entry, Piece, Time, Type};
+use crate::{Context, Error, Kind, Result};
 use sys::fs;
 
 use super::{Contents, Sink, as_path, components, open_beneath, proc_path, reopen};
@@ -100,7 +100,7 @@ impl<'p> Placer<'p> {
             return copy(fd);
         }
         let opened = match self.open_directory(&path) {
-            Err(e) if e.kind() == image::Kind::NotFound => self.make_parents(parents)?,
+            Err(e) if e.kind() == Kind::NotFound => self.make_parents(parents)?,
             other => other?,
         };
         let result = copy(&opened)?;
@@ -113,7 +113,7 @@ impl<'p> Placer<'p> {
         for depth in 1..=parents.len() {
             let path = parents[..depth].join(&b'/');
             at = match self.open_directory(&path) {
-                Err(e) if e.kind() == image::Kind::NotFound => {
+                Err(e) if e.kind() == Kind::NotFound => {
                     let name = as_path(parents[depth - 1]);
                     match fs::mkdirat(at.as_fd(), name, 0o755) {
                         Err(e) if !e.is(libc::EEXIST) => return Err(e.into()),
@@ -299,7 +299,7 @@ impl<'p> Placer<'p> {
 impl Sink for Placer<'_> {
     fn take(&mut self, entry: &Entry, contents: Contents<'_>) -> Result<()> {
         self.put(entry, contents).map_err(|e| match e.kind() {
-            image::Kind::Invalid => e,
+            Kind::Invalid => e,
             _ => e.context(format!("failed to write {}", as_path(&entry.path).display())),
         })
     }

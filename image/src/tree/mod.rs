@@ -7,6 +7,7 @@
 
 pub mod pack;
 pub mod place;
+pub mod seen;
 pub mod walk;
 
 use std::ffi::{CString, OsStr};
@@ -15,8 +16,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use image::layer::tar::{Entry, Piece, Reader};
-use image::{Error, Result};
+use crate::layer::tar::{Entry, Piece, Reader};
+use crate::{Error, Result};
 use sys::fs::Stat;
 
 /// Where the bytes of an entry come from.
@@ -54,7 +55,7 @@ pub trait Sink {
 }
 
 /// No link is followed, and the directory is not left.
-pub(crate) const BENEATH: u64 =
+pub const BENEATH: u64 =
     sys::fs::RESOLVE_BENEATH | sys::fs::RESOLVE_NO_SYMLINKS | sys::fs::RESOLVE_NO_MAGICLINKS;
 
 /// Opens what lies below a directory, without a link on the way. Where openat2(2) is not to be had, or the path is longer
@@ -62,7 +63,7 @@ pub(crate) const BENEATH: u64 =
 ///
 /// # Errors
 /// It is not there, or there is a link on the way.
-pub(crate) fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: i32) -> sys::Result<OwnedFd> {
+pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: i32) -> sys::Result<OwnedFd> {
     let flags = flags | libc::O_NOFOLLOW;
     let whole = match path {
         b"" => Path::new("."),
@@ -90,16 +91,16 @@ pub(crate) fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: i32) -
 
 /// Opens for reading exactly what an `O_PATH` descriptor names: whoever has put a FIFO or a device there meanwhile has not put it
 /// here.
-pub(crate) fn reopen(fd: BorrowedFd<'_>, flags: i32) -> sys::Result<File> {
+pub fn reopen(fd: BorrowedFd<'_>, flags: i32) -> sys::Result<File> {
     sys::fs::open(as_path(proc_path(fd).as_bytes()), flags | libc::O_NONBLOCK, 0).map(File::from)
 }
 
 /// What a descriptor names, for calls that take only paths; the kernel goes from it straight to the file.
-pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> CString {
+pub fn proc_path(fd: BorrowedFd<'_>) -> CString {
     CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
 }
 
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
+pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn as_path(bytes: &[u8]) -> &Path {
 ///
 /// # Errors
 /// It leaves the place, or no file can have such a name.
-pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
+pub fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     let mut parts: Vec<&[u8]> = Vec::with_capacity(8);
     for part in path.split(|b| *b == b'/') {
         match part {
@@ -127,7 +128,7 @@ pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 /// What tells two files apart.
-pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+pub fn identity(stat: &Stat) -> (u64, u64) {
     (stat.dev, stat.ino)
 }
 

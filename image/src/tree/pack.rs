@@ -1,13 +1,13 @@
 //! Entries into an archive.
 //!
-//! May not: make a header of its own; `image::layer::tar` does. Sparse files are written whole: the OCI image specification
+//! May not: make a header of its own; `layer::tar` does. Sparse files are written whole: the OCI image specification
 //! (layer.md) asks for that, as readers differ in what they make of holes.
 
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use image::layer::tar::{Entry, Type, Writer};
-use image::{Context, Result};
+use crate::layer::tar::{Entry, Type, Writer};
+use crate::{Context, Result};
 
 use super::{Contents, Sink};
 
@@ -82,8 +82,8 @@ impl<W: Write> Sink for Packer<W> {
             Contents::Pieces(pieces) => {
                 while let Some(piece) = pieces.piece()? {
                     match piece {
-                        image::layer::tar::Piece::Bytes(bytes) => self.to.write(bytes)?,
-                        image::layer::tar::Piece::Hole(length) => self.zeros(length)?,
+                        crate::layer::tar::Piece::Bytes(bytes) => self.to.write(bytes)?,
+                        crate::layer::tar::Piece::Hole(length) => self.zeros(length)?,
                     }
                 }
                 Ok(())
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_file_has_the_size_that_was_announced() {
-        let path = std::env::temp_dir().join(format!("engine-pack-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("image-pack-{}", std::process::id()));
         let file = std::fs::File::options()
             .create_new(true)
             .read(true)

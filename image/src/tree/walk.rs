@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use image::layer::tar::{Entry, Type};
-use image::registry::Cancel;
-use image::{Context, Error, Result};
+use crate::layer::tar::{Entry, Type};
+use crate::registry::Cancel;
+use crate::{Context, Error, Result};
 use sys::fs::Stat;
 
 use super::{Contents, Sink, identity, open_beneath, proc_path, reopen};
