@@ -123,6 +123,10 @@ fn look_at(containers: &Containers, container: &Container) -> Result<Option<Find
     }
     let written = State::load(&containers.place(&id)).map_err(|e| Error::new(e.to_string()))?;
     let is_monitored = written.is_monitored(containers.boot());
+    // Between two lives of a restart policy it has what it had, and its monitor keeps it.
+    if is_monitored && container.is_supervised() {
+        return Ok(None);
+    }
     Ok(match (container.is_running(), is_monitored) {
         (true, false) => Some(Finding::Unsupervised { id, name }),
         (false, _) if networks::attach::read(&containers.place(&id).run)?.is_some() => {
@@ -220,6 +224,10 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     let Some(container) = containers.load(id)? else {
         return Ok(());
     };
+    // It has been started since we looked.
+    if container.is_supervised() {
+        return Ok(());
+    }
     remove::sweep(containers, &container)?;
     let place = containers.place(id);
     if container.definition.host.auto_remove {
@@ -296,6 +304,54 @@ mod tests {
             repair(&containers, finding).unwrap();
         }
         assert_eq!(check(&containers).unwrap(), []);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn between_two_lives_a_container_keeps_its_networks() {
+        let root = std::env::temp_dir().join(format!("brig-lives-{}", std::process::id()));
+        let containers = Containers::of(&image::store::Roots::at(&root)).unwrap();
+        let id = "a".repeat(64);
+        let (place, lock) = containers.make(&id).unwrap();
+        let definition = Definition {
+            id: id.clone(),
+            name: "web".into(),
+            ..Definition::default()
+        };
+        containers.save(&definition, Durable::No).unwrap();
+        containers.claim_name("web", &id).unwrap();
+        drop(lock);
+        fs::create_dir_all(&place.run).unwrap();
+        let nothing = network::attachment::Attachment {
+            version: network::attachment::VERSION,
+            container: id.clone(),
+            container_name: "web".into(),
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+        };
+        networks::attach::record(&place.run, &nothing).unwrap();
+        let mut state = State {
+            version: monitor::state::VERSION,
+            status: Status::Restarting,
+            boot: containers.boot().to_owned(),
+            monitor: monitor::state::Process::of(std::process::id() as i32),
+            ..State::default()
+        };
+        state.save(&place).unwrap();
+        let of_networks = |found: Vec<Finding>| {
+            found
+                .into_iter()
+                .filter(|f| matches!(f, Finding::Network { .. }))
+                .count()
+        };
+        assert_eq!(of_networks(check(&containers).unwrap()), 0);
+        // Found before it was started again: nothing of it is touched.
+        let name = "web".to_owned();
+        repair(&containers, &Finding::Network { id: id.clone(), name }).unwrap();
+        assert!(place.network().exists());
+        state.monitor = None;
+        state.save(&place).unwrap();
+        assert_eq!(of_networks(check(&containers).unwrap()), 1);
         fs::remove_dir_all(&root).unwrap();
     }
 }
