@@ -62,7 +62,7 @@ pub(crate) const BENEATH: u64 =
 ///
 /// # Errors
 /// It is not there, or there is a link on the way.
-pub(crate) fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: i32) -> sys::Result<OwnedFd> {
+pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: i32) -> sys::Result<OwnedFd> {
     let flags = flags | libc::O_NOFOLLOW;
     let whole = match path {
         b"" => Path::new("."),
@@ -95,11 +95,11 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>, flags: i32) -> sys::Result<File> {
 }
 
 /// What a descriptor names, for calls that take only paths; the kernel goes from it straight to the file.
-pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> CString {
+pub fn proc_path(fd: BorrowedFd<'_>) -> CString {
     CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default()
 }
 
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
+pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
