@@ -14,6 +14,8 @@
 mod copy;
 mod descent;
 mod destination;
+mod digest;
+mod memory;
 mod owner;
 mod paths;
 mod select;
@@ -22,13 +24,16 @@ mod select;
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use build::ignore::Matcher;
 use build::scope::File;
 use build::values::mode::Mode;
 use image::registry::Cancel;
-use image::{Context, Result};
+use image::{Context, Digest, Result};
+
+use memory::Memory;
 
 pub use owner::owner;
 pub use select::{Selected, Selection};
@@ -38,6 +43,7 @@ pub struct Tree {
     /// As errors name it.
     name: String,
     from: From,
+    memory: Option<Memory>,
 }
 
 enum From {
@@ -61,6 +67,7 @@ impl Tree {
                 ignore,
                 is_foreign: true,
             },
+            memory: None,
         }
     }
 
@@ -73,6 +80,7 @@ impl Tree {
                 ignore: None,
                 is_foreign: false,
             },
+            memory: None,
         }
     }
 
@@ -81,6 +89,7 @@ impl Tree {
         Tree {
             name: "inline".to_owned(),
             from: From::Inline(files.to_vec()),
+            memory: None,
         }
     }
 
@@ -89,6 +98,15 @@ impl Tree {
     pub fn named(self, name: impl Into<String>) -> Tree {
         Tree {
             name: name.into(),
+            ..self
+        }
+    }
+
+    /// What its files come to is remembered in a file.
+    #[must_use]
+    pub fn remembering(self, memory: PathBuf) -> Tree {
+        Tree {
+            memory: Some(Memory::at(memory)),
             ..self
         }
     }
@@ -125,6 +143,14 @@ impl Tree {
                 ))
             }
         }
+    }
+
+    /// What the cache knows selected files by.
+    ///
+    /// # Errors
+    /// One cannot be read any more, or is something else now.
+    pub fn digest(&self, selected: &Selected, cancel: &Cancel) -> Result<Digest> {
+        digest::of(self.root(), selected, self.memory.as_ref(), cancel)
     }
 }
 

@@ -525,3 +525,122 @@ fn owners_by_name() {
     symlink("../../../../../../../../etc/passwd", scene.at("root/etc/passwd")).unwrap();
     assert!(owner(root.as_fd(), "root").is_err());
 }
+
+/// Sets a time that is long ago, so that a change is seen and a memory believes it.
+fn touch(path: &std::path::Path, seconds: i64) {
+    let time = sys::xattr::Time {
+        seconds,
+        nanoseconds: 7,
+    };
+    sys::xattr::futimens(fs::File::open(path).unwrap().as_fd(), time).unwrap();
+}
+
+#[test]
+fn the_digest_knows_everything_but_times() {
+    let scene = Scene::new("digest");
+    scene.make("context", &["d/a", "d/in/b", "d/l -> a", "c"]);
+    let digest = |sources: &[&str]| {
+        let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
+        let tree = scene.tree(&[]);
+        let selection = Selection {
+            sources: &sources,
+            ..Selection::default()
+        };
+        let selected = tree.select(&selection, &Cancel::new()).unwrap();
+        let digest = tree.digest(&selected, &Cancel::new()).unwrap();
+        assert!(!selected.has_changed());
+        digest
+    };
+    let first = digest(&["d"]);
+    let at = |path: &str| scene.at("context").join(path);
+    for path in ["d", "d/a", "d/in"] {
+        touch(&at(path), 1);
+    }
+    assert_eq!(digest(&["d"]), first);
+    assert_eq!(digest(&["d/"]), first);
+    // Mode and name of what is copied from are not copied.
+    fs::set_permissions(at("d"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::rename(at("d"), at("e")).unwrap();
+    assert_eq!(digest(&["e"]), first);
+    let chmod = |path: &str, mode| fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
+    type Change<'c> = (&'c str, &'c dyn Fn(), &'c dyn Fn());
+    let changes: [Change<'_>; 6] = [
+        ("mode", &|| chmod("e/a", 0o600), &|| chmod("e/a", 0o644)),
+        ("directory", &|| chmod("e/in", 0o700), &|| chmod("e/in", 0o755)),
+        ("name", &|| fs::rename(at("e/a"), at("e/z")).unwrap(), &|| {
+            fs::rename(at("e/z"), at("e/a")).unwrap();
+        }),
+        (
+            "contents",
+            &|| fs::write(at("e/in/b"), "d/in/c").unwrap(),
+            &|| {
+                fs::write(at("e/in/b"), "d/in/b").unwrap();
+            },
+        ),
+        (
+            "link",
+            &|| {
+                fs::remove_file(at("e/l")).unwrap();
+                symlink("b", at("e/l")).unwrap();
+            },
+            &|| {
+                fs::remove_file(at("e/l")).unwrap();
+                symlink("a", at("e/l")).unwrap();
+            },
+        ),
+        ("place", &|| fs::rename(at("e/in/b"), at("e/b")).unwrap(), &|| {
+            fs::rename(at("e/b"), at("e/in/b")).unwrap();
+        }),
+    ];
+    chmod("e/a", 0o644);
+    chmod("e/in", 0o755);
+    let first = digest(&["e"]);
+    for (what, change, back) in changes {
+        change();
+        assert_ne!(digest(&["e"]), first, "{what}");
+        back();
+        assert_eq!(digest(&["e"]), first, "{what}");
+    }
+    // The name of a file is what it will be called.
+    fs::copy(at("c"), at("c2")).unwrap();
+    assert_ne!(digest(&["c"]), digest(&["c2"]));
+    assert_ne!(digest(&["c", "c2"]), digest(&["c2", "c"]));
+}
+
+#[test]
+fn what_is_remembered_is_not_read_again() {
+    let scene = Scene::new("memory");
+    scene.make("context", &["a", "d/b", "d/l -> b"]);
+    let digest = || {
+        let tree = scene.tree(&[]).remembering(scene.at("hashes/of-context"));
+        let sources = [".".to_owned()];
+        let selection = Selection {
+            sources: &sources,
+            ..Selection::default()
+        };
+        let selected = tree.select(&selection, &Cancel::new()).unwrap();
+        tree.digest(&selected, &Cancel::new()).unwrap()
+    };
+    let first = digest();
+    // Until the files are old enough to be believed, each look reads them.
+    let memory = scene.at("hashes/of-context");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while fs::metadata(&memory).map_or(0, |m| m.len()) < 51 + 4 * 84 {
+        assert!(std::time::Instant::now() < deadline);
+        assert_eq!(digest(), first);
+    }
+    // A hash in the memory that is another one shows who is asked.
+    let mut bytes = fs::read(&memory).unwrap();
+    let end = bytes.len() - 32;
+    bytes[end - 1] ^= 1;
+    use sha2::Digest as _;
+    let sum = sha2::Sha256::digest(&bytes[..end]);
+    bytes[end..].copy_from_slice(&sum);
+    fs::write(&memory, &bytes).unwrap();
+    assert_ne!(digest(), first);
+    fs::write(scene.at("context/a"), "b").unwrap();
+    fs::remove_file(&memory).unwrap();
+    assert_ne!(digest(), first);
+    fs::write(scene.at("context/a"), "a").unwrap();
+    assert_eq!(digest(), first);
+}
