@@ -108,7 +108,7 @@ pub fn layer(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, to: impl Write, cance
         latest: None,
         cancel,
     };
-    pack::pack_with(upper, Some(lower), to, &options)
+    pack::pack_with(upper, Some(lower), to, &options).map(drop)
 }
 
 /// The configuration of the image: the container's, and the changes of the command line.

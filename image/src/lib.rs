@@ -3,6 +3,7 @@
 //! May not: print, read the command line, or know what a terminal is. Progress is told to whoever asks for it.
 
 pub mod archive;
+pub mod assemble;
 pub mod bundle;
 pub mod bytes;
 pub mod change;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::assemble;
 use crate::oci::Descriptor;
 use crate::parallel;
 use crate::platform::Platform;
@@ -73,6 +74,8 @@ impl Pusher<'_> {
     }
 
     fn send(&self, name: &Name, platform: Option<&Platform>) -> Result<Pushed> {
+        let settled = self.settled(name)?;
+        let name = &settled;
         let lease = self.store.lease()?;
         lease.hold_blobs(&self.store.blob_keys(&name.manifest)?)?;
         let (contents, instead_of) = self.contents(name, platform)?;
@@ -115,6 +118,24 @@ impl Pusher<'_> {
             digest: top.digest.clone(),
             size: top.bytes.len() as u64,
             instead_of,
+        })
+    }
+
+    /// The name, when its image has blobs: one that was built here may have none yet.
+    fn settled(&self, name: &Name) -> Result<Name> {
+        let manifest = assemble::settle_manifest(self.store, &name.image, &name.manifest, self.cancel)
+            .context(format!("failed to push {}", name.reference.familiar()))?;
+        if manifest == name.manifest {
+            return Ok(name.clone());
+        }
+        let target = match name.target == name.manifest {
+            true => manifest.clone(),
+            false => name.target.clone(),
+        };
+        Ok(Name {
+            manifest,
+            target,
+            ..name.clone()
         })
     }
 

@@ -160,6 +160,11 @@ impl Repairer<'_> {
         let Some(origin) = Origin::find(store, key, &finding.needed_by)? else {
             return Err(Error::not_found("no image needs it"));
         };
+        if origin.is_bare {
+            return Err(Error::not_found(
+                "nothing is left to make it of: it was built here, and was never pushed or saved; build the image again",
+            ));
+        }
         if let Some(layer) = store.layers()?.iter().find(|layer| layer.key.as_str() == key)
             && finding.damage != Damage::NotSynced
             && layer.form == Form::Tree

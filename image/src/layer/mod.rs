@@ -9,6 +9,7 @@
 
 mod apply;
 mod compare;
+pub mod compress;
 pub mod decompress;
 mod erofs;
 mod names;

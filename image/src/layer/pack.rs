@@ -28,6 +28,16 @@ pub struct Options<'o> {
     pub cancel: &'o Cancel,
 }
 
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub entries: u64,
+    /// Bytes of its files.
+    pub size: u64,
+    /// What they take of a disk, in blocks of the usual size.
+    pub disk: u64,
+}
+
 /// Writes the layer: what is in `upper`, over `lower`, the layers below, mounted. The archive of an upper directory that changes nothing
 /// has no entry.
 ///
@@ -44,7 +54,7 @@ pub fn pack(
         latest: None,
         cancel,
     };
-    pack_with(upper, lower, to, &options)
+    pack_with(upper, lower, to, &options).map(drop)
 }
 
 /// As [`pack`], with a say in what is written.
@@ -56,7 +66,7 @@ pub fn pack_with(
     lower: Option<BorrowedFd<'_>>,
     to: impl Write,
     options: &Options<'_>,
-) -> Result<()> {
+) -> Result<Sum> {
     let mut pack = Pack {
         upper,
         lower,
@@ -64,6 +74,7 @@ pub fn pack_with(
         packer: Packer::new(to),
         waiting: Vec::new(),
         linked: HashMap::new(),
+        sum: Sum::default(),
     };
     let mut tasks = vec![Task::Enter(Vec::new(), None)];
     while let Some(task) = tasks.pop() {
@@ -73,13 +84,15 @@ pub fn pack_with(
         })?;
     }
     pack.packer.finish()?;
-    Ok(())
+    Ok(pack.sum)
 }
 
 fn cancel_or(cancel: &Cancel, work: impl FnOnce() -> Result<()>) -> Result<()> {
     cancel.check()?;
     work()
 }
+
+const BLOCK: u64 = 4096;
 
 enum Task {
     /// A directory of the upper one; all but the root have an entry of their own.
@@ -106,6 +119,7 @@ struct Pack<'c, W> {
     waiting: Vec<Entry>,
     /// The first name of a file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
+    sum: Sum,
 }
 
 impl<W: Write> Pack<'_, W> {
@@ -250,6 +264,12 @@ impl<W: Write> Pack<'_, W> {
     }
 
     fn write(&mut self, entry: &Entry, contents: Contents<'_>) -> Result<()> {
+        self.sum.entries += 1;
+        self.sum.size += entry.size;
+        self.sum.disk += match entry.kind {
+            Type::Directory => BLOCK,
+            _ => entry.size.next_multiple_of(BLOCK),
+        };
         match self.options.latest {
             Some(latest) if entry.mtime.seconds >= latest => {
                 let clamped = Entry {

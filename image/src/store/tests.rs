@@ -361,3 +361,32 @@ fn several_make_the_store_at_once() {
         sound(&place.open());
     }
 }
+
+#[test]
+fn a_store_of_an_older_brig_is_brought_along() {
+    let place = Place::new();
+    let (id, _, key) = add(&place.open(), &place.open().lease().unwrap(), "old");
+    place
+        .open()
+        .db()
+        .execute_batch("ALTER TABLE layer DROP COLUMN tar; DROP TABLE step; PRAGMA user_version = 1")
+        .unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(place.open().layer(&key).unwrap().is_some()));
+        }
+    });
+    let store = place.open();
+    assert!(store.image(&id).unwrap().is_some());
+    let version = |store: &Store| -> i64 {
+        store
+            .db()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(version(&store), 2);
+    store.db().execute_batch("PRAGMA user_version = 3").unwrap();
+    let e = Store::open(&Roots::at(&place.0)).err().unwrap();
+    assert_eq!(e.kind(), Kind::Unsupported);
+    assert!(e.to_string().ends_with("made by a newer brig; this one knows 2"), "{e}");
+}
