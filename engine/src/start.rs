@@ -22,7 +22,7 @@ use crate::control::{STOP_TIMEOUT, refusal};
 use crate::model::Definition;
 use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
-use crate::networks::{attach as networks, links};
+use crate::networks::{attach as networks, links, reach};
 use crate::spec::host::Driver;
 use crate::spec::{self, Files, Found, Inputs, Joined, join, machine, process};
 use crate::volumes::{self, attach as mounted};
@@ -58,6 +58,21 @@ pub type Layers<'l> = &'l dyn Fn(&Image) -> Result<Vec<mount::Layer>>;
 /// # Errors
 /// What is missing, or what the runtime says. The container stays as it was, with the failure in its state.
 pub fn start(
+    containers: &Containers,
+    store: &Store,
+    make: Layers<'_>,
+    id: &str,
+    attach: Option<Attach>,
+) -> std::result::Result<Outcome, NotStarted> {
+    let outcome = start_alone(containers, store, make, id, attach)?;
+    if let Outcome::Started(_) = outcome {
+        reach::refresh(containers, id)?;
+    }
+    Ok(outcome)
+}
+
+/// The same, without what concerns others.
+fn start_alone(
     containers: &Containers,
     store: &Store,
     make: Layers<'_>,

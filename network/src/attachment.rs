@@ -113,6 +113,9 @@ pub struct Reach {
     pub protocol: Protocol,
     pub address: IpAddr,
     pub port: u16,
+    /// Whose it is: when it has gone, the address may be somebody else's.
+    #[serde(default)]
+    pub container: String,
 }
 
 /// A published port.

@@ -5,6 +5,7 @@
 //!
 //! May not: know the messages of the kernel.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -118,6 +119,18 @@ impl Machine {
         forget_connections(old)
     }
 
+    /// From one record to another that differs from it only in what is reached ([`Endpoint::reaches`]).
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn reopen(&self, old: &Attachment, new: &Attachment) -> Result<()> {
+        let rules = Rules::open()?;
+        let bridged = has_bridge_netfilter();
+        let elements = rules::of_attachment(new, bridged);
+        self.subtract(&rules, &rules::of_attachment(old, true), &elements)?;
+        self.add(&rules, elements, &[new], &[])
+    }
+
     /// Undoes all of a record, also what is only there in part. Leases and names go, too. The devices are only taken down: they end with
     /// their namespace, and to wait for that costs more than all the rest (decision 16).
     ///
@@ -131,7 +144,8 @@ impl Machine {
                 device => links.cut_off(device),
             })
         });
-        let elements = rules::of_attachment(attachment, true);
+        let mut elements = rules::of_attachment(attachment, true);
+        let reached = self.ways_to(attachment).map(|ways| elements.extend(ways));
         close_later(None);
         let rules = Rules::open().and_then(|rules| {
             let done = self.subtract(&rules, &elements, &Elements::default());
@@ -141,7 +155,32 @@ impl Machine {
         let connections = forget_connections(attachment);
         let leases = leases::release(&self.run, attachment);
         let names = names::withdraw(&self.run, attachment);
-        links.and(rules).and(connections).and(leases).and(names)
+        links
+            .and(reached)
+            .and(rules)
+            .and(connections)
+            .and(leases)
+            .and(names)
+    }
+
+    /// What others reach of a container by links: its addresses may be somebody else's soon.
+    fn ways_to(&self, attachment: &Attachment) -> Result<Elements> {
+        let mut ways = Elements::default();
+        if attachment.endpoints.iter().all(|e| e.network.icc) {
+            return Ok(ways);
+        }
+        for mut other in self.records()? {
+            other.ports.clear();
+            for endpoint in &mut other.endpoints {
+                endpoint
+                    .reaches
+                    .retain(|reach| reach.container == attachment.container);
+            }
+            other.endpoints.retain(|e| !e.reaches.is_empty());
+            ways.extend(rules::of_links(&other));
+        }
+        ways.settle();
+        Ok(ways)
     }
 
     /// What is missing of the rules, in sentences; empty when they are whole.
@@ -406,8 +445,9 @@ impl Machine {
         let all = records.iter().chain(attachments.iter().copied());
         let mut found: Vec<Network> = Vec::new();
         let mut known = BTreeSet::new();
+        let reached: BTreeSet<(String, IpAddr)> = all.clone().flat_map(reachable).collect();
         for attachment in all {
-            elements.extend(rules::of_attachment(attachment, bridged));
+            elements.extend(rules::of_attachment(&that_hold(attachment, &reached), bridged));
             for endpoint in &attachment.endpoints {
                 if known.insert(endpoint.network.id.clone()) {
                     found.push(endpoint.network.clone());
@@ -487,6 +527,26 @@ fn close_later(rules: Option<Rules>) {
     if let Ok(mut last) = CLOSED_LATER.lock() {
         *last = rules;
     }
+}
+
+/// A container, with each of its addresses.
+fn reachable(attachment: &Attachment) -> impl Iterator<Item = (String, IpAddr)> + '_ {
+    let addresses = attachment.endpoints.iter().flat_map(|e| &e.addresses);
+    addresses.map(|a| (attachment.container.clone(), a.address))
+}
+
+/// Without links to those that have gone.
+fn that_hold<'a>(attachment: &'a Attachment, reached: &BTreeSet<(String, IpAddr)>) -> Cow<'a, Attachment> {
+    if attachment.endpoints.iter().all(|e| e.reaches.is_empty()) {
+        return Cow::Borrowed(attachment);
+    }
+    let mut own = attachment.clone();
+    for endpoint in &mut own.endpoints {
+        endpoint
+            .reaches
+            .retain(|reach| reached.contains(&(reach.container.clone(), reach.address)));
+    }
+    Cow::Owned(own)
 }
 
 /// The kernel's answer to a transaction that knew another generation; or an object has gone meanwhile.

@@ -231,8 +231,8 @@ pub(super) fn endpoint_of(
 ) -> Result<attachment::Endpoint> {
     let id = random_id()?;
     let short = id.get(..7).unwrap_or(&id).to_owned();
+    let network = record.of_kernel()?;
     let mut made = attachment::Endpoint {
-        network: record.of_kernel()?,
         id,
         device: match record.driver.as_str() {
             "bridge" => format!("veth{short}"),
@@ -242,7 +242,8 @@ pub(super) fn endpoint_of(
         addresses: Vec::new(),
         names: Vec::new(),
         links: Vec::new(),
-        reaches: Vec::new(),
+        reaches: super::reach::of_endpoint(containers, definition, endpoint, &network)?,
+        network,
         sysctls: sysctls(endpoint, &interface),
         interface,
     };
@@ -428,7 +429,7 @@ fn wanted_ports(definition: &Definition) -> Vec<(u16, Protocol, PortBinding)> {
     all
 }
 
-fn port_of(text: &str) -> Option<(u16, Protocol)> {
+pub(super) fn port_of(text: &str) -> Option<(u16, Protocol)> {
     let (number, protocol) = split_port(text)?;
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,

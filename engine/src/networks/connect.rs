@@ -102,7 +102,7 @@ fn locked(containers: &Containers, id: &str) -> Result<Container> {
 pub fn connect(containers: &Containers, network: &str, id: &str, mut endpoint: Endpoint) -> Result<()> {
     let networks = Networks::of(containers.roots());
     let found = networks.find(network)?;
-    let _lock = containers.lock(id)?;
+    let lock = containers.lock(id)?;
     let container = locked(containers, id)?;
     check_modes(&container.definition, &found)?;
     super::possible()?;
@@ -126,7 +126,9 @@ pub fn connect(containers: &Containers, network: &str, id: &str, mut endpoint: E
     }
     containers
         .save(&definition, Durable::Yes)
-        .context("failed to keep the change")
+        .context("failed to keep the change")?;
+    drop(lock);
+    super::reach::refresh(containers, id)
 }
 
 fn join(
@@ -229,7 +231,11 @@ fn change(
     tell_monitor(containers, container, new)
 }
 
-fn tell_monitor(containers: &Containers, container: &Container, attachment: &Attachment) -> Result<()> {
+pub(super) fn tell_monitor(
+    containers: &Containers,
+    container: &Container,
+    attachment: &Attachment,
+) -> Result<()> {
     let request = Request::Network {
         attachment: Box::new(attachment.clone()),
     };

@@ -12,6 +12,7 @@ pub mod attach;
 pub mod connect;
 pub mod links;
 pub mod make;
+pub mod reach;
 pub mod routes;
 
 use std::collections::BTreeMap;
