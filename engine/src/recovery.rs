@@ -28,6 +28,8 @@ pub enum Finding {
     Network { id: String, name: String },
     /// Rules of the firewall that somebody has removed.
     Rules(String),
+    /// An ordinary user's containers reach nothing outside.
+    WayOut(String),
     /// It runs, and nobody supervises it: its monitor was killed.
     Unsupervised { id: String, name: String },
     /// Its record says that it runs, and it does not.
@@ -51,6 +53,7 @@ impl std::fmt::Display for Finding {
                 )
             }
             Finding::Rules(what) => write!(f, "{what}: brig network reload makes it again"),
+            Finding::WayOut(what) => f.write_str(what),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }
@@ -112,6 +115,7 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
         let missing = networks::attach::machine(containers.roots()).check();
         let missing = missing.map_err(networks::attach::refusal)?;
         findings.extend(missing.into_iter().map(Finding::Rules));
+        findings.extend(networks::ground::trouble(containers.roots()).map(Finding::WayOut));
     }
     Ok(findings)
 }
@@ -181,7 +185,7 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             settle(containers, id)?;
             Some("undone".into())
         }
-        Finding::Rules(_) => {
+        Finding::Rules(_) | Finding::WayOut(_) => {
             networks::connect::reload(containers)?;
             Some("made again".into())
         }
