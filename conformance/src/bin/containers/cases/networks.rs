@@ -337,7 +337,11 @@ fn pools(s: &mut Scene) -> Done {
             .must("docker network create three")
             .and_then(|_| subnet("three"));
         output(&format!("ip route del {probe} table {table}"))?;
-        is(&format!("not where table {table} has a route"), made? != first, true)?;
+        is(
+            &format!("not where table {table} has a route"),
+            made? != first,
+            true,
+        )?;
         s.must("docker network rm three")?;
     }
     Ok(())
