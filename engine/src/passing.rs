@@ -156,7 +156,7 @@ impl Step<'_> {
         plan: Option<&networks::Plan>,
         heard: &mut Hear<'_>,
     ) -> Result<Exit> {
-        let around = plan.map(|plan| networks::surroundings(&plan.attachment, Vec::new()));
+        let around = plan.map(|plan| networks::surroundings(self.containers, &plan.attachment, Vec::new()));
         netfiles::write(self.place, definition, mode, &around.unwrap_or_default())?;
         let root = mount::Spec {
             layers: passing.layers.clone(),

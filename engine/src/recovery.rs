@@ -28,6 +28,8 @@ pub enum Finding {
     Network { id: String, name: String },
     /// Rules of the firewall that somebody has removed.
     Rules(String),
+    /// An ordinary user's containers reach nothing outside.
+    WayOut(String),
     /// It runs, and nobody supervises it: its monitor was killed.
     Unsupervised { id: String, name: String },
     /// Its record says that it runs, and it does not.
@@ -51,6 +53,7 @@ impl std::fmt::Display for Finding {
                 )
             }
             Finding::Rules(what) => write!(f, "{what}: brig network reload makes it again"),
+            Finding::WayOut(what) => f.write_str(what),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }
@@ -112,6 +115,7 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
         let missing = networks::attach::machine(containers.roots()).check();
         let missing = missing.map_err(networks::attach::refusal)?;
         findings.extend(missing.into_iter().map(Finding::Rules));
+        findings.extend(networks::ground::trouble(containers.roots()).map(Finding::WayOut));
     }
     Ok(findings)
 }
@@ -123,6 +127,10 @@ fn look_at(containers: &Containers, container: &Container) -> Result<Option<Find
     }
     let written = State::load(&containers.place(&id)).map_err(|e| Error::new(e.to_string()))?;
     let is_monitored = written.is_monitored(containers.boot());
+    // Between two lives of a restart policy it has what it had, and its monitor keeps it.
+    if is_monitored && container.is_supervised() {
+        return Ok(None);
+    }
     Ok(match (container.is_running(), is_monitored) {
         (true, false) => Some(Finding::Unsupervised { id, name }),
         (false, _) if networks::attach::read(&containers.place(&id).run)?.is_some() => {
@@ -177,7 +185,7 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             settle(containers, id)?;
             Some("undone".into())
         }
-        Finding::Rules(_) => {
+        Finding::Rules(_) | Finding::WayOut(_) => {
             networks::connect::reload(containers)?;
             Some("made again".into())
         }
@@ -220,6 +228,10 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     let Some(container) = containers.load(id)? else {
         return Ok(());
     };
+    // It has been started since we looked.
+    if container.is_supervised() {
+        return Ok(());
+    }
     remove::sweep(containers, &container)?;
     let place = containers.place(id);
     if container.definition.host.auto_remove {
@@ -232,6 +244,14 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     state
         .save(&place)
         .context("failed to write the state of the container")
+}
+
+/// What containers that were killed with their monitors have of networks is free for others from here on. What cannot be undone now
+/// [`check`] tells of.
+pub fn free_networks(containers: &Containers, ids: &[String]) {
+    for id in ids {
+        let _ = networks::attach::undo_of_dead(containers, id);
+    }
 }
 
 /// Containers that run again when the machine has started, the oldest first: as their restart policies say.
@@ -296,6 +316,54 @@ mod tests {
             repair(&containers, finding).unwrap();
         }
         assert_eq!(check(&containers).unwrap(), []);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn between_two_lives_a_container_keeps_its_networks() {
+        let root = std::env::temp_dir().join(format!("brig-lives-{}", std::process::id()));
+        let containers = Containers::of(&image::store::Roots::at(&root)).unwrap();
+        let id = "a".repeat(64);
+        let (place, lock) = containers.make(&id).unwrap();
+        let definition = Definition {
+            id: id.clone(),
+            name: "web".into(),
+            ..Definition::default()
+        };
+        containers.save(&definition, Durable::No).unwrap();
+        containers.claim_name("web", &id).unwrap();
+        drop(lock);
+        fs::create_dir_all(&place.run).unwrap();
+        let nothing = network::attachment::Attachment {
+            version: network::attachment::VERSION,
+            container: id.clone(),
+            container_name: "web".into(),
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+        };
+        networks::attach::record(&place.run, &nothing).unwrap();
+        let mut state = State {
+            version: monitor::state::VERSION,
+            status: Status::Restarting,
+            boot: containers.boot().to_owned(),
+            monitor: monitor::state::Process::of(std::process::id() as i32),
+            ..State::default()
+        };
+        state.save(&place).unwrap();
+        let of_networks = |found: Vec<Finding>| {
+            found
+                .into_iter()
+                .filter(|f| matches!(f, Finding::Network { .. }))
+                .count()
+        };
+        assert_eq!(of_networks(check(&containers).unwrap()), 0);
+        // Found before it was started again: nothing of it is touched.
+        let name = "web".to_owned();
+        repair(&containers, &Finding::Network { id: id.clone(), name }).unwrap();
+        assert!(place.network().exists());
+        state.monitor = None;
+        state.save(&place).unwrap();
+        assert_eq!(of_networks(check(&containers).unwrap()), 1);
         fs::remove_dir_all(&root).unwrap();
     }
 }

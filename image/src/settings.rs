@@ -15,6 +15,7 @@ use crate::{Context, Error, Result};
 pub struct Settings {
     pub store: StoreSettings,
     pub pull: PullSettings,
+    pub network: NetworkSettings,
     pub build: BuildSettings,
 }
 
@@ -33,6 +34,13 @@ pub struct StoreSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct PullSettings {
     parallel: Option<u32>,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    rootless: Option<String>,
 }
 
 /// `[build]`
@@ -172,6 +180,11 @@ impl Settings {
     /// `store.partial_days`.
     pub fn partial_days(&self) -> u32 {
         self.store.partial_days.unwrap_or(PARTIAL_DAYS)
+    }
+
+    /// `network.rootless`: `pasta`, `slirp4netns` or the path of one, which leads an ordinary user's containers out.
+    pub fn rootless(&self) -> Option<&str> {
+        self.network.rootless.as_deref().filter(|name| !name.is_empty())
     }
 
     /// `pull.parallel`: layers that come at the same time.

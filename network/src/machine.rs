@@ -5,12 +5,13 @@
 //!
 //! May not: know the messages of the kernel.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::attachment::{Attachment, Endpoint, Kind, Network, Protocol};
 use crate::conntrack::{self, Flow};
@@ -31,6 +32,18 @@ pub struct Machine {
     run: PathBuf,
     main: Table,
     apart: Table,
+    whose: Whose,
+}
+
+/// In whose network namespace it is.
+#[derive(Debug, Clone)]
+enum Whose {
+    /// The calling thread's.
+    Ours,
+    /// One that stands for the machine.
+    Ground(Arc<Space>),
+    /// That one has gone, with everything in it.
+    Gone,
 }
 
 impl Machine {
@@ -48,7 +61,29 @@ impl Machine {
             run: run.to_owned(),
             main: table(Family::Inet),
             apart: table(Family::Bridge),
+            whose: Whose::Ours,
         }
+    }
+
+    /// The same in a namespace that stands for the machine's; `None`: there is none any more.
+    #[must_use]
+    pub fn on(self, ground: Option<Space>) -> Machine {
+        Machine {
+            whose: ground.map_or(Whose::Gone, |space| Whose::Ground(Arc::new(space))),
+            ..self
+        }
+    }
+
+    fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        match &self.whose {
+            Whose::Ours => work(),
+            Whose::Ground(space) => space.inside(work),
+            Whose::Gone => Err(Error::new("the network namespace of the containers has gone")),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.whose, Whose::Gone)
     }
 
     /// Name of the tables of nf_tables.
@@ -61,6 +96,10 @@ impl Machine {
     /// # Errors
     /// `Kind::Taken` when a device of that name belongs to somebody else.
     pub fn ensure(&self, network: &Network) -> Result<()> {
+        self.inside(|| self.ensure_here(network))
+    }
+
+    fn ensure_here(&self, network: &Network) -> Result<()> {
         let rules = Rules::open()?;
         self.add(&rules, rules::of_network(network), &[], &[network])?;
         bridge::ensure(&Links::open()?, network)?;
@@ -72,6 +111,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn remove(&self, network: &Network) -> Result<()> {
+        match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.remove_here(network)),
+        }
+    }
+
+    fn remove_here(&self, network: &Network) -> Result<()> {
         bridge::remove(&Links::open()?, network)?;
         let rules = Rules::open()?;
         if let Kind::Bridge { device } = &network.kind {
@@ -87,7 +133,7 @@ impl Machine {
     /// Of the kernel, with what was being done. Nothing is undone: the caller calls [`Machine::detach`].
     pub fn attach(&self, space: &Space, attachment: &Attachment) -> Result<()> {
         let endpoints: Vec<&Endpoint> = attachment.endpoints.iter().collect();
-        self.come(space, attachment, &endpoints, &Elements::default())
+        self.inside(|| self.come(space, attachment, &endpoints, &Elements::default()))
     }
 
     /// From one record to another, for a container that runs: endpoints are told by their ids; ports may go to another address.
@@ -96,6 +142,10 @@ impl Machine {
     /// # Errors
     /// As [`Machine::attach`].
     pub fn change(&self, space: &Space, old: &Attachment, new: &Attachment) -> Result<()> {
+        self.inside(|| self.change_here(space, old, new))
+    }
+
+    fn change_here(&self, space: &Space, old: &Attachment, new: &Attachment) -> Result<()> {
         let less = |a: &'_ Attachment, b: &Attachment| -> Vec<String> {
             let has = |id: &String| b.endpoints.iter().any(|e| e.id == *id);
             a.endpoints
@@ -118,12 +168,38 @@ impl Machine {
         forget_connections(old)
     }
 
+    /// From one record to another that differs from it only in what is reached ([`Endpoint::reaches`]).
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn reopen(&self, old: &Attachment, new: &Attachment) -> Result<()> {
+        self.inside(|| self.reopen_here(old, new))
+    }
+
+    fn reopen_here(&self, old: &Attachment, new: &Attachment) -> Result<()> {
+        let rules = Rules::open()?;
+        let bridged = has_bridge_netfilter();
+        let elements = rules::of_attachment(new, bridged);
+        self.subtract(&rules, &rules::of_attachment(old, true), &elements)?;
+        self.add(&rules, elements, &[new], &[])
+    }
+
     /// Undoes all of a record, also what is only there in part. Leases and names go, too. The devices are only taken down: they end with
     /// their namespace, and to wait for that costs more than all the rest (decision 16).
     ///
     /// # Errors
     /// What could not be undone; the rest is.
     pub fn detach(&self, attachment: &Attachment) -> Result<()> {
+        let made = match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.detach_here(attachment)),
+        };
+        let leases = leases::release(&self.run, attachment);
+        let names = names::withdraw(&self.run, attachment);
+        made.and(leases).and(names)
+    }
+
+    fn detach_here(&self, attachment: &Attachment) -> Result<()> {
         let links = Links::open().and_then(|links| {
             let mut devices = attachment.endpoints.iter().map(|e| e.device.as_str());
             devices.try_for_each(|device| match device {
@@ -131,7 +207,8 @@ impl Machine {
                 device => links.cut_off(device),
             })
         });
-        let elements = rules::of_attachment(attachment, true);
+        let mut elements = rules::of_attachment(attachment, true);
+        let reached = self.ways_to(attachment).map(|ways| elements.extend(ways));
         close_later(None);
         let rules = Rules::open().and_then(|rules| {
             let done = self.subtract(&rules, &elements, &Elements::default());
@@ -139,9 +216,27 @@ impl Machine {
             done
         });
         let connections = forget_connections(attachment);
-        let leases = leases::release(&self.run, attachment);
-        let names = names::withdraw(&self.run, attachment);
-        links.and(rules).and(connections).and(leases).and(names)
+        links.and(reached).and(rules).and(connections)
+    }
+
+    /// What others reach of a container by links: its addresses may be somebody else's soon.
+    fn ways_to(&self, attachment: &Attachment) -> Result<Elements> {
+        let mut ways = Elements::default();
+        if attachment.endpoints.iter().all(|e| e.network.icc) {
+            return Ok(ways);
+        }
+        for mut other in self.records()? {
+            other.ports.clear();
+            for endpoint in &mut other.endpoints {
+                endpoint
+                    .reaches
+                    .retain(|reach| reach.container == attachment.container);
+            }
+            other.endpoints.retain(|e| !e.reaches.is_empty());
+            ways.extend(rules::of_links(&other));
+        }
+        ways.settle();
+        Ok(ways)
     }
 
     /// What is missing of the rules, in sentences; empty when they are whole.
@@ -149,6 +244,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn check(&self) -> Result<Vec<String>> {
+        match self.is_gone() {
+            true => Ok(Vec::new()),
+            false => self.inside(|| self.check_here()),
+        }
+    }
+
+    fn check_here(&self) -> Result<Vec<String>> {
         let rules = Rules::open()?;
         let (_, elements) = self.wanted(&[], &[])?;
         let mut problems = Vec::new();
@@ -190,6 +292,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn restore(&self) -> Result<()> {
+        match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.restore_here()),
+        }
+    }
+
+    fn restore_here(&self) -> Result<()> {
         let rules = Rules::open()?;
         let networks = self.install(&rules, &[], &[], &[&self.main, &self.apart])?;
         self.open_ways(&rules, &networks.iter().collect::<Vec<_>>())
@@ -406,8 +515,9 @@ impl Machine {
         let all = records.iter().chain(attachments.iter().copied());
         let mut found: Vec<Network> = Vec::new();
         let mut known = BTreeSet::new();
+        let reached: BTreeSet<(String, IpAddr)> = all.clone().flat_map(reachable).collect();
         for attachment in all {
-            elements.extend(rules::of_attachment(attachment, bridged));
+            elements.extend(rules::of_attachment(&that_hold(attachment, &reached), bridged));
             for endpoint in &attachment.endpoints {
                 if known.insert(endpoint.network.id.clone()) {
                     found.push(endpoint.network.clone());
@@ -489,6 +599,26 @@ fn close_later(rules: Option<Rules>) {
     }
 }
 
+/// A container, with each of its addresses.
+fn reachable(attachment: &Attachment) -> impl Iterator<Item = (String, IpAddr)> + '_ {
+    let addresses = attachment.endpoints.iter().flat_map(|e| &e.addresses);
+    addresses.map(|a| (attachment.container.clone(), a.address))
+}
+
+/// Without links to those that have gone.
+fn that_hold<'a>(attachment: &'a Attachment, reached: &BTreeSet<(String, IpAddr)>) -> Cow<'a, Attachment> {
+    if attachment.endpoints.iter().all(|e| e.reaches.is_empty()) {
+        return Cow::Borrowed(attachment);
+    }
+    let mut own = attachment.clone();
+    for endpoint in &mut own.endpoints {
+        endpoint
+            .reaches
+            .retain(|reach| reached.contains(&(reach.container.clone(), reach.address)));
+    }
+    Cow::Owned(own)
+}
+
 /// The kernel's answer to a transaction that knew another generation; or an object has gone meanwhile.
 fn is_overtaken(e: &Error) -> bool {
     matches!(e.errno(), libc::ERESTART | libc::ENOENT)
@@ -566,7 +696,7 @@ fn inside(links: &Links, endpoint: &Endpoint) -> Result<Vec<Request>> {
     if endpoint.addresses.iter().all(|a| a.address.is_ipv4()) {
         steps.push(link::no_own_address(name));
     }
-    let addresses = endpoint.addresses.iter();
+    let addresses = endpoint.addresses.iter().chain(&endpoint.link_local);
     steps.extend(addresses.map(|a| link::address(index, name, *a)));
     steps.push(link::up(name));
     Ok(steps)
@@ -613,7 +743,10 @@ fn default_routes(links: &Links, attachment: &Attachment) -> Result<Vec<Request>
 /// Settings of interfaces, `net.ipv4.conf.eth0.log_martians`.
 fn settings(space: &Space, endpoints: &[&Endpoint]) -> Result<()> {
     let all: Vec<_> = endpoints.iter().flat_map(|e| &e.sysctls).collect();
-    let only_4 = |e: &&&Endpoint| e.addresses.iter().all(|a| a.address.is_ipv4());
+    let only_4 = |e: &&&Endpoint| {
+        let mut all = e.addresses.iter().chain(&e.link_local);
+        all.all(|a| a.address.is_ipv4())
+    };
     let without_6: Vec<_> = endpoints.iter().filter(only_4).collect();
     if all.is_empty() && without_6.is_empty() {
         return Ok(());

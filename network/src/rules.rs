@@ -597,6 +597,20 @@ pub fn of_attachment(attachment: &Attachment, bridged: bool) -> Elements {
             continue;
         }
         all.apart("apart", device(&endpoint.device));
+    }
+    all.extend(of_links(attachment));
+    // Several ports have some in common.
+    all.settle();
+    all
+}
+
+/// What a container reaches by links in networks without icc.
+pub fn of_links(attachment: &Attachment) -> Elements {
+    let mut all = Elements::default();
+    for endpoint in &attachment.endpoints {
+        if endpoint.network.icc || !matches!(endpoint.network.kind, Kind::Bridge { .. }) {
+            continue;
+        }
         for reach in &endpoint.reaches {
             let own = endpoint.addresses.iter().map(|a| a.address);
             let own = own.filter(|a| a.is_ipv4() == reach.address.is_ipv4());
@@ -614,8 +628,6 @@ pub fn of_attachment(attachment: &Attachment, bridged: bool) -> Elements {
             }
         }
     }
-    // Several ports have some in common.
-    all.settle();
     all
 }
 

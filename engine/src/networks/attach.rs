@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use image::store::Roots;
@@ -22,7 +22,7 @@ use network::ports::{self, Reserved, Wanted};
 use network::resolver::Sockets;
 use network::{Machine, Space, leases};
 
-use super::{Held, Networks, Record, option, random_id};
+use super::{Held, Networks, Record, ground, option, random_id};
 use crate::containers::{Containers, Durable, write};
 use crate::events;
 use crate::model::{Definition, Endpoint, PortBinding};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub reserved: Vec<Reserved>,
     /// Somebody may find it by name, or it others.
     pub has_names: bool,
+    /// The network namespace that stands for the machine.
+    ground: Option<OwnedFd>,
     #[allow(dead_code)]
     held: Vec<Held>,
 }
@@ -62,7 +64,11 @@ impl Made<'_> {
 
 /// The machine's side.
 pub fn machine(roots: &Roots) -> Machine {
-    Machine::of(&roots.run)
+    let machine = Machine::of(&roots.run);
+    match ground::is_needed() {
+        true => machine.on(ground::space(roots)),
+        false => machine,
+    }
 }
 
 /// The failure of the crate network as one of ours.
@@ -152,7 +158,15 @@ const FAILED: &str = "failed to set up container networking";
 /// There is no such network, an address or a port is somebody else's. Nothing is left then.
 pub fn plan(containers: &Containers, definition: &Definition) -> Result<Plan> {
     super::possible()?;
+    let ground = match ground::is_needed() {
+        true => {
+            ground::ready(containers.roots())?;
+            ground::file(containers.roots())
+        }
+        false => None,
+    };
     let mut plan = Plan {
+        ground,
         attachment: Attachment {
             version: attachment::VERSION,
             container: definition.id.clone(),
@@ -183,7 +197,10 @@ fn fill(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Re
         plan.attachment.endpoints.push(made);
         plan.held.push(held);
     }
-    publish(plan, containers, definition)
+    let held = &plan.held;
+    let record = |id: &str| held.iter().map(|h| &h.record).find(|r| r.id == id);
+    plan.reserved = publish(&mut plan.attachment, record, containers, definition)?;
+    Ok(())
 }
 
 /// The networks of a container: the first is where what leaves it goes.
@@ -231,8 +248,8 @@ pub(super) fn endpoint_of(
 ) -> Result<attachment::Endpoint> {
     let id = random_id()?;
     let short = id.get(..7).unwrap_or(&id).to_owned();
+    let network = record.of_kernel()?;
     let mut made = attachment::Endpoint {
-        network: record.of_kernel()?,
         id,
         device: match record.driver.as_str() {
             "bridge" => format!("veth{short}"),
@@ -240,9 +257,11 @@ pub(super) fn endpoint_of(
         },
         mac: endpoint.mac_address.clone(),
         addresses: Vec::new(),
+        link_local: link_local(endpoint)?,
         names: Vec::new(),
         links: Vec::new(),
-        reaches: Vec::new(),
+        reaches: super::reach::of_endpoint(containers, definition, endpoint, &network)?,
+        network,
         sysctls: sysctls(endpoint, &interface),
         interface,
     };
@@ -301,6 +320,27 @@ fn wanted_address(endpoint: &Endpoint, is_v4: bool) -> Result<Option<IpAddr>> {
     }
 }
 
+/// `--link-local-ip`, with the prefixes that such addresses have.
+fn link_local(endpoint: &Endpoint) -> Result<Vec<attachment::Address>> {
+    let config = endpoint.ipam_config.as_ref();
+    let texts = config
+        .and_then(|c| c["LinkLocalIPs"].as_array())
+        .into_iter()
+        .flatten();
+    texts
+        .filter_map(serde_json::Value::as_str)
+        .map(|text| {
+            let address: IpAddr = text
+                .parse()
+                .map_err(|_| Error::invalid(format!("invalid link local IP address: {text}")))?;
+            Ok(attachment::Address {
+                address,
+                prefix: if address.is_ipv4() { 16 } else { 64 },
+            })
+        })
+        .collect()
+}
+
 /// One that says the address: whoever gets the address next has the same, so neighbours need not learn another.
 fn mac(addresses: &[attachment::Address]) -> String {
     let last_four = |address: &IpAddr| match address {
@@ -351,27 +391,25 @@ fn sysctls(endpoint: &Endpoint, interface: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Ports of the container that are reached from outside.
-fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Result<()> {
+/// Reserves the ports of a container that are reached from outside. `record`: of the networks that it comes into.
+pub(super) fn publish<'r>(
+    attachment: &mut Attachment,
+    record: impl Fn(&str) -> Option<&'r Record>,
+    containers: &Containers,
+    definition: &Definition,
+) -> Result<Vec<Reserved>> {
     let wanted = wanted_ports(definition);
     // Who is in no network with a way out is reached by nobody, as in Docker.
-    let way_out = plan
-        .attachment
-        .endpoints
-        .iter()
-        .zip(&plan.held)
-        .find(|(endpoint, _)| {
-            matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
-        });
-    let Some((endpoint, held)) = way_out else {
-        return Ok(());
+    let way_out = attachment.endpoints.iter().find(|endpoint| {
+        matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
+    });
+    let way_out = way_out.and_then(|endpoint| Some((endpoint, record(&endpoint.network.id)?)));
+    let Some((endpoint, record)) = way_out.filter(|_| !wanted.is_empty()) else {
+        return Ok(Vec::new());
     };
-    if wanted.is_empty() {
-        return Ok(());
-    }
     let usual = match definition.publish_at.parse() {
-        Ok(address) if !held.record.has_binding() => vec![address],
-        _ => held.record.publish_at(),
+        Ok(address) if !record.has_binding() => vec![address],
+        _ => record.publish_at(),
     };
     let mut all = Vec::new();
     for (private, protocol, binding) in wanted {
@@ -397,9 +435,8 @@ fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) ->
             definition.name, endpoint.id
         ))
     })?;
-    plan.attachment.ports = reserved.iter().map(|r| r.port.clone()).collect();
-    plan.reserved = reserved;
-    Ok(())
+    attachment.ports = reserved.iter().map(|r| r.port.clone()).collect();
+    Ok(reserved)
 }
 
 /// Port, protocol and where, in the order of the ports: what is asked for, and with `-P` what the image says.
@@ -428,7 +465,7 @@ fn wanted_ports(definition: &Definition) -> Vec<(u16, Protocol, PortBinding)> {
     all
 }
 
-fn port_of(text: &str) -> Option<(u16, Protocol)> {
+pub(super) fn port_of(text: &str) -> Option<(u16, Protocol)> {
     let (number, protocol) = split_port(text)?;
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
@@ -494,6 +531,10 @@ impl Plan {
             handed.push(Handed::Port(n));
             ports.push(socket);
         }
+        if let Some(ground) = &self.ground {
+            handed.push(Handed::Ground);
+            ports.push(ground.as_fd());
+        }
         if self.has_names {
             network::names::publish(&containers.roots().run, &self.attachment)
                 .map_err(refusal)
@@ -516,10 +557,15 @@ impl Plan {
 
     /// The sockets that the monitor keeps, and which of the ports they are.
     pub fn sockets(&self) -> Vec<(usize, BorrowedFd<'_>)> {
-        let all = self.reserved.iter().enumerate();
-        all.filter_map(|(n, r)| Some((n, r.socket.as_ref()?.as_fd())))
-            .collect()
+        sockets(&self.reserved)
     }
+}
+
+/// Those that a monitor keeps, and which of the ports they are.
+pub(super) fn sockets(reserved: &[Reserved]) -> Vec<(usize, BorrowedFd<'_>)> {
+    let all = reserved.iter().enumerate();
+    all.filter_map(|(n, r)| Some((n, r.socket.as_ref()?.as_fd())))
+        .collect()
 }
 
 /// Tells of all networks of a container: `connect`, `disconnect`.
@@ -531,7 +577,7 @@ fn tell(roots: &Roots, action: &str, attachment: &Attachment) {
 }
 
 /// What a container's files say of its networks.
-pub fn surroundings(attachment: &Attachment, links: Vec<String>) -> Surroundings {
+pub fn surroundings(containers: &Containers, attachment: &Attachment, links: Vec<String>) -> Surroundings {
     let all = || attachment.endpoints.iter();
     let gateway = |is_v4: bool| {
         let subnets = all().flat_map(|e| &e.network.subnets);
@@ -542,8 +588,16 @@ pub fn surroundings(attachment: &Attachment, links: Vec<String>) -> Surroundings
             .flat_map(|e| e.addresses.iter().map(|a| a.address))
             .collect(),
         links,
-        host_gateway: gateway(true).or_else(|| gateway(false)),
+        host_gateway: match ground::is_needed() {
+            // The gateway is no machine.
+            true => ground::host_gateway(),
+            false => gateway(true).or_else(|| gateway(false)),
+        },
         has_names: all().any(|e| !e.names.is_empty()),
+        name_server: match ground::is_needed() {
+            true => ground::name_server(containers.roots()),
+            false => None,
+        },
     }
 }
 
@@ -672,6 +726,7 @@ mod tests {
                     addresses: Vec::new(),
                     names: Vec::new(),
                     links: Vec::new(),
+                    link_local: Vec::new(),
                     reaches: Vec::new(),
                     sysctls: Vec::new(),
                 })

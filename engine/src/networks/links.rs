@@ -153,11 +153,27 @@ fn lines(link: &Link) -> Vec<String> {
     link.addresses.iter().map(|a| format!("{a}\t{names}\n")).collect()
 }
 
-fn remember(containers: &Containers, target: &str, linker: &str) -> Result<()> {
+pub(super) fn remember(containers: &Containers, target: &str, linker: &str) -> Result<()> {
     let directory = containers.place(target).run.join("linked");
     make_private(&directory)?;
     let path = directory.join(linker);
     fs::write(&path, "").context(format!("failed to write {}", path.display()))
+}
+
+/// Those that have been linked to a container in this uptime.
+pub(super) fn remembered(containers: &Containers, target: &str) -> Result<Vec<String>> {
+    let directory = containers.place(target).run.join("linked");
+    let failed = || format!("failed to list {}", directory.display());
+    let entries = match fs::read_dir(&directory) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(failed())?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let linker = entry.context(failed())?.file_name().into_string();
+        all.push(linker.unwrap_or_default());
+    }
+    Ok(all)
 }
 
 /// A container has started: who is linked to it learns where it is now.
@@ -165,19 +181,8 @@ fn remember(containers: &Containers, target: &str, linker: &str) -> Result<()> {
 /// # Errors
 /// A `hosts` cannot be written.
 pub fn refresh(containers: &Containers, target: &Definition, attachment: &Attachment) -> Result<()> {
-    let directory = containers.place(&target.id).run.join("linked");
-    let failed = || format!("failed to list {}", directory.display());
-    let entries = match fs::read_dir(&directory) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.context(failed())?,
-    };
     let addresses = on_default_bridge(attachment);
-    for entry in entries {
-        let linker = entry
-            .context(failed())?
-            .file_name()
-            .into_string()
-            .unwrap_or_default();
+    for linker in remembered(containers, &target.id)? {
         let Some(linker) = containers.load(&linker)?.filter(Container::is_running) else {
             continue;
         };

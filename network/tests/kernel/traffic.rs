@@ -255,6 +255,7 @@ fn without_icc(host: &Host) {
             protocol: Tcp,
             address: ip(address),
             port: 80,
+            container: web.attachment.container.clone(),
         })
         .to_vec();
     let linked = host.start(linked);
