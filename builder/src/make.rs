@@ -92,6 +92,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             let text = format!("[Warning] One or more build-args {name:?} were not consumed");
             (means.listener)(&Event::Warning { text: &text });
         }
+        store.use_cached(&ended.state.steps)?;
         images.push((platform.clone(), ended.state));
     }
     let vertex = counter.next();

@@ -93,7 +93,7 @@ impl Solver<'_> {
         run: &Execution,
         state: &State,
         name: &str,
-    ) -> Result<(Digest, Made, bool), Broken> {
+    ) -> Result<(Made, bool), Broken> {
         self.check_rights(run)?;
         let words = match &run.script {
             Some(script) => vec![script.name.clone()],

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use build::scope::{self, Action, Base, Scope};
 use build::source::Problem;
 use build::stages::{Origin, Stage, Step};
-use image::store::Layer;
+use image::store::{Layer, cache};
 use image::{Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 
@@ -31,12 +31,26 @@ pub(super) struct Made {
     /// None: it has changed nothing.
     pub layer: Option<Layer>,
     pub created: String,
+    /// What steps on top of it know it by: the same by whichever key it was found.
+    pub key: Digest,
 }
 
 /// Why a step came to nothing.
 pub(super) struct Broken {
     pub error: Error,
     pub exit_code: Option<i32>,
+}
+
+/// A record as the result that it is of.
+fn made_of(key: &Digest, found: cache::Cached) -> Result<Made> {
+    let malformed = || Error::corrupt(format!("the build cache has a malformed record {key}"));
+    let value: Value = serde_json::from_str(&found.value).map_err(|_| malformed())?;
+    let text = |name: &str| value[name].as_str().ok_or_else(malformed);
+    Ok(Made {
+        layer: found.layer,
+        created: text("created")?.to_owned(),
+        key: text("key")?.parse()?,
+    })
 }
 
 impl From<Error> for Broken {
@@ -180,9 +194,9 @@ impl Solver<'_> {
             Action::Workdir(path) => self.workdir(doing, path, state, name)?,
             _ => return Ok(()),
         };
-        let (key, made, is_cached) = made;
+        let (made, is_cached) = made;
         let is_empty = made.layer.is_none();
-        state.add_layer(key, made.layer);
+        state.add_layer(made.key, made.layer);
         state.describe(action, doing.scope, Some((&made.created, is_empty)));
         self.tell(&match is_cached {
             true => Event::Cached { vertex },
@@ -199,9 +213,9 @@ impl Solver<'_> {
         state: &State,
         name: &str,
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
-    ) -> Result<(Digest, Made, bool), Broken> {
+    ) -> Result<(Made, bool), Broken> {
         let key = key::of_step(Some(&state.key), definition);
-        self.once_by_key(doing, key, name, work)
+        self.once_by_key(doing, key, &state.key, name, work)
     }
 
     /// The same for a step whose key does not depend on what is below it.
@@ -209,21 +223,22 @@ impl Solver<'_> {
         &self,
         doing: &Doing<'_>,
         key: Digest,
+        below: &Digest,
         name: &str,
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
-    ) -> Result<(Digest, Made, bool), Broken> {
+    ) -> Result<(Made, bool), Broken> {
         let store = self.means.maker.store;
         let cancel = self.means.maker.cancel;
         let vertex = doing.vertex;
         if let Some(made) = self.known(doing.stage, &key)? {
             self.tell(&Event::Begun { vertex, name });
-            return Ok((key, made, true));
+            return Ok((made, true));
         }
         // Another build may be at the same step: what it makes is ours too.
         let lock = store.lock(&format!("build-{}", key.hex()), || (), || cancel.is_called())?;
         if let Some(made) = self.known(doing.stage, &key)? {
             self.tell(&Event::Begun { vertex, name });
-            return Ok((key, made, true));
+            return Ok((made, true));
         }
         self.tell(&Event::Begun { vertex, name });
         let mut done = Err(Broken::from(Error::new("not done")));
@@ -235,22 +250,40 @@ impl Solver<'_> {
         let made = Made {
             layer,
             created: sys::time::rfc3339_nano(SystemTime::now()),
+            key: key.clone(),
         };
-        self.keep(&key, &made, name)?;
+        self.keep(&key, below, &made, name)?;
         drop(lock);
-        Ok((key, made, false))
+        Ok((made, false))
     }
 
     /// What the cache has of a step, if it may be asked.
-    pub(super) fn known(&self, stage: &Stage, _key: &Digest) -> Result<Option<Made>> {
+    pub(super) fn known(&self, stage: &Stage, key: &Digest) -> Result<Option<Made>> {
         if self.request.no_cache || self.request.no_cache_filter.contains(&stage.name) {
             return Ok(None);
         }
-        Ok(None)
+        let store = self.means.maker.store;
+        let Some(found) = store.cached(key)? else {
+            return Ok(None);
+        };
+        if let Some(layer) = &found.layer {
+            self.lease.hold_layer(layer.key.as_str())?;
+        }
+        // It may have been collected before we held it.
+        let found = store.cached(key)?;
+        found.map(|found| made_of(key, found)).transpose()
     }
 
-    pub(super) fn keep(&self, _key: &Digest, _made: &Made, _name: &str) -> Result<()> {
-        Ok(())
+    /// Writes down what became of a step.
+    pub(super) fn keep(&self, key: &Digest, below: &Digest, made: &Made, name: &str) -> Result<()> {
+        self.means.maker.store.keep_cached(&cache::Step {
+            key,
+            layer: made.layer.as_ref(),
+            description: name,
+            kind: "regular",
+            value: &json!({"created": made.created, "key": made.key}).to_string(),
+            parents: std::slice::from_ref(below),
+        })
     }
 
     /// WORKDIR: the directory is there afterwards, and belongs to who works in it.
@@ -260,7 +293,7 @@ impl Solver<'_> {
         path: &str,
         state: &State,
         name: &str,
-    ) -> Result<(Digest, Made, bool), Broken> {
+    ) -> Result<(Made, bool), Broken> {
         let user = doing.scope.user.clone();
         let definition = json!({"workdir": path, "user": user});
         self.once(doing, &definition, state, name, || {

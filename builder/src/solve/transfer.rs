@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use build::remote::Location;
 use build::scope::Transfer;
 use image::store::Layer;
-use image::{Digest, Error, Result};
+use image::{Error, Result};
 use serde_json::{Value, json};
 
 use super::stage::{Broken, Doing, Made};
@@ -31,7 +31,7 @@ impl Solver<'_> {
         copy: &Transfer,
         state: &State,
         name: &str,
-    ) -> Result<(Digest, Made, bool), Broken> {
+    ) -> Result<(Made, bool), Broken> {
         let definition = |content: Value| {
             json!({
                 "copy": copy.destination,
@@ -66,7 +66,7 @@ impl Solver<'_> {
                 vertex: doing.vertex,
                 name,
             });
-            return Ok((key.clone(), made, true));
+            return Ok((made, true));
         }
         let pieces = self.pieces(doing, copy)?;
         let mut digests = Vec::new();
@@ -74,13 +74,13 @@ impl Solver<'_> {
             digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
         }
         let by_content = key::of_step(Some(&below.key), &definition(json!(digests)));
-        let done = self.once_by_key(doing, by_content, name, || {
+        let done = self.once_by_key(doing, by_content, &below.key, name, || {
             let snapshot = self.snapshot(doing, &below)?;
             self.put(copy, state, &snapshot, &pieces)?;
             Ok::<Option<Layer>, Broken>(snapshot.finish(self.means.maker.cancel)?)
         })?;
         if let Some(key) = by_origin {
-            self.keep(&key, &done.1, name)?;
+            self.keep(&key, &below.key, &done.0, name)?;
         }
         Ok(done)
     }
