@@ -19,6 +19,7 @@ mod memory;
 mod owner;
 mod paths;
 mod select;
+pub mod unpack;
 
 #[cfg(test)]
 mod tests;
