@@ -8,6 +8,7 @@
 //!
 //! May not: print, read the command line, or know what a terminal is. What happens is told to a [`telling::Listener`].
 
+pub mod context;
 pub mod files;
 pub mod request;
 pub mod telling;

@@ -15,9 +15,10 @@ mod copy;
 mod descent;
 mod destination;
 mod digest;
+pub mod download;
 mod memory;
 mod owner;
-mod paths;
+pub(crate) mod paths;
 mod select;
 pub mod unpack;
 

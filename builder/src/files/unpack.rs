@@ -40,9 +40,7 @@ pub fn decompressed<'r>(mut source: impl Read + 'r) -> Result<Box<dyn Read + 'r>
     }
     let whole = Cursor::new(first[..have].to_vec()).chain(source);
     Ok(match first {
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
-            Guard::over(whole, |source| bzip2::read::MultiBzDecoder::new(source))
-        }
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Guard::over(whole, bzip2::read::MultiBzDecoder::new),
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Guard::over(whole, |source| {
             lzma_rust2::XzReader::new_mem_limit(source, true, MOST_XZ)
         }),
@@ -57,6 +55,18 @@ pub fn is_archive(source: impl Read) -> bool {
     };
     let mut reader = Reader::new(BufReader::with_capacity(BUFFER, source), Limits::default());
     reader.next(&mut Entry::default()).is_ok_and(|there| there)
+}
+
+/// The same by the first bytes alone. What is compressed counts as one: a text would not be.
+pub fn looks_like_archive(first: &[u8]) -> bool {
+    let is_compressed = matches!(
+        first,
+        [0x1f, 0x8b, 8, ..]
+            | [b'B', b'Z', b'h', ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [0xfd, b'7', b'z', b'X', b'Z', 0, ..]
+    );
+    is_compressed || first.get(257..262) == Some(b"ustar") || is_archive(first)
 }
 
 /// Unpacks an archive into a directory.

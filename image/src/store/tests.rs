@@ -388,5 +388,8 @@ fn a_store_of_an_older_brig_is_brought_along() {
     store.db().execute_batch("PRAGMA user_version = 3").unwrap();
     let e = Store::open(&Roots::at(&place.0)).err().unwrap();
     assert_eq!(e.kind(), Kind::Unsupported);
-    assert!(e.to_string().ends_with("made by a newer brig; this one knows 2"), "{e}");
+    assert!(
+        e.to_string().ends_with("made by a newer brig; this one knows 2"),
+        "{e}"
+    );
 }
