@@ -7,14 +7,17 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
-use build::remote::Location;
-use image::Kind;
+use build::remote::{Git, Location};
 use image::credentials::Credentials;
+use image::registry::Client;
 use image::registry::Settings;
 
+use super::find::{Files, Found, Ways, open};
 use super::*;
-use crate::files::{Placement, Selection, put};
-use crate::request::File as Dockerfile;
+use std::os::fd::AsFd as _;
+
+use crate::files::{Placement, put};
+use crate::request::{File as Dockerfile, Origin};
 
 struct Scene {
     dir: PathBuf,
@@ -61,7 +64,7 @@ impl Scene {
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     }
 
-    fn open(&self, context: Origin, dockerfile: Dockerfile, stdin: &[u8]) -> Result<(Context, Source)> {
+    fn open(&self, context: Origin, dockerfile: Dockerfile, stdin: &[u8]) -> Result<(Files, Source)> {
         let request = Request {
             context,
             dockerfile,
@@ -70,11 +73,11 @@ impl Scene {
         self.open_request(&request, stdin)
     }
 
-    fn open_request(&self, request: &Request, mut stdin: &[u8]) -> Result<(Context, Source)> {
+    fn open_request(&self, request: &Request, mut stdin: &[u8]) -> Result<(Files, Source)> {
         let secrets = |name: &str| Ok((name == "HTTP_AUTH_TOKEN_127.0.0.1").then(|| b"secret".to_vec()));
         let scratch = self.at("scratch");
         let memories = self.at("memories");
-        let means = Means {
+        let ways = Ways {
             client: &self.client,
             scratch: &scratch,
             memories: &memories,
@@ -82,7 +85,7 @@ impl Scene {
             secrets: &secrets,
             cancel: &self.cancel,
         };
-        open(request, &means, &mut stdin)
+        open(request, &ways, &mut stdin, &|_| ())
     }
 
     fn here(&self) -> Origin {
@@ -90,7 +93,7 @@ impl Scene {
     }
 
     /// What `COPY . /` brings, sorted.
-    fn files(&self, context: &Context) -> Vec<String> {
+    fn files(&self, context: &Files) -> Vec<String> {
         fs::remove_dir_all(self.at("root")).unwrap();
         fs::create_dir(self.at("root")).unwrap();
         let root = sys::fs::open(&self.at("root"), libc::O_RDONLY, 0).unwrap();
@@ -120,7 +123,7 @@ impl Drop for Scene {
     }
 }
 
-fn error(result: Result<(Context, Source)>) -> String {
+fn error(result: Result<(Files, Source)>) -> String {
     result.map(|_| ()).unwrap_err().to_string()
 }
 
@@ -174,7 +177,7 @@ fn ignore_files_stand_beside() {
     assert_eq!(scene.files(&context), ["Dockerfile", "a", "c"]);
     let (context, _) = scene.open(scene.here(), Dockerfile::Stdin, b"FROM x").unwrap();
     assert_eq!(scene.files(&context), ["Dockerfile", "b", "c"]);
-    assert!(context.ignore().is_some_and(|ignore| ignore.ignores("a")));
+    assert!(context.ignore.as_ref().is_some_and(|ignore| ignore.ignores("a")));
     scene.write("context/.dockerignore", "ok\n[a\n");
     let e = error(scene.open(scene.here(), Dockerfile::Stdin, b"FROM x"));
     assert!(

@@ -65,6 +65,22 @@ pub(super) fn put(
     Ok(())
 }
 
+/// Makes a directory and those above it, where they are not there.
+pub(super) fn make_directory(root: BorrowedFd<'_>, path: &str, owner: (u32, u32)) -> Result<()> {
+    let placement = Placement {
+        destination: path,
+        owner: Some(owner),
+        mode: None,
+        unpack: false,
+        follow: true,
+    };
+    let target = Target {
+        root,
+        placement: &placement,
+    };
+    target.directory(&target.path()?).map(drop)
+}
+
 /// A top, and where it is taken from.
 struct Source<'s> {
     from: BorrowedFd<'s>,

@@ -15,6 +15,7 @@ use monitor::log::Writer;
 use monitor::place;
 use monitor::protocol::{Ended, Kind};
 use monitor::state::{self, Process, State, Status, stamp};
+use monitor::volumes::Volume;
 use shim::children::Children;
 use shim::container::{Container, Happened, Settings, Sink};
 use shim::error::{Context, Result};
@@ -107,7 +108,7 @@ fn spare_from_oom(bundle: &Path) {
 async fn serve(
     reactor: Reactor,
     place: place::Place,
-    (report, handed): (OwnedFd, Vec<OwnedFd>),
+    (report, mut handed): (OwnedFd, Vec<OwnedFd>),
     adopt: bool,
 ) -> Result<bool> {
     let children = Children::default();
@@ -125,6 +126,9 @@ async fn serve(
         }
     };
     if !adopt {
+        if monitor.launch.borrow().has_outside {
+            *monitor.outside.borrow_mut() = handed.pop();
+        }
         networks::begin(&monitor, handed);
     }
     reactor.spawn(connection::listen(Rc::clone(&monitor), listener));
@@ -172,6 +176,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
+        outside: std::cell::RefCell::default(),
         served: Served::default(),
         over: Once::default(),
     });
@@ -498,6 +503,7 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
+    unmount_volumes(monitor).await;
     tell_unmounted(monitor);
     let failed = match (remove, undone) {
         (Some(volumes), Ok(())) => removal::remove(monitor, volumes).await.err(),
@@ -535,6 +541,41 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
         monitor.note(&format!("failed to unmount the root: {e}"));
     }
     undone
+}
+
+/// What some of its volumes consist of is taken away, where no other container runs that has them. In a forked copy: it is mounted where
+/// we are not, and the server of a network file system may have gone.
+async fn unmount_volumes(monitor: &Rc<Monitor>) {
+    let names = {
+        let launch = monitor.launch.borrow();
+        if !launch.has_outside {
+            return;
+        }
+        launch.mounted.clone()
+    };
+    let (on, place) = (&monitor.on, &monitor.place);
+    let outside = monitor.outside.borrow_mut().take();
+    let boot = monitor.state.borrow().boot.clone();
+    let work = || -> sys::Result<()> {
+        if let Some(outside) = &outside {
+            sys::process::setns(outside.as_fd(), libc::CLONE_NEWNS as u64)?;
+        }
+        let [root, run] = &place.roots;
+        for name in &names {
+            let done = Volume::of(root, name).unmount_unused(run, &boot);
+            done.map_err(|e| sys::Error::io("umount", name.clone(), &e))?;
+        }
+        Ok(())
+    };
+    let keep: Vec<_> = outside.iter().map(AsFd::as_fd).collect();
+    let limit = Some(Instant::now() + UNMOUNT);
+    let done = on
+        .children
+        .fork_keeping(&on.reactor, limit, &keep, || work().map_err(|e| e.to_string()));
+    if let Err(e) = done.await {
+        // Brig's next command does it.
+        monitor.note(&format!("failed to unmount what its volumes consist of: {e}"));
+    }
 }
 
 /// Its volumes are nobody's for now, as far as it goes.

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -106,6 +107,8 @@ pub struct Monitor {
     pub bell: Bell,
     /// What clients have not been sent yet.
     pub unsent: Rc<Count>,
+    /// Where what its volumes consist of is mounted: brig's mount namespace, if it is not ours.
+    pub outside: RefCell<Option<OwnedFd>>,
     /// What is done for its networks.
     pub served: Served,
     /// Nothing happens any more, and why the removal failed.
