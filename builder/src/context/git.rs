@@ -56,7 +56,6 @@ pub struct Request<'r> {
 pub struct Checkout {
     /// What was asked for.
     pub root: OwnedFd,
-    pub path: PathBuf,
     /// The commit, in full.
     pub commit: String,
 }
@@ -180,7 +179,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// An address without its password.
-pub(super) fn redacted(address: &str) -> String {
+fn redacted(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else {
         return address.to_owned();
     };
@@ -240,8 +239,10 @@ impl Work<'_> {
             let time = self.said(&["show", "--no-patch", "--format=%ct", &commit])?;
             set_times(&self.tree, &time, self.cancel)?;
         }
-        let (root, path) = self.part()?;
-        Ok(Checkout { root, path, commit })
+        Ok(Checkout {
+            root: self.part()?,
+            commit,
+        })
     }
 
     fn run(&self, args: &[&str], is_local: bool) -> Result<Ran> {
@@ -422,18 +423,16 @@ impl Work<'_> {
     }
 
     /// The directory that was asked for. Links of the repository lead to what is in it.
-    fn part(&self) -> Result<(OwnedFd, PathBuf)> {
+    fn part(&self) -> Result<OwnedFd> {
         let root = sys::fs::open(&self.tree, libc::O_RDONLY | libc::O_DIRECTORY, 0)
             .context(format!("failed to open {}", self.tree.display()))?;
         let Some(directory) = &self.request.git.directory else {
-            return Ok((root, self.tree.clone()));
+            return Ok(root);
         };
         let parts = paths::resolve(root.as_fd(), directory.as_bytes(), &|_| true)?;
-        let part = paths::open_directory(root.as_fd(), &parts).context(format!(
+        paths::open_directory(root.as_fd(), &parts).context(format!(
             "failed to find the directory {directory:?} in the repository"
-        ))?;
-        let path = self.tree.join(engine::tree::as_path(&parts.join(&b'/')));
-        Ok((part, path))
+        ))
     }
 }
 

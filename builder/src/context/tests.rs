@@ -7,17 +7,14 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
-use build::remote::{Git, Location};
+use build::remote::Location;
+use image::Kind;
 use image::credentials::Credentials;
-use image::registry::Client;
 use image::registry::Settings;
 
-use super::find::{Files, Found, Ways, open};
 use super::*;
-use std::os::fd::AsFd as _;
-
-use crate::files::{Placement, put};
-use crate::request::{File as Dockerfile, Origin};
+use crate::files::{Placement, Selection, put};
+use crate::request::File as Dockerfile;
 
 struct Scene {
     dir: PathBuf,
@@ -64,7 +61,7 @@ impl Scene {
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     }
 
-    fn open(&self, context: Origin, dockerfile: Dockerfile, stdin: &[u8]) -> Result<(Files, Source)> {
+    fn open(&self, context: Origin, dockerfile: Dockerfile, stdin: &[u8]) -> Result<(Context, Source)> {
         let request = Request {
             context,
             dockerfile,
@@ -73,11 +70,11 @@ impl Scene {
         self.open_request(&request, stdin)
     }
 
-    fn open_request(&self, request: &Request, mut stdin: &[u8]) -> Result<(Files, Source)> {
+    fn open_request(&self, request: &Request, mut stdin: &[u8]) -> Result<(Context, Source)> {
         let secrets = |name: &str| Ok((name == "HTTP_AUTH_TOKEN_127.0.0.1").then(|| b"secret".to_vec()));
         let scratch = self.at("scratch");
         let memories = self.at("memories");
-        let ways = Ways {
+        let means = Means {
             client: &self.client,
             scratch: &scratch,
             memories: &memories,
@@ -85,7 +82,7 @@ impl Scene {
             secrets: &secrets,
             cancel: &self.cancel,
         };
-        open(request, &ways, &mut stdin, &|_| ())
+        open(request, &means, &mut stdin)
     }
 
     fn here(&self) -> Origin {
@@ -93,7 +90,7 @@ impl Scene {
     }
 
     /// What `COPY . /` brings, sorted.
-    fn files(&self, context: &Files) -> Vec<String> {
+    fn files(&self, context: &Context) -> Vec<String> {
         fs::remove_dir_all(self.at("root")).unwrap();
         fs::create_dir(self.at("root")).unwrap();
         let root = sys::fs::open(&self.at("root"), libc::O_RDONLY, 0).unwrap();
@@ -123,7 +120,7 @@ impl Drop for Scene {
     }
 }
 
-fn error(result: Result<(Files, Source)>) -> String {
+fn error(result: Result<(Context, Source)>) -> String {
     result.map(|_| ()).unwrap_err().to_string()
 }
 
@@ -177,7 +174,7 @@ fn ignore_files_stand_beside() {
     assert_eq!(scene.files(&context), ["Dockerfile", "a", "c"]);
     let (context, _) = scene.open(scene.here(), Dockerfile::Stdin, b"FROM x").unwrap();
     assert_eq!(scene.files(&context), ["Dockerfile", "b", "c"]);
-    assert!(context.ignore.as_ref().is_some_and(|ignore| ignore.ignores("a")));
+    assert!(context.ignore().is_some_and(|ignore| ignore.ignores("a")));
     scene.write("context/.dockerignore", "ok\n[a\n");
     let e = error(scene.open(scene.here(), Dockerfile::Stdin, b"FROM x"));
     assert!(
