@@ -18,6 +18,7 @@ pub mod files;
 pub mod make;
 pub mod request;
 mod solve;
+pub mod sources;
 pub mod telling;
 
 pub use failure::Failure;

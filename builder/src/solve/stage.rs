@@ -70,7 +70,7 @@ impl Solver<'_> {
             escape: self.graph.escape,
             globals: &self.graph.globals,
             build_args: self.build_args(),
-            ignore: self.context.ignore(),
+            ignore: self.sources.ignore(),
         };
         let mut seen = 1;
         for step in &stage.steps {
