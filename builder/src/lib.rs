@@ -8,8 +8,18 @@
 //!
 //! May not: print, read the command line, or know what a terminal is. What happens is told to a [`telling::Listener`].
 
+// A build fails once.
+#![allow(clippy::result_large_err)]
+
+pub mod cache;
+pub mod context;
+pub mod failure;
 pub mod files;
+pub mod make;
 pub mod request;
+mod solve;
 pub mod telling;
 
+pub use failure::Failure;
 pub use image::{Context, Error, Kind, Result};
+pub use make::{Built, BuiltImage, Means, make as build};

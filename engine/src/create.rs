@@ -99,7 +99,9 @@ pub fn create(
         publish_at,
         ..Definition::default()
     };
-    let made = store.stand_container(&place.dir, image).and_then(|()| {
+    let mounted = attach::images(store, &volumes.points);
+    let stands = mounted.and_then(|mounted| store.stand_container(&place.dir, image, &mounted));
+    let made = stands.and_then(|()| {
         definition.name = take_name(containers, name.as_deref(), &id)?;
         attach::fill(containers, make, image, &place, &volumes, durable)?;
         containers.save(&definition, durable)

@@ -5,7 +5,7 @@
 //! May not: be used by a thread that goes on with something else afterwards.
 
 use std::ffi::CString;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -26,6 +26,18 @@ pub fn apart<T: Send>(place: &Path, work: impl FnOnce() -> Result<T> + Send) -> 
         let done = worker.context("failed to start a thread")?.join();
         done.unwrap_or_else(|_| Err(Error::new("a thread of ours has failed")))
     })
+}
+
+/// The mount namespace that we are in.
+///
+/// # Errors
+/// open(2)'s.
+pub fn own() -> Result<OwnedFd> {
+    Ok(sys::fs::open(
+        Path::new("/proc/thread-self/ns/mnt"),
+        libc::O_RDONLY,
+        0,
+    )?)
 }
 
 fn leave(place: &Path) -> Result<()> {

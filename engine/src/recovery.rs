@@ -246,6 +246,14 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
         .context("failed to write the state of the container")
 }
 
+/// What containers that were killed with their monitors have of networks is free for others from here on. What cannot be undone now
+/// [`check`] tells of.
+pub fn free_networks(containers: &Containers, ids: &[String]) {
+    for id in ids {
+        let _ = networks::attach::undo_of_dead(containers, id);
+    }
+}
+
 /// Containers that run again when the machine has started, the oldest first: as their restart policies say.
 ///
 /// # Errors

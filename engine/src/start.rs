@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
@@ -166,7 +166,8 @@ fn begin(
     mountpoints::make_sources(&definition.mounts)?;
     let images = mounted::layers(store, make, &definition.mounts)?;
     // Until the container runs: then that it runs keeps them.
-    let _kept = mounted::mount_all(containers, &definition.mounts)?;
+    let kept = mounted::mount_all(containers, &definition.mounts)?;
+    let outside = kept.is_some().then(mounts::own).transpose()?;
     let plan = match mode {
         Mode::Own => Some(networks::plan(containers, definition)?),
         _ => None,
@@ -179,6 +180,7 @@ fn begin(
         runtime,
         layers,
         images,
+        outside,
         attach,
     };
     let begun = start.with(&mode, plan.as_ref());
@@ -215,6 +217,8 @@ struct Start<'s> {
     layers: Vec<mount::Layer>,
     /// Of the images that are mounted in it.
     images: BTreeMap<String, Vec<mount::Layer>>,
+    /// Where what its volumes consist of is mounted.
+    outside: Option<OwnedFd>,
     attach: Option<Attach>,
 }
 
@@ -228,6 +232,7 @@ impl Start<'_> {
             runtime,
             layers,
             images,
+            outside,
             attach,
         } = self;
         let (linked, variables) = match plan {
@@ -269,18 +274,20 @@ impl Start<'_> {
             let made = plan
                 .map(|plan| plan.make(containers, place, &definition))
                 .transpose()?;
-            let (network, sockets) = match &made {
+            let (network, mut handed) = match &made {
                 Some(made) => (Some(made.network.clone()), made.sockets()),
                 None => (None, Vec::new()),
             };
+            handed.extend(outside.iter().map(AsFd::as_fd));
             let surroundings = Around {
                 sources: mounted::sources(&definition, place, &images)?,
                 joined,
                 network,
+                has_outside: outside.is_some(),
                 files,
             };
             write_files(place, &definition, machine, runtime, surroundings)?;
-            Ok(client::spawn(place, &monitor, &sockets, attach))
+            Ok(client::spawn(place, &monitor, &handed, attach))
         })
     }
 }
@@ -291,6 +298,7 @@ fn launch(
     inputs: &Inputs<'_>,
     runtime: launch::Runtime,
     network: Option<launch::Network>,
+    has_outside: bool,
 ) -> Result<Launch> {
     let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
@@ -313,6 +321,7 @@ fn launch(
             .map(str::to_owned)
             .collect(),
         mounted: volumes::names(&definition.mounts),
+        has_outside,
         network,
     })
 }
@@ -461,6 +470,7 @@ struct Around {
     sources: BTreeMap<String, PathBuf>,
     joined: Joined,
     network: Option<launch::Network>,
+    has_outside: bool,
     /// Where `hosts` and its kind lie.
     files: PathBuf,
 }
@@ -494,6 +504,7 @@ fn write_files(
         sources,
         joined,
         network,
+        has_outside,
         files,
     } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
@@ -523,5 +534,5 @@ fn write_files(
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
     write(&path, &bytes, Durable::No)?;
-    write_launch(place, &launch(place, &inputs, runtime, network)?)
+    write_launch(place, &launch(place, &inputs, runtime, network, has_outside)?)
 }

@@ -76,19 +76,27 @@ pub struct Port {
     pub public: Option<(String, u16)>,
 }
 
-/// Those whose state is `wanted`, the latest first.
+/// What a list is made of.
+#[derive(Debug, Default)]
+pub struct List {
+    /// The latest first.
+    pub shown: Vec<Summary>,
+    /// Those, shown or not, that were killed with their monitors and still have a place in their networks: for
+    /// [`crate::recovery::free_networks`].
+    pub stale: Vec<String>,
+}
+
+/// Those whose state is `wanted`.
 ///
 /// # Errors
 /// One cannot be read.
-pub fn list(containers: &Containers, wanted: impl Fn(&State) -> bool) -> Result<Vec<Summary>> {
-    let mut all = Vec::new();
+pub fn list(containers: &Containers, wanted: impl Fn(&State) -> bool) -> Result<List> {
+    let (mut all, mut stale) = (Vec::new(), Vec::new());
     for id in containers.ids()? {
         let place = containers.place(&id);
         let state = containers.state(&place)?;
         if !is_up(&state) && place.network().exists() {
-            // It was killed with its monitor: what it had of networks is free for others from here on. What cannot be undone now
-            // `system check` tells of.
-            let _ = networks::attach::undo_of_dead(containers, &id);
+            stale.push(id.clone());
         }
         if wanted(&state)
             && let Some(brief) = brief(containers, &id)?
@@ -105,7 +113,7 @@ pub fn list(containers: &Containers, wanted: impl Fn(&State) -> bool) -> Result<
         }
     }
     all.sort_by_cached_key(|s| std::cmp::Reverse(moment(&s.brief.created)));
-    Ok(all)
+    Ok(List { shown: all, stale })
 }
 
 /// Where the ports of a container are reached.

@@ -160,11 +160,6 @@ impl Repairer<'_> {
         let Some(origin) = Origin::find(store, key, &finding.needed_by)? else {
             return Err(Error::not_found("no image needs it"));
         };
-        if origin.is_bare {
-            return Err(Error::not_found(
-                "nothing is left to make it of: it was built here, and was never pushed or saved; build the image again",
-            ));
-        }
         if let Some(layer) = store.layers()?.iter().find(|layer| layer.key.as_str() == key)
             && finding.damage != Damage::NotSynced
             && layer.form == Form::Tree
@@ -177,6 +172,16 @@ impl Repairer<'_> {
                     format!("{user} stands on it; take that away first"),
                 ));
             }
+        }
+        if origin.is_bare {
+            // What is built again must not come out of it, nor stand on it.
+            if let Some(layer) = store.layers()?.into_iter().find(|l| l.key.as_str() == key) {
+                store.forget_layer(key)?;
+                store.drop_layer(lease, &layer.key)?;
+            }
+            return Err(Error::not_found(
+                "nothing is left to make it of: it was built here, and was never pushed or saved; build the image again",
+            ));
         }
         let below = origin.below(store, key)?;
         self.maker.renew(lease, &origin.wanted(), below.as_deref())

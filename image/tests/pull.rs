@@ -589,7 +589,7 @@ fn tree_that_a_bundle_stands_on_is_left_alone() {
     let container = "c0ffee".repeat(8);
     let directory = place.scratch.path().join("containers").join(&container);
     std::fs::create_dir_all(&directory).unwrap();
-    place.store.stand_container(&directory, &image).unwrap();
+    place.store.stand_container(&directory, &image, &[]).unwrap();
     for e in [
         remove::remove(&place.store, image.id.short(), Force::No, &|_| true).unwrap_err(),
         match mend(&maker, &findings).pop().unwrap() {

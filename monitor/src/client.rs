@@ -173,6 +173,16 @@ pub fn request(place: &Place, request: &Request) -> Result<Value> {
     connect(place)?.request(request)
 }
 
+/// Asks once, and hands over descriptors: the monitor gets copies.
+///
+/// # Errors
+/// [`Error`].
+pub fn request_with(place: &Place, request: &Request, handed: &[BorrowedFd<'_>]) -> Result<Value> {
+    let mut connection = connect(place)?;
+    connection.ask_with(request, handed)?;
+    connection.answer()
+}
+
 /// Connects to the monitor of a container.
 ///
 /// # Errors
@@ -240,8 +250,22 @@ impl Connection {
     }
 
     fn ask(&mut self, request: &Request) -> Result<()> {
+        self.ask_with(request, &[])
+    }
+
+    fn ask_with(&mut self, request: &Request, handed: &[BorrowedFd<'_>]) -> Result<()> {
         let text = serde_json::to_vec(request).map_err(|e| Error::Failed(e.to_string()))?;
-        self.socket.write_all(&Frame::Request.with(&text)).map_err(io)
+        let frame = Frame::Request.with(&text);
+        let mut rest = frame.as_slice();
+        // A message carries so many; each needs a byte that it comes with.
+        for some in handed.chunks(sys::socket::MAX_FDS) {
+            let (first, others) = rest.split_at(1);
+            sys::socket::send(self.socket.as_fd(), first, some).map_err(|e| {
+                Error::Failed(format!("failed to hand sockets to the container's monitor: {e}"))
+            })?;
+            rest = others;
+        }
+        self.socket.write_all(rest).map_err(io)
     }
 
     fn answer(&mut self) -> Result<Value> {

@@ -159,6 +159,9 @@ pub enum Request {
     /// has no resolver yet gets one when an endpoint has names.
     Network {
         attachment: Box<Attachment>,
+        /// Which of its ports the descriptors are that come with the request: those that were not reserved before.
+        #[serde(default)]
+        handed: Vec<usize>,
     },
     /// Kill it and remove it (`rm -f`), when it is not already being removed.
     Remove {

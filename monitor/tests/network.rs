@@ -85,6 +85,7 @@ fn endpoint(network: &Network, n: usize, addresses: &[&str], names: &[&str]) -> 
         addresses: addresses.iter().map(|a| address(a)).collect(),
         names: names.iter().map(|n| (*n).to_owned()).collect(),
         links: Vec::new(),
+        link_local: Vec::new(),
         reaches: Vec::new(),
         sysctls: Vec::new(),
     }
@@ -555,7 +556,12 @@ fn nothing_leaves_when_all_networks_are_internal() {
         names::publish(world.run(), &both).unwrap();
         let change = |attachment: &Attachment| {
             let attachment = Box::new(attachment.clone());
-            world.ask(Request::Network { attachment }).unwrap();
+            world
+                .ask(Request::Network {
+                    attachment,
+                    handed: Vec::new(),
+                })
+                .unwrap();
         };
         change(&both);
         assert_eq!(ask(&space, "example.com", A), said(0, &["192.0.2.1"]));

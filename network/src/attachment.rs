@@ -94,6 +94,9 @@ pub struct Endpoint {
     pub mac: String,
     /// At most one of each family.
     pub addresses: Vec<Address>,
+    /// Addresses that only its neighbours know (`--link-local-ip`).
+    #[serde(default)]
+    pub link_local: Vec<Address>,
     /// By which the other containers of this network find it, in lower case: its name, aliases, short id, host name.
     pub names: Vec<String>,
     /// Names that only this container uses, and the id of whom they mean (`--link` on networks of one's own).

@@ -696,7 +696,7 @@ fn inside(links: &Links, endpoint: &Endpoint) -> Result<Vec<Request>> {
     if endpoint.addresses.iter().all(|a| a.address.is_ipv4()) {
         steps.push(link::no_own_address(name));
     }
-    let addresses = endpoint.addresses.iter();
+    let addresses = endpoint.addresses.iter().chain(&endpoint.link_local);
     steps.extend(addresses.map(|a| link::address(index, name, *a)));
     steps.push(link::up(name));
     Ok(steps)
@@ -743,7 +743,10 @@ fn default_routes(links: &Links, attachment: &Attachment) -> Result<Vec<Request>
 /// Settings of interfaces, `net.ipv4.conf.eth0.log_martians`.
 fn settings(space: &Space, endpoints: &[&Endpoint]) -> Result<()> {
     let all: Vec<_> = endpoints.iter().flat_map(|e| &e.sysctls).collect();
-    let only_4 = |e: &&&Endpoint| e.addresses.iter().all(|a| a.address.is_ipv4());
+    let only_4 = |e: &&&Endpoint| {
+        let mut all = e.addresses.iter().chain(&e.link_local);
+        all.all(|a| a.address.is_ipv4())
+    };
     let without_6: Vec<_> = endpoints.iter().filter(only_4).collect();
     if all.is_empty() && without_6.is_empty() {
         return Ok(());

@@ -274,6 +274,7 @@ mod tests {
                 .collect(),
             names: names.iter().map(|n| (*n).to_owned()).collect(),
             links: Vec::new(),
+            link_local: Vec::new(),
             reaches: Vec::new(),
             sysctls: Vec::new(),
         };

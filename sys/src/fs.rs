@@ -354,6 +354,8 @@ pub struct StatFs {
     pub flags: u64,
     /// Bytes that anybody may still write.
     pub available: u64,
+    /// Bytes of all of it.
+    pub size: u64,
 }
 
 /// fstatfs(2).
@@ -369,6 +371,7 @@ pub fn fstatfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
         magic: fs_magic(fd)?,
         flags: v.f_flag as u64,
         available: (v.f_bavail as u64).saturating_mul(v.f_frsize as u64),
+        size: (v.f_blocks as u64).saturating_mul(v.f_frsize as u64),
     })
 }
 

@@ -15,10 +15,12 @@ mod copy;
 mod descent;
 mod destination;
 mod digest;
+pub mod download;
 mod memory;
 mod owner;
-mod paths;
+pub(crate) mod paths;
 mod select;
+pub mod unpack;
 
 #[cfg(test)]
 mod tests;
@@ -180,4 +182,33 @@ pub fn put(
     cancel: &Cancel,
 ) -> Result<()> {
     destination::put(tree, selected, root, placement, cancel)
+}
+
+/// Makes a directory in a root, and those above it, where they are not there: mode 0755, of this user and group.
+///
+/// # Errors
+/// Something else is in the way, or it cannot be made.
+pub fn make_directory(root: BorrowedFd<'_>, path: &str, owner: (u32, u32)) -> Result<()> {
+    destination::make_directory(root, path, owner)
+}
+
+/// Puts what was selected into a directory of ours.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_into(
+    tree: &Tree,
+    selected: &Selected,
+    directory: &std::path::Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let root = sys::fs::open(directory, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let placement = Placement {
+        destination: "/",
+        owner: None,
+        mode: None,
+        unpack: false,
+        follow: false,
+    };
+    put(tree, selected, root.as_fd(), &placement, cancel)
 }

@@ -197,7 +197,10 @@ fn fill(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Re
         plan.attachment.endpoints.push(made);
         plan.held.push(held);
     }
-    publish(plan, containers, definition)
+    let held = &plan.held;
+    let record = |id: &str| held.iter().map(|h| &h.record).find(|r| r.id == id);
+    plan.reserved = publish(&mut plan.attachment, record, containers, definition)?;
+    Ok(())
 }
 
 /// The networks of a container: the first is where what leaves it goes.
@@ -254,6 +257,7 @@ pub(super) fn endpoint_of(
         },
         mac: endpoint.mac_address.clone(),
         addresses: Vec::new(),
+        link_local: link_local(endpoint)?,
         names: Vec::new(),
         links: Vec::new(),
         reaches: super::reach::of_endpoint(containers, definition, endpoint, &network)?,
@@ -316,6 +320,27 @@ fn wanted_address(endpoint: &Endpoint, is_v4: bool) -> Result<Option<IpAddr>> {
     }
 }
 
+/// `--link-local-ip`, with the prefixes that such addresses have.
+fn link_local(endpoint: &Endpoint) -> Result<Vec<attachment::Address>> {
+    let config = endpoint.ipam_config.as_ref();
+    let texts = config
+        .and_then(|c| c["LinkLocalIPs"].as_array())
+        .into_iter()
+        .flatten();
+    texts
+        .filter_map(serde_json::Value::as_str)
+        .map(|text| {
+            let address: IpAddr = text
+                .parse()
+                .map_err(|_| Error::invalid(format!("invalid link local IP address: {text}")))?;
+            Ok(attachment::Address {
+                address,
+                prefix: if address.is_ipv4() { 16 } else { 64 },
+            })
+        })
+        .collect()
+}
+
 /// One that says the address: whoever gets the address next has the same, so neighbours need not learn another.
 fn mac(addresses: &[attachment::Address]) -> String {
     let last_four = |address: &IpAddr| match address {
@@ -366,27 +391,25 @@ fn sysctls(endpoint: &Endpoint, interface: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Ports of the container that are reached from outside.
-fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Result<()> {
+/// Reserves the ports of a container that are reached from outside. `record`: of the networks that it comes into.
+pub(super) fn publish<'r>(
+    attachment: &mut Attachment,
+    record: impl Fn(&str) -> Option<&'r Record>,
+    containers: &Containers,
+    definition: &Definition,
+) -> Result<Vec<Reserved>> {
     let wanted = wanted_ports(definition);
     // Who is in no network with a way out is reached by nobody, as in Docker.
-    let way_out = plan
-        .attachment
-        .endpoints
-        .iter()
-        .zip(&plan.held)
-        .find(|(endpoint, _)| {
-            matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
-        });
-    let Some((endpoint, held)) = way_out else {
-        return Ok(());
+    let way_out = attachment.endpoints.iter().find(|endpoint| {
+        matches!(endpoint.network.kind, attachment::Kind::Bridge { .. }) && !endpoint.network.internal
+    });
+    let way_out = way_out.and_then(|endpoint| Some((endpoint, record(&endpoint.network.id)?)));
+    let Some((endpoint, record)) = way_out.filter(|_| !wanted.is_empty()) else {
+        return Ok(Vec::new());
     };
-    if wanted.is_empty() {
-        return Ok(());
-    }
     let usual = match definition.publish_at.parse() {
-        Ok(address) if !held.record.has_binding() => vec![address],
-        _ => held.record.publish_at(),
+        Ok(address) if !record.has_binding() => vec![address],
+        _ => record.publish_at(),
     };
     let mut all = Vec::new();
     for (private, protocol, binding) in wanted {
@@ -412,9 +435,8 @@ fn publish(plan: &mut Plan, containers: &Containers, definition: &Definition) ->
             definition.name, endpoint.id
         ))
     })?;
-    plan.attachment.ports = reserved.iter().map(|r| r.port.clone()).collect();
-    plan.reserved = reserved;
-    Ok(())
+    attachment.ports = reserved.iter().map(|r| r.port.clone()).collect();
+    Ok(reserved)
 }
 
 /// Port, protocol and where, in the order of the ports: what is asked for, and with `-P` what the image says.
@@ -535,10 +557,15 @@ impl Plan {
 
     /// The sockets that the monitor keeps, and which of the ports they are.
     pub fn sockets(&self) -> Vec<(usize, BorrowedFd<'_>)> {
-        let all = self.reserved.iter().enumerate();
-        all.filter_map(|(n, r)| Some((n, r.socket.as_ref()?.as_fd())))
-            .collect()
+        sockets(&self.reserved)
     }
+}
+
+/// Those that a monitor keeps, and which of the ports they are.
+pub(super) fn sockets(reserved: &[Reserved]) -> Vec<(usize, BorrowedFd<'_>)> {
+    let all = reserved.iter().enumerate();
+    all.filter_map(|(n, r)| Some((n, r.socket.as_ref()?.as_fd())))
+        .collect()
 }
 
 /// Tells of all networks of a container: `connect`, `disconnect`.
@@ -699,6 +726,7 @@ mod tests {
                     addresses: Vec::new(),
                     names: Vec::new(),
                     links: Vec::new(),
+                    link_local: Vec::new(),
                     reaches: Vec::new(),
                     sysctls: Vec::new(),
                 })

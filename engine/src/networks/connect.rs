@@ -3,11 +3,13 @@
 //! May not: choose networks for a container that starts.
 
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 
 use image::{Context as _, Error, Kind, Result};
 use monitor::client;
 use monitor::protocol::Request;
 use network::attachment::{self, Attachment};
+use network::ports::Reserved;
 use network::{Space, leases};
 
 use super::attach::{self, endpoint_of, free_interface, machine, refusal};
@@ -150,7 +152,8 @@ fn join(
     new.endpoints.push(made.clone());
     sort(&mut new, definition);
     let only = alone(&old, made);
-    let joined = change(containers, container, &old, &new, Some(&only));
+    let joined = publish(containers, definition, record, &mut new)
+        .and_then(|reserved| change(containers, container, &old, &new, Some(&only), &reserved));
     if joined.is_err() {
         let back = leases::release(&containers.roots().run, &only).map_err(refusal);
         return joined.map_err(|e| e.and_also(back));
@@ -161,6 +164,20 @@ fn join(
         netfiles::change_line(&place, &line, true)?;
     }
     resolve(containers, container, &old, &new)
+}
+
+/// What was asked for with `-p`, when this is the first network by which it can be reached.
+fn publish(
+    containers: &Containers,
+    definition: &Definition,
+    joined: &Record,
+    new: &mut Attachment,
+) -> Result<Vec<Reserved>> {
+    if !new.ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let record = |id: &str| Some(joined).filter(|record| record.id == id);
+    attach::publish(new, record, containers, definition)
 }
 
 /// The record of what a container that runs has.
@@ -201,6 +218,7 @@ fn change(
     old: &Attachment,
     new: &Attachment,
     names: Option<&Attachment>,
+    reserved: &[Reserved],
 ) -> Result<()> {
     let roots = containers.roots();
     let place = containers.place(container.id());
@@ -228,18 +246,21 @@ fn change(
     if let Some(names) = names {
         network::names::publish(&roots.run, names).map_err(refusal)?;
     }
-    tell_monitor(containers, container, new)
+    tell_monitor(containers, container, new, reserved)
 }
 
 pub(super) fn tell_monitor(
     containers: &Containers,
     container: &Container,
     attachment: &Attachment,
+    reserved: &[Reserved],
 ) -> Result<()> {
+    let (handed, sockets): (Vec<usize>, Vec<BorrowedFd<'_>>) = attach::sockets(reserved).into_iter().unzip();
     let request = Request::Network {
         attachment: Box::new(attachment.clone()),
+        handed,
     };
-    match client::request(&containers.place(container.id()), &request) {
+    match client::request_with(&containers.place(container.id()), &request, &sockets) {
         // Killed: who adopts the container reads the record.
         Ok(_) | Err(client::Error::Gone) => Ok(()),
         Err(e) => Err(of_monitor(e)),
@@ -310,7 +331,7 @@ fn leave(
     let run = &containers.roots().run;
     // Nobody is to be told of addresses that are about to go.
     network::names::withdraw(run, &only).map_err(refusal)?;
-    change(containers, container, &old, &new, None)?;
+    change(containers, container, &old, &new, None, &[])?;
     leases::release(run, &only).map_err(refusal)?;
     let place = containers.place(container.id());
     for address in only.endpoints.iter().flat_map(|e| &e.addresses) {
@@ -350,7 +371,7 @@ pub fn renamed(containers: &Containers, definition: &Definition, old_name: &str)
     network::names::withdraw(run, &old).map_err(refusal)?;
     network::names::publish(run, &new).map_err(refusal)?;
     match containers.load(&definition.id)? {
-        Some(container) => tell_monitor(containers, &container, &new),
+        Some(container) => tell_monitor(containers, &container, &new, &[]),
         None => Ok(()),
     }
 }

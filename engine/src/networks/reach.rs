@@ -111,7 +111,7 @@ fn again(containers: &Containers, linker: &str) -> Result<()> {
     attach::record(&run, &new)?;
     let machine = attach::machine(containers.roots());
     machine.reopen(&old, &new).map_err(attach::refusal)?;
-    connect::tell_monitor(containers, &container, &new)
+    connect::tell_monitor(containers, &container, &new, &[])
         .map_err(|e: Error| e.context("failed to tell the monitor of links"))
 }
 
@@ -152,6 +152,7 @@ mod tests {
             }],
             names: Vec::new(),
             links: Vec::new(),
+            link_local: Vec::new(),
             reaches: Vec::new(),
             sysctls: Vec::new(),
         };

@@ -193,6 +193,13 @@ fn mount_on(volume: &monitor::volumes::Volume, words: &super::Words) -> Result<(
 #[derive(Debug, Default)]
 pub struct Kept(Vec<Lock>);
 
+impl Kept {
+    /// Something is mounted that has to be taken away when nobody needs it any more.
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 /// Mounts the volumes of a container that is about to start, as far as they have to be.
 ///
 /// # Errors
@@ -221,7 +228,22 @@ pub fn mount_all(containers: &Containers, mounts: &[MountPoint]) -> Result<Kept>
     Ok(kept)
 }
 
-/// The layers of the images that a container mounts, by image.
+/// The images that a container mounts.
+///
+/// # Errors
+/// One is gone: removed by force.
+pub fn images(store: &Store, mounts: &[MountPoint]) -> Result<Vec<Image>> {
+    let mounts = mounts.iter().filter(|m| m.kind == "image");
+    mounts
+        .map(|mount| {
+            let id: Digest = mount.source.parse()?;
+            let image = store.image(&id)?;
+            image.ok_or_else(|| Error::not_found(format!("No such image: {}", mount.name)))
+        })
+        .collect()
+}
+
+/// Their layers, by image.
 ///
 /// # Errors
 /// An image is gone, or a layer of it cannot be made.
@@ -231,12 +253,8 @@ pub fn layers(
     mounts: &[MountPoint],
 ) -> Result<BTreeMap<String, Vec<Layer>>> {
     let mut found = BTreeMap::new();
-    for mount in mounts.iter().filter(|m| m.kind == "image") {
-        let id: Digest = mount.source.parse()?;
-        let image = store
-            .image(&id)?
-            .ok_or_else(|| Error::not_found(format!("No such image: {}", mount.name)))?;
-        found.insert(mount.source.clone(), make(&image)?);
+    for image in images(store, mounts)? {
+        found.insert(image.id.to_string(), make(&image)?);
     }
     Ok(found)
 }

@@ -446,7 +446,8 @@ impl Store {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
             })? {
                 let (kind, key) = row?;
-                if matters(&kind, &key) {
+                let key = super::usage::user_of(&key);
+                if matters(&kind, key) {
                     return Err(Error::of(
                         Kind::Conflict,
                         format!("image is being used by {kind} {key}"),

@@ -111,6 +111,21 @@ impl Lease<'_> {
         self.hold("layer", key)
     }
 
+    /// These stay, in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_layers<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<()> {
+        self.store.write(|db| {
+            let mut insert =
+                db.prepare("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, 'layer', ?)")?;
+            for key in keys {
+                insert.execute(params![self.id, key])?;
+            }
+            Ok(())
+        })
+    }
+
     fn hold(&self, kind: &str, key: &str) -> Result<()> {
         self.store.write(|db| {
             db.execute(
@@ -158,10 +173,6 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
 
 /// 128 random bits.
 pub(super) fn random_name() -> Result<String> {
-    use std::io::Read as _;
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("failed to read /dev/urandom")?;
+    let bytes: [u8; 16] = sys::random::bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

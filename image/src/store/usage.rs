@@ -45,21 +45,40 @@ pub struct Use {
 /// In the directory of a container: what it stands on.
 const FILE: &str = "image.json";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Ground {
     image: String,
     manifest: String,
+    /// What it mounts besides (`--mount type=image`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounted: Vec<Ground>,
+}
+
+impl Ground {
+    fn of(image: &Image) -> Ground {
+        Ground {
+            image: image.id.to_string(),
+            manifest: image.manifest.to_string(),
+            mounted: Vec::new(),
+        }
+    }
+}
+
+/// A container has a row for each of its images: its id, and for the others `ID/1`, `ID/2`, ...
+pub(super) fn user_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or(key)
 }
 
 impl Store {
-    /// From now on, the container of this directory (`ROOT/containers/ID`) stands on the image; until the directory is gone.
+    /// From now on, the container of this directory (`ROOT/containers/ID`) stands on the image, and on those that it mounts; until the
+    /// directory is gone.
     ///
     /// # Errors
-    /// The image has been removed meanwhile ([`crate::Kind::NotFound`]), or the file cannot be written.
-    pub fn stand_container(&self, directory: &Path, image: &Image) -> Result<()> {
+    /// An image has been removed meanwhile ([`crate::Kind::NotFound`]), or the file cannot be written.
+    pub fn stand_container(&self, directory: &Path, image: &Image, mounted: &[Image]) -> Result<()> {
         let ground = Ground {
-            image: image.id.to_string(),
-            manifest: image.manifest.to_string(),
+            mounted: mounted.iter().map(Ground::of).collect(),
+            ..Ground::of(image)
         };
         let path = directory.join(FILE);
         let failed = || format!("failed to write {}", path.display());
@@ -67,15 +86,17 @@ impl Store {
         fs::write(&path, bytes).context(failed())?;
         // As a writer, though nothing is written: whoever removes the image right now has either seen the file or is waited for.
         self.write(|db| {
-            let there: i64 = db.query_row(
-                "SELECT count(*) FROM image WHERE id = ?",
-                params![ground.image],
-                |row| row.get(0),
-            )?;
-            match there {
-                0 => Err(Error::not_found(format!("No such image: {}", image.id))),
-                _ => Ok(()),
+            for image in [image].into_iter().chain(mounted) {
+                let there: i64 = db.query_row(
+                    "SELECT count(*) FROM image WHERE id = ?",
+                    params![image.id.to_string()],
+                    |row| row.get(0),
+                )?;
+                if there == 0 {
+                    return Err(Error::not_found(format!("No such image: {}", image.id)));
+                }
             }
+            Ok(())
         })
     }
 
@@ -83,10 +104,16 @@ impl Store {
     pub(super) fn count_containers(&self, db: &Transaction<'_>) -> Result<()> {
         db.execute("DELETE FROM use WHERE kind = 'container'", [])?;
         for (id, ground) in self.grounds()? {
-            db.execute(
-                "INSERT INTO use (kind, key, image, manifest, since) VALUES ('container', ?, ?, ?, ?)",
-                params![id, ground.image, ground.manifest, nanoseconds()],
-            )?;
+            for (n, one) in [&ground].into_iter().chain(&ground.mounted).enumerate() {
+                let key = match n {
+                    0 => id.clone(),
+                    n => format!("{id}/{n}"),
+                };
+                db.execute(
+                    "INSERT INTO use (kind, key, image, manifest, since) VALUES ('container', ?, ?, ?, ?)",
+                    params![key, one.image, one.manifest, nanoseconds()],
+                )?;
+            }
         }
         Ok(())
     }
@@ -177,10 +204,15 @@ impl Store {
                 row.get::<_, String>(3)?,
             ))
         })?;
-        let containers = grounds.into_iter().map(|(id, ground)| {
-            let kind = UseKind::Container.name().to_owned();
-            Ok((kind, id, ground.image, ground.manifest))
-        });
+        let of_one = |(id, mut ground): (String, Ground)| {
+            let mounted = std::mem::take(&mut ground.mounted);
+            let all = [ground].into_iter().chain(mounted);
+            all.map(move |one| {
+                let kind = UseKind::Container.name().to_owned();
+                Ok((kind, id.clone(), one.image, one.manifest))
+            })
+        };
+        let containers = grounds.into_iter().flat_map(of_one);
         rows.chain(containers)
             .map(|row| {
                 let (kind, key, image, manifest) = row?;

@@ -203,6 +203,7 @@ pub fn endpoint(network: &Network, interface: &str, addresses: &[&str]) -> Endpo
         addresses: addresses.iter().map(|a| address(a)).collect(),
         names: Vec::new(),
         links: Vec::new(),
+        link_local: Vec::new(),
         reaches: Vec::new(),
         sysctls: Vec::new(),
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use engine::containers::Containers;
+use engine::recovery;
 use engine::summary::{self, Summary};
 use image::reference::Reference;
 use image::store::Store;
@@ -39,8 +40,9 @@ pub(super) fn list(session: &Session, parsed: &Parsed) -> Outcome {
         workshop::open_store(session)
     })?;
     filter.all = parsed.switch("all") || limit.is_some() || filter.is_about_status();
-    let all = summary::list(&containers, |state| filter.needs(state))?;
-    let shown = filter.take(all, limit.unwrap_or(usize::MAX));
+    let list = summary::list(&containers, |state| filter.needs(state))?;
+    recovery::free_networks(&containers, &list.stale);
+    let shown = filter.take(list.shown, limit.unwrap_or(usize::MAX));
     let found = match quiet {
         true => shown.into_iter().map(plain).collect(),
         false => look_up(session, &containers, shown, size)?,

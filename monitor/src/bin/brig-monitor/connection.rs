@@ -2,7 +2,7 @@
 //!
 //! May not: let a client that does not read or does not write hold up another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,6 +26,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub struct Client {
     socket: Rc<Source<OwnedFd>>,
     frames: RefCell<Frames>,
+    /// What has come with its request.
+    handed: RefCell<Vec<OwnedFd>>,
+    /// It has asked: what it sends from here on are bytes.
+    asked: Cell<bool>,
     pub out: Rc<Backlog>,
 }
 
@@ -55,6 +59,8 @@ pub fn take_up(monitor: &Rc<Monitor>, socket: OwnedFd, spawner: bool) {
     let client = Rc::new(Client {
         socket: Rc::new(socket),
         frames: RefCell::default(),
+        handed: RefCell::default(),
+        asked: Cell::new(false),
         out: Rc::default(),
     });
     let (socket, out, unsent) = (
@@ -104,6 +110,7 @@ async fn serve(monitor: &Rc<Monitor>, client: &Rc<Client>, spawner: bool) {
             }
         }
     };
+    client.asked.set(true);
     let request = match request {
         Ok(request) => request,
         Err(e) => {
@@ -116,6 +123,11 @@ async fn serve(monitor: &Rc<Monitor>, client: &Rc<Client>, spawner: bool) {
         Request::Start { .. } => client.refuse(&Refusal::of(Kind::Invalid, "it has been started")),
         Request::Attach(wish) => attach(monitor, client, &wish).await,
         Request::Exec(wish) => exec::serve(monitor, client, wish).await,
+        Request::Network { attachment, handed } => {
+            let sockets = client.handed.take().into_iter().zip(handed).collect();
+            let changed = networks::change(monitor, *attachment, sockets).await;
+            client.answer(changed.map(|()| Value::Null));
+        }
         other => client.answer(control::serve(monitor, other).await),
     }
 }
@@ -218,7 +230,14 @@ impl Client {
 
     fn read(&self, fd: std::os::fd::BorrowedFd<'_>) -> sys::Result<usize> {
         let mut buffer = [0u8; 16 << 10];
-        let n = sys::fs::read(fd, &mut buffer)?;
+        let n = match self.asked.get() {
+            true => sys::fs::read(fd, &mut buffer)?,
+            false => {
+                let (n, handed) = sys::socket::receive(fd, &mut buffer)?;
+                self.handed.borrow_mut().extend(handed);
+                n
+            }
+        };
         self.frames.borrow_mut().feed(&buffer[..n]);
         Ok(n)
     }

@@ -15,7 +15,6 @@ use shim::reactor::either;
 
 use crate::life;
 use crate::monitor::{Monitor, Refusal, Run, Then};
-use crate::networks;
 
 /// After SIGKILL to the init, before everything in its cgroup is killed one by one.
 const GRACE: Duration = Duration::from_secs(2);
@@ -37,10 +36,9 @@ pub async fn serve(monitor: &Rc<Monitor>, request: Request) -> Answer {
         Request::Update { resources, restart } => update(monitor, resources, restart).await.map(done),
         Request::Processes => processes(monitor).await,
         Request::Rename { name } => rename(monitor, name).map(done),
-        Request::Network { attachment } => networks::change(monitor, *attachment).await.map(done),
         Request::Remove { volumes } => remove(monitor, volumes).await.map(done),
-        Request::Start { .. } | Request::Attach(_) | Request::Exec(_) => {
-            Err(Refusal::of(Kind::Invalid, "it has streams"))
+        Request::Start { .. } | Request::Attach(_) | Request::Exec(_) | Request::Network { .. } => {
+            Err(Refusal::of(Kind::Invalid, "it has streams or descriptors"))
         }
     }
 }

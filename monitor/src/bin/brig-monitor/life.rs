@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use monitor::events::Event;
 use monitor::launch::Launch;
-use monitor::log::Writer;
 use monitor::place;
 use monitor::protocol::{Ended, Kind};
 use monitor::state::{self, Process, State, Status, stamp};
+use monitor::volumes::Volume;
 use shim::children::Children;
 use shim::container::{Container, Happened, Settings, Sink};
 use shim::error::{Context, Result};
@@ -27,6 +27,7 @@ use shim::sync::Once;
 
 use crate::again;
 use crate::args::Args;
+use crate::beside::Log;
 use crate::connection;
 use crate::health;
 use crate::io::{self, Shape};
@@ -107,7 +108,7 @@ fn spare_from_oom(bundle: &Path) {
 async fn serve(
     reactor: Reactor,
     place: place::Place,
-    (report, handed): (OwnedFd, Vec<OwnedFd>),
+    (report, mut handed): (OwnedFd, Vec<OwnedFd>),
     adopt: bool,
 ) -> Result<bool> {
     let children = Children::default();
@@ -125,6 +126,9 @@ async fn serve(
         }
     };
     if !adopt {
+        if monitor.launch.borrow().has_outside {
+            *monitor.outside.borrow_mut() = handed.pop();
+        }
         networks::begin(&monitor, handed);
     }
     reactor.spawn(connection::listen(Rc::clone(&monitor), listener));
@@ -140,8 +144,9 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
     let launch = Launch::read(&place.launch())?;
     let old =
         State::load(&place).map_err(|e| sys::Error::io("read", place.state().display().to_string(), &e))?;
-    let log = Writer::open(&launch.log).context("failed to open the container's log")?;
-    let log = Rc::new(std::cell::RefCell::new(log));
+    let log = Log::open(on, &launch.log)
+        .await
+        .context("failed to open the container's log")?;
     let listener = listen(&place)?;
     let (init, health) = match adopt {
         true => (old.init.clone(), old.health.clone()),
@@ -162,7 +167,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         on: on.clone(),
         remove: std::cell::Cell::new(launch.auto_remove.then_some(true)),
         place,
-        run: std::cell::RefCell::new(Run::new(&log)),
+        run: std::cell::RefCell::new(Run::new(log.writer())),
         launch: launch.into(),
         state: state.into(),
         log,
@@ -172,6 +177,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),
+        outside: std::cell::RefCell::default(),
         served: Served::default(),
         over: Once::default(),
     });
@@ -272,7 +278,7 @@ pub async fn live(monitor: Rc<Monitor>) {
             state.restart_count = restarts.count();
             state.stopped_by_user = false;
         });
-        monitor.run.replace(Run::new(&monitor.log));
+        monitor.run.replace(Run::new(monitor.log.writer()));
         monitor.bell.ring();
     }
 }
@@ -416,8 +422,7 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     let exited = container.wait("").await;
     let code = exited.as_ref().map_or(state::UNSEEN, |e| e.code as i32);
     run.io.finish(&monitor.on).await;
-    monitor.log.borrow_mut().finish(SystemTime::now());
-    match monitor.log.borrow().lost() {
+    match monitor.log.finish(&monitor.on).await {
         0 => {}
         lost => monitor.note(&format!("{lost} lines could not be written to the log")),
     }
@@ -498,6 +503,7 @@ async fn put_away(monitor: &Rc<Monitor>) -> Option<String> {
             (None, false) => Status::Exited,
         };
     });
+    unmount_volumes(monitor).await;
     tell_unmounted(monitor);
     let failed = match (remove, undone) {
         (Some(volumes), Ok(())) => removal::remove(monitor, volumes).await.err(),
@@ -535,6 +541,41 @@ async fn take_down(monitor: &Rc<Monitor>) -> std::result::Result<(), String> {
         monitor.note(&format!("failed to unmount the root: {e}"));
     }
     undone
+}
+
+/// What some of its volumes consist of is taken away, where no other container runs that has them. In a forked copy: it is mounted where
+/// we are not, and the server of a network file system may have gone.
+async fn unmount_volumes(monitor: &Rc<Monitor>) {
+    let names = {
+        let launch = monitor.launch.borrow();
+        if !launch.has_outside {
+            return;
+        }
+        launch.mounted.clone()
+    };
+    let (on, place) = (&monitor.on, &monitor.place);
+    let outside = monitor.outside.borrow_mut().take();
+    let boot = monitor.state.borrow().boot.clone();
+    let work = || -> sys::Result<()> {
+        if let Some(outside) = &outside {
+            sys::process::setns(outside.as_fd(), libc::CLONE_NEWNS as u64)?;
+        }
+        let [root, run] = &place.roots;
+        for name in &names {
+            let done = Volume::of(root, name).unmount_unused(run, &boot);
+            done.map_err(|e| sys::Error::io("umount", name.clone(), &e))?;
+        }
+        Ok(())
+    };
+    let keep: Vec<_> = outside.iter().map(AsFd::as_fd).collect();
+    let limit = Some(Instant::now() + UNMOUNT);
+    let done = on
+        .children
+        .fork_keeping(&on.reactor, limit, &keep, || work().map_err(|e| e.to_string()));
+    if let Err(e) = done.await {
+        // Brig's next command does it.
+        monitor.note(&format!("failed to unmount what its volumes consist of: {e}"));
+    }
 }
 
 /// Its volumes are nobody's for now, as far as it goes.

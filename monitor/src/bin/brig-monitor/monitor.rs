@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -17,6 +18,7 @@ use shim::container::Container;
 use shim::runtime::Host;
 use shim::sync::{Bell, Count, Once};
 
+use crate::beside::Log;
 use crate::io::Io;
 use crate::networks::Served;
 
@@ -91,7 +93,7 @@ pub struct Monitor {
     pub place: Place,
     pub launch: RefCell<Launch>,
     pub state: RefCell<State>,
-    pub log: Rc<RefCell<Writer>>,
+    pub log: Log,
     pub run: RefCell<Rc<Run>>,
     pub then: Cell<Then>,
     /// The state on disk is another's from now on: the container may be started by whoever has read it.
@@ -106,6 +108,8 @@ pub struct Monitor {
     pub bell: Bell,
     /// What clients have not been sent yet.
     pub unsent: Rc<Count>,
+    /// Where what its volumes consist of is mounted: brig's mount namespace, if it is not ours.
+    pub outside: RefCell<Option<OwnedFd>>,
     /// What is done for its networks.
     pub served: Served,
     /// Nothing happens any more, and why the removal failed.

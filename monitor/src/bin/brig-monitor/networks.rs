@@ -189,16 +189,23 @@ fn reserve(port: &Port) -> network::Result<Option<OwnedFd>> {
     Ok(reserved.into_iter().find_map(|reserved| reserved.socket))
 }
 
-/// It was connected or disconnected.
+/// It was connected or disconnected. `sockets`: of ports that were not reserved before, and which of them.
 ///
 /// # Errors
 /// What is to be remembered cannot be written.
-pub async fn change(monitor: &Rc<Monitor>, attachment: Attachment) -> Result<(), Refusal> {
+pub async fn change(
+    monitor: &Rc<Monitor>,
+    attachment: Attachment,
+    sockets: Vec<(OwnedFd, usize)>,
+) -> Result<(), Refusal> {
     if monitor.served.over.is_set() {
         let message = format!("container {} is not running", monitor.place.id);
         return Err(Refusal::of(Kind::NotRunning, message));
     }
     let has_names = has_names(&attachment);
+    let port = |n: usize| attachment.ports.get(n).cloned();
+    let sockets = sockets.into_iter().filter_map(|(fd, n)| Some((fd, port(n)?)));
+    let sockets: Vec<_> = sockets.collect();
     {
         let mut launch = monitor.launch.borrow_mut();
         match &mut launch.network {
@@ -213,6 +220,7 @@ pub async fn change(monitor: &Rc<Monitor>, attachment: Attachment) -> Result<(),
         }
         launch.write(&monitor.place.launch())?;
     }
+    serve_ports(monitor, sockets);
     if has_names && !monitor.served.resolves.get() {
         open_resolver(monitor).await;
     }

@@ -455,6 +455,7 @@ mod tests {
             addresses: addresses.iter().map(address).collect(),
             names: Vec::new(),
             links: Vec::new(),
+            link_local: Vec::new(),
             reaches: Vec::new(),
             sysctls: Vec::new(),
         }

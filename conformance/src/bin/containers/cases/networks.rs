@@ -20,6 +20,8 @@ pub fn cases() -> Vec<Case> {
         networked("network.fixed-mac", &[], fixed_mac),
         networked("network.connect", &[], connect),
         networked("network.connect-stopped", &[], connect_stopped),
+        networked("network.connect-publishes", &[], connect_publishes),
+        networked("network.link-local", &[], link_local),
         networked("network.connect-errors", &[], connect_errors),
         networked("network.several-at-start", &[Need::Brig], several_at_start),
         networked("network.isolation", &[], isolation),
@@ -30,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         networked("network.internal", &[], internal),
         networked("network.internal-names", &[Need::Brig], internal_names),
         networked("network.icc", &[Need::Brig], icc),
+        networked("network.icc-link", &[Need::Brig], icc_link),
         networked("network.without-masquerade", &[], without_masquerade),
         networked("network.options", &[], options),
         networked("network.six", &[], six),
@@ -321,16 +324,27 @@ fn pools(s: &mut Scene) -> Done {
     is(&first, first.ends_with(".0.1"), true)?;
     s.must("docker network create two")?;
     is("another one", subnet("two")? != first, true)?;
-    // It is free again; but the host has a way there now.
+    // It is free again; but the host has a way there now, in the usual table or in one of a VPN's.
     s.must("docker network rm one")?;
     let net = first.split(' ').next().unwrap_or_default();
     let probe = net.replace(".0.0/16", ".7.0/24");
-    output(&format!("ip route add {probe} via {SECOND}"))?;
-    let made = s
-        .must("docker network create three")
-        .and_then(|_| subnet("three"));
-    output(&format!("ip route del {probe}"))?;
-    is("not where the host has a route", made? != first, true)
+    for table in ["main", "77"] {
+        if s.is_docker() && table != "main" {
+            continue;
+        }
+        output(&format!("ip route add {probe} via {SECOND} table {table}"))?;
+        let made = s
+            .must("docker network create three")
+            .and_then(|_| subnet("three"));
+        output(&format!("ip route del {probe} table {table}"))?;
+        is(
+            &format!("not where table {table} has a route"),
+            made? != first,
+            true,
+        )?;
+        s.must("docker network rm three")?;
+    }
+    Ok(())
 }
 
 fn fixed_address(s: &mut Scene) -> Done {
@@ -445,6 +459,57 @@ fn connect(s: &mut Scene) -> Done {
         )?,
         "two ",
     )
+}
+
+/// Who is in no network with a way out publishes nothing, and does when it gets one.
+fn connect_publishes(s: &mut Scene) -> Done {
+    s.must("docker network create --internal inner")?;
+    s.must("docker network create one")?;
+    s.serve("web", "--network inner -p 8001:80")?;
+    s.deaf(From::Second, &format!("{HOST}:8001"))?;
+    s.prints("docker network connect one web", "")?;
+    s.until_who(From::Second, &format!("{HOST}:8001"), "web hears")?;
+    s.until_who(From::Host, "127.0.0.1:8001", "web hears")?;
+    has("port", &s.must("docker port web")?, "80/tcp -> 0.0.0.0:8001")?;
+    // It is its own from then on.
+    let taken = ["port is already allocated", "address already in use"];
+    s.fails(&s.server_line("late", "-p 8001:80", 80)?, 125, &taken)?;
+    s.serve("web2", "--network inner -p 8001:80")?;
+    s.fails("docker network connect one web2", 1, &taken)?;
+    is(
+        "networks of web2",
+        s.within("web2", "ip -o link")?.lines().count(),
+        2,
+    )?;
+    s.until_who(From::Second, &format!("{HOST}:8001"), "web hears")?;
+    // And it is given back.
+    s.must("docker rm -f web late")?;
+    s.prints("docker network connect one web2", "")?;
+    s.until_who(From::Second, &format!("{HOST}:8001"), "web2 hears")
+}
+
+fn link_local(s: &mut Scene) -> Done {
+    s.must("docker network create one")?;
+    s.must("docker network create two")?;
+    s.serve("web", "--network one --link-local-ip 169.254.7.7")?;
+    has(
+        "address",
+        &s.within("web", "ip -4 -o address show eth0")?,
+        "169.254.7.7/16",
+    )?;
+    s.idle("client", "--network two")?;
+    s.prints(
+        "docker network connect --link-local-ip 169.254.7.8 one client",
+        "",
+    )?;
+    has(
+        "address",
+        &s.within("client", "ip -4 -o address show eth1")?,
+        "169.254.7.8/16",
+    )?;
+    s.reaches("client", "169.254.7.7", "web hears")?;
+    s.must("docker restart -t 0 client")?;
+    s.reaches("client", "169.254.7.7", "web hears")
 }
 
 fn connect_stopped(s: &mut Scene) -> Done {
@@ -703,6 +768,45 @@ fn icc(s: &mut Scene) -> Done {
         &format!("docker exec client timeout 3 wget -q -O - http://{SECOND}/"),
         "you are ",
     )
+}
+
+/// A link opens what its target exposes, to this one container, at whatever address the target is.
+fn icc_link(s: &mut Scene) -> Done {
+    s.must("docker network create -o com.docker.network.bridge.enable_icc=false quiet")?;
+    s.serve("db", "--network quiet --expose 80")?;
+    s.serve("app", "--network quiet --link db:data --expose 80")?;
+    s.server("hidden", "--network quiet", 81)?;
+    s.idle("stranger", "--network quiet")?;
+    s.reaches("app", "data", "db hears")?;
+    s.cannot_reach("stranger", "db")?;
+    s.cannot_reach("db", "app")?;
+    // Another one at its address is not reached.
+    let first = s.address("db")?;
+    s.must("docker stop -t 0 db")?;
+    s.serve("other", "--network quiet --expose 80")?;
+    is(
+        "the address of the one that has ended",
+        s.address("other")?,
+        &first,
+    )?;
+    s.until_who(From::Host, &format!("{first}:80"), "other hears")?;
+    s.cannot_reach("app", &first)?;
+    s.must("docker start db")?;
+    is("another address", s.address("db")? != first, true)?;
+    s.reaches("app", "data", "db hears")?;
+    s.cannot_reach("app", &first)?;
+    // The same when somebody has flushed the rules.
+    s.must("docker network reload")?;
+    s.reaches("app", "data", "db hears")?;
+    s.cannot_reach("app", &first)?;
+    // A link that comes with a network, and what is not exposed.
+    s.must("docker network create one")?;
+    s.idle("late", "--network one")?;
+    s.prints("docker network connect --link hidden:behind quiet late", "")?;
+    s.cannot_reach("late", "behind:81")?;
+    s.must("docker network disconnect quiet late")?;
+    s.prints("docker network connect --link db:data quiet late", "")?;
+    s.reaches("late", "data", "db hears")
 }
 
 fn without_masquerade(s: &mut Scene) -> Done {

@@ -22,8 +22,10 @@ pub fn cases() -> Vec<Case> {
         case("volume.read-only", &[], read_only),
         case("volume.part", &[Need::Brig], part),
         case("volume.image", &[Need::Brig], image),
+        case("volume.image-stays", &[Need::Brig], image_stays),
         case("volume.memory", &[], memory),
         case("volume.options", &[Need::Brig], options),
+        case("volume.options-detached", &[Need::Brig], options_detached),
         case("volume.options-killed", &[Need::Brig], options_killed),
         case("volume.cp", &[], copies),
         case("volume.not-committed", &[], not_committed),
@@ -418,6 +420,27 @@ fn image(s: &mut Scene) -> Done {
     s.must("docker rm box").map(|_| ())
 }
 
+/// What a container mounts it stands on, as on the image that it was made of.
+fn image_stays(s: &mut Scene) -> Done {
+    s.must("docker tag keeper kept && docker rmi keeper")?;
+    let played = || -> Done {
+        s.idle("box", "--mount type=image,source=kept,target=/i")?;
+        s.fails("docker rmi kept", 1, &["image is being used by container"])?;
+        s.fails("docker rmi -f kept", 1, &["cannot be forced"])?;
+        s.must("docker image prune -af")?;
+        is("seed", s.within("box", "cat /i/data/seed")?, "from the image")?;
+        s.must("docker stop -t 0 box")?;
+        s.fails("docker rmi kept", 1, &["must be forced"])?;
+        s.must("docker image prune -af")?;
+        s.must("docker start box")?;
+        is("seed", s.within("box", "cat /i/data/seed")?, "from the image")?;
+        s.must("docker rm -f box").map(|_| ())
+    };
+    let acted = played();
+    s.must("docker tag kept keeper && docker rmi kept")?;
+    acted
+}
+
 fn memory(s: &mut Scene) -> Done {
     s.prints("docker run --rm --tmpfs /t:size=1m,mode=1700 tiny sh -c 'stat -c %a /t; df -k /t | tail -n 1 | tr -s \" \" | cut -d \" \" -f 2'", "1700\n1024\n")?;
     s.prints("docker run --rm --mount type=tmpfs,target=/t,tmpfs-size=2m,tmpfs-mode=0750 tiny sh -c 'stat -c %a /t; df -k /t | tail -n 1 | tr -s \" \" | cut -d \" \" -f 2'", "750\n2048\n")?;
@@ -477,6 +500,38 @@ fn options(s: &mut Scene) -> Done {
     has("stderr", &o.stderr, "flags: 0x1000: no such file or directory")?;
     s.must("docker ps -aq | xargs -r docker rm; docker volume rm lost")
         .map(|_| ())
+}
+
+/// Nobody's command looks after a container that ends by itself: its monitor does.
+fn options_detached(s: &mut Scene) -> Done {
+    s.must("docker volume create -o type=tmpfs -o device=tmpfs mem")?;
+    let data = s.must("docker volume inspect --format '{{.Mountpoint}}' mem")?;
+    let is_mounted = || {
+        std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|list| list.contains(&format!(" {data} ")))
+    };
+    for flags in ["", "--rm"] {
+        for name in ["one", "two"] {
+            let go = s.path(&format!("go-{name}"));
+            s.must(&format!("rm -f {go}; mkfifo {go}"))?;
+            s.must(&format!(
+                "docker run -d {flags} --name {name} -v mem:/m -v {go}:/go tiny sh -c 'read line </go'"
+            ))?;
+        }
+        let end =
+            |name: &str| std::fs::write(s.path(&format!("go-{name}")), "end\n").map_err(|e| e.to_string());
+        is("mounted with two", is_mounted(), true)?;
+        end("one")?;
+        command::until("the first one ends", soon(), || {
+            s.must("docker ps -q").is_ok_and(|ids| ids.lines().count() == 1)
+        })?;
+        is("mounted with one", is_mounted(), true)?;
+        end("two")?;
+        command::until("nothing is mounted", soon(), || !is_mounted())?;
+        if flags.is_empty() {
+            s.must("docker rm one two")?;
+        }
+    }
+    Ok(())
 }
 
 fn options_killed(s: &mut Scene) -> Done {
