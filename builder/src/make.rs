@@ -82,8 +82,12 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         };
         let (ended, told) = solver.solve(report)?;
         report = told;
-        for name in graph.unused_args(&request.build_args) {
-            let text = format!("[Warning] One or more build-args {name:?} were not consumed");
+        let unused = graph.unused_args(&request.build_args);
+        if !unused.is_empty() {
+            let text = format!(
+                "[Warning] One or more build-args [{}] were not consumed",
+                unused.join(" ")
+            );
             (means.listener)(&Event::Warning { text: &text });
         }
         store.use_cached(&ended.state.steps)?;

@@ -82,6 +82,13 @@ impl Bases {
                 .context(format!("failed to parse image name {name:?}")),
             Origin::Named(name) => match request.contexts.get(name) {
                 Some(Named::Image(reference)) => Ok(Some(reference.clone())),
+                Some(Named::Layout { path, .. }) => Err(Error::of(
+                    Kind::Unsupported,
+                    format!(
+                        "build context {name}: an oci-layout is not read here; brig load -i {} makes an image of it",
+                        path.display()
+                    ),
+                )),
                 _ => Ok(None),
             },
             Origin::Scratch | Origin::Stage(_) => Ok(None),
