@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::expand::Lexer;
+use crate::ignore::Matcher;
 use crate::instruction::mount::Mount;
 use crate::instruction::{Arg, Body};
 use crate::lint::{Config, Report};
 use crate::scope::{Action, Base, Context, Scope};
 use crate::source::{Result, Span};
-use crate::stages::{Graph, Origin, Stage};
+use crate::stages::{Graph, Origin, Stage, Step};
 
 /// A stage that can be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,17 +80,61 @@ pub fn outline(graph: &Graph, build_args: &BTreeMap<String, String>) -> Result<O
         used: used_by_from(graph),
         ..Seen::default()
     };
+    let facts = Facts {
+        build_args,
+        ignore: None,
+        base: &|_| None,
+    };
+    let mut report = Report::new(Config::default());
+    walk(graph, &facts, &mut report, |stage, step, action| {
+        let span = if step.is_trigger {
+            stage.from.span
+        } else {
+            step.instruction.span
+        };
+        match (action, &step.instruction.body) {
+            (Action::Run(run), _) => seen.mounts(&run.mounts, span),
+            (Action::Arg(values), Body::Arg(written)) => seen.args(written, values, build_args),
+            _ => {}
+        }
+    })?;
+    Ok(seen.outline(graph))
+}
+
+/// What is known beside the file.
+pub struct Facts<'f> {
+    pub build_args: &'f BTreeMap<String, String>,
+    /// Of the build context.
+    pub ignore: Option<&'f Matcher>,
+    /// What an image brings, if somebody has looked.
+    pub base: &'f dyn Fn(&str) -> Option<Base>,
+}
+
+/// Looks for what should be otherwise in all needed stages, without building (`--check`).
+///
+/// # Errors
+/// A value of a stage is none.
+pub fn check(graph: &Graph, facts: &Facts<'_>, report: &mut Report) -> Result<()> {
+    walk(graph, facts, report, |_, _, _| ())
+}
+
+/// Goes through what is needed.
+fn walk(
+    graph: &Graph,
+    facts: &Facts<'_>,
+    report: &mut Report,
+    mut seen: impl FnMut(&Stage, &Step, &Action),
+) -> Result<()> {
     let context = Context {
         escape: graph.escape,
         globals: &graph.globals,
-        build_args,
-        ignore: None,
+        build_args: facts.build_args,
+        ignore: facts.ignore,
     };
-    let base = Base {
+    let unknown = Base {
         is_unknown: true,
         ..Base::default()
     };
-    let mut report = Report::new(Config::default());
     let mut ends: HashMap<usize, Scope> = HashMap::new();
     for (index, stage) in graph
         .stages
@@ -97,27 +142,20 @@ pub fn outline(graph: &Graph, build_args: &BTreeMap<String, String>) -> Result<O
         .enumerate()
         .filter(|(_, stage)| stage.is_needed)
     {
-        let begun = match stage.base {
-            Origin::Stage(n) => ends.get(&n).map(Scope::of_stage),
-            _ => None,
+        let begun = match &stage.base {
+            Origin::Stage(n) => ends.get(n).map(Scope::of_stage),
+            Origin::Scratch => Some(Scope::of_image(&Base::default())),
+            Origin::Image(name) => (facts.base)(name).as_ref().map(Scope::of_image),
+            Origin::Named(_) => None,
         };
-        let mut scope = begun.unwrap_or_else(|| Scope::of_image(&base));
+        let mut scope = begun.unwrap_or_else(|| Scope::of_image(&unknown));
         for step in &stage.steps {
-            let action = scope.apply(&context, stage, step, &mut report)?;
-            let span = if step.is_trigger {
-                stage.from.span
-            } else {
-                step.instruction.span
-            };
-            match (&action, &step.instruction.body) {
-                (Action::Run(run), _) => seen.mounts(&run.mounts, span),
-                (Action::Arg(values), Body::Arg(written)) => seen.args(written, values, build_args),
-                _ => {}
-            }
+            let action = scope.apply(&context, stage, step, report)?;
+            seen(stage, step, &action);
         }
         ends.insert(index, scope);
     }
-    Ok(seen.outline(graph))
+    Ok(())
 }
 
 /// ARGs before the first FROM; the last of a name counts.

@@ -80,6 +80,11 @@ impl Choice {
         Ok(true)
     }
 
+    /// Seconds since 1970 after which nothing was made that is meant.
+    pub fn before(&self) -> Option<i64> {
+        self.before
+    }
+
     fn not_after(&mut self, time: i64) {
         self.before = Some(self.before.map_or(time, |b| b.min(time)));
     }

@@ -41,6 +41,8 @@ pub struct Command {
     pub about: &'static str,
     /// What follows the name in the line of usage.
     pub usage: &'static str,
+    /// Docker has it in a plugin, whose name for it its messages have: `buildx build`.
+    pub plugin: &'static str,
     /// All ways to call it, without the program; help lists them.
     pub ways: &'static [&'static str],
     pub count: Count,
@@ -66,6 +68,7 @@ impl Command {
             summary,
             about: "",
             usage: "",
+            plugin: "",
             ways: &[],
             count: Count::None,
             flags: &[],
@@ -86,6 +89,7 @@ impl Command {
             summary,
             about: "",
             usage: "",
+            plugin: "",
             ways: &[],
             count: Count::None,
             flags: &[],
@@ -131,8 +135,16 @@ impl Called {
     /// The line of usage, without the word.
     pub fn usage(&self) -> String {
         match self.command.usage {
-            "" => self.path.clone(),
-            usage => format!("{} {usage}", self.path),
+            "" => self.shown(),
+            usage => format!("{} {usage}", self.shown()),
+        }
+    }
+
+    /// How messages name it. Docker forwards some commands to a plugin, and that speaks of itself.
+    fn shown(&self) -> String {
+        match (self.path.split_once(' '), self.command.plugin) {
+            (Some(("docker", _)), plugin) if !plugin.is_empty() => format!("docker {plugin}"),
+            _ => self.path.clone(),
         }
     }
 
@@ -168,9 +180,11 @@ impl Called {
             ),
             _ => return Ok(()),
         };
+        let shown = self.shown();
+        let begin = if shown == self.path { "" } else { "ERROR: " };
         Err(Failure::new(
             1,
-            self.with_usage(&format!("{program}: '{}' {complaint}", self.path), hint),
+            self.with_usage(&format!("{begin}{program}: '{shown}' {complaint}"), hint),
         ))
     }
 
@@ -178,7 +192,7 @@ impl Called {
         format!(
             "{message}\n\nUsage:  {}\n\n{hint} '{} --help' for more information",
             self.usage(),
-            self.path
+            self.shown()
         )
     }
 }

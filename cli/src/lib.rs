@@ -2,6 +2,9 @@
 //!
 //! May not: know how images are fetched, kept or mounted; that is `image`. The binary is a thin shell around [`run`].
 
+pub mod build_call;
+pub mod build_progress;
+pub mod build_request;
 pub mod choose;
 pub mod command;
 pub mod commands;

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::containers::Containers;
+use engine::networks::ground;
 use image::credentials::Credentials;
 use image::platform::Platform;
 use image::progress::{self, Event, Listener, Step};
@@ -50,14 +51,31 @@ pub fn open_store(session: &Session) -> Result<Store, Failure> {
     Ok(Store::open(&roots(session)?)?)
 }
 
-/// The containers, for who only asks about them or speaks with their monitors.
+/// The containers, for who only asks about them or speaks with their monitors. Where a monitor was killed its work is done from here, so
+/// an ordinary user enters the user namespace that the container is in.
 ///
 /// # Errors
 /// An ordinary user has no home.
 pub fn containers(session: &Session) -> Result<Containers, Failure> {
     let containers = Containers::of(&roots(session)?)?;
+    if rootless::is_needed() && ground::has_orphans(&containers) {
+        ground::enter(containers.roots())?;
+    }
     tidy(&containers);
     Ok(containers)
+}
+
+/// The containers, for who looks at their networks, too, or changes them. An ordinary user's are where its keeper is.
+///
+/// # Errors
+/// An ordinary user has no home, or namespaces are forbidden.
+pub fn containers_on_ground(session: &Session) -> Result<Containers, Failure> {
+    let roots = roots(session)?;
+    if rootless::is_needed() && ground::is_there(&roots) {
+        ground::enter(&roots)?;
+        return Ok(Containers::of(&roots)?);
+    }
+    containers(session)
 }
 
 /// Takes away what was mounted in volumes for containers that do not run any more. What cannot be taken away now is looked at again by the
@@ -76,7 +94,7 @@ pub fn tidy(containers: &Containers) {
 pub fn containers_within(session: &Session) -> Result<Containers, Failure> {
     let roots = roots(session)?;
     if rootless::is_needed() {
-        enter(&roots)?;
+        ground::enter(&roots)?;
     }
     let containers = Containers::of(&roots)?;
     tidy(&containers);
@@ -155,16 +173,31 @@ fn headers(session: &Session) -> Vec<(String, String)> {
     config.http_headers.clone().into_iter().collect()
 }
 
+/// Whoever hears what a registry has to say.
+pub type Hearing = Arc<dyn Fn(&str) + Send + Sync>;
+
 fn client(
     credentials: Credentials,
     headers: &[(String, String)],
     cancel: &Cancel,
 ) -> Result<Client, Failure> {
-    let notify = Arc::new(|notice| {
+    let hearing: Hearing = Arc::new(|line| {
+        use std::io::Write as _;
+        // Nobody reads it, then.
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    });
+    client_heard(credentials, headers, cancel, hearing)
+}
+
+fn client_heard(
+    credentials: Credentials,
+    headers: &[(String, String)],
+    cancel: &Cancel,
+    hearing: Hearing,
+) -> Result<Client, Failure> {
+    let notify = Arc::new(move |notice| {
         if let Some(line) = words_of(&notice) {
-            use std::io::Write as _;
-            // Nobody reads it, then.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
+            hearing(&line);
         }
     });
     Ok(Client::new(
@@ -202,7 +235,7 @@ impl Workshop {
         let settings = image::settings::Settings::of_user()?;
         let is_rootless = rootless::is_needed();
         let single_owner = match is_rootless {
-            true => enter(&roots)?,
+            true => ground::enter(&roots)?,
             false => None,
         };
         let store = Store::open(&roots)?;
@@ -273,17 +306,14 @@ impl Workshop {
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
         client(credentials, &self.headers, &self.cancel)
     }
-}
 
-/// The user namespace that our containers are in, or a new one.
-fn enter(roots: &Roots) -> Result<Option<String>, Failure> {
-    if let Some(monitor) = Containers::of(roots)?.any_monitor()? {
-        // It may end just now; then there is nothing that we have to share with it.
-        if let Ok(why) = rootless::join(monitor) {
-            return Ok(why);
-        }
+    /// The same, where stderr shows something else meanwhile.
+    ///
+    /// # Errors
+    /// A file of configuration is malformed.
+    pub fn client_heard(&self, credentials: Credentials, hearing: Hearing) -> Result<Client, Failure> {
+        client_heard(credentials, &self.headers, &self.cancel, hearing)
     }
-    Ok(rootless::enter()?)
 }
 
 /// `$BRIG_LAYERS`: `tree` or `erofs`.

@@ -247,7 +247,7 @@ fn bash_completes() {
         ("brig image pru", "prune"),
         (
             "brig image ",
-            "history import inspect load ls mount prune pull push rm save tag unmount",
+            "build history import inspect load ls mount prune pull push rm save tag unmount",
         ),
         ("brig --root /x imag", "images image"),
         ("brig images --no", "--no-trunc"),

@@ -39,7 +39,7 @@ _brig() {
                 path=$word depth=1
             else
                 case $path in
-                container | image | network | system | volume | completion) path="$path $word" ;;
+                builder | buildx | container | image | network | system | volume | completion) path="$path $word" ;;
                 esac
                 depth=2
             fi
@@ -49,7 +49,7 @@ _brig() {
     case $path in
     '')
         flags='--config --debug -D --log-level -l --root --version -v --help'
-        operands='run exec ps pull push images login logout search version info container image network system volume attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
+        operands='run exec ps build pull push images login logout search version info builder buildx container image network system volume attach completion bundle unbundle commit cp create diff export events history import inspect kill load logs pause port rename restart rm rmi save start stats stop tag top unpause update wait'
         case $prev in
         --config) value='@directories' ;;
         --log-level | -l) value='debug info warn error fatal' ;;
@@ -165,6 +165,48 @@ _brig() {
         --last | -n) value='@any' ;;
         esac
         ;;
+    'build')
+        flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
+        operands='@directories'
+        case $prev in
+        --add-host) value='@any' ;;
+        --allow) value='network.host security.insecure device' ;;
+        --annotation) value='@any' ;;
+        --attest) value='@any' ;;
+        --build-arg) value='@any' ;;
+        --build-context) value='@any' ;;
+        --cache-from) value='@any' ;;
+        --cache-to) value='@any' ;;
+        --call) value='build check outline targets' ;;
+        --cgroup-parent) value='@any' ;;
+        --file | -f) value='@files' ;;
+        --iidfile) value='@files' ;;
+        --label) value='@any' ;;
+        --metadata-file) value='@files' ;;
+        --network) value='default none host' ;;
+        --no-cache-filter) value='@any' ;;
+        --output | -o) value='@files' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --progress) value='auto none plain quiet rawjson tty' ;;
+        --provenance) value='@any' ;;
+        --resource) value='@any' ;;
+        --sbom) value='@any' ;;
+        --secret) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --ssh) value='@any' ;;
+        --tag | -t) value='@any' ;;
+        --target) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --jobs) value='@any' ;;
+        esac
+        ;;
     'pull')
         flags='--all-tags -a --platform --quiet -q --help'
         operands='@images'
@@ -221,6 +263,141 @@ _brig() {
         case $prev in
         --format | -f) value='@any' ;;
         esac
+        ;;
+    'builder')
+        flags='--help'
+        operands='build prune'
+        ;;
+    'builder build')
+        flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
+        operands='@directories'
+        case $prev in
+        --add-host) value='@any' ;;
+        --allow) value='network.host security.insecure device' ;;
+        --annotation) value='@any' ;;
+        --attest) value='@any' ;;
+        --build-arg) value='@any' ;;
+        --build-context) value='@any' ;;
+        --cache-from) value='@any' ;;
+        --cache-to) value='@any' ;;
+        --call) value='build check outline targets' ;;
+        --cgroup-parent) value='@any' ;;
+        --file | -f) value='@files' ;;
+        --iidfile) value='@files' ;;
+        --label) value='@any' ;;
+        --metadata-file) value='@files' ;;
+        --network) value='default none host' ;;
+        --no-cache-filter) value='@any' ;;
+        --output | -o) value='@files' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --progress) value='auto none plain quiet rawjson tty' ;;
+        --provenance) value='@any' ;;
+        --resource) value='@any' ;;
+        --sbom) value='@any' ;;
+        --secret) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --ssh) value='@any' ;;
+        --tag | -t) value='@any' ;;
+        --target) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --jobs) value='@any' ;;
+        esac
+        ;;
+    'builder prune')
+        flags='--all -a --filter --force -f --max-used-space --min-free-space --reserved-space --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --max-used-space) value='@any' ;;
+        --min-free-space) value='@any' ;;
+        --reserved-space) value='@any' ;;
+        esac
+        ;;
+    'buildx')
+        flags='--help'
+        operands='build du inspect ls prune version'
+        ;;
+    'buildx build')
+        flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
+        operands='@directories'
+        case $prev in
+        --add-host) value='@any' ;;
+        --allow) value='network.host security.insecure device' ;;
+        --annotation) value='@any' ;;
+        --attest) value='@any' ;;
+        --build-arg) value='@any' ;;
+        --build-context) value='@any' ;;
+        --cache-from) value='@any' ;;
+        --cache-to) value='@any' ;;
+        --call) value='build check outline targets' ;;
+        --cgroup-parent) value='@any' ;;
+        --file | -f) value='@files' ;;
+        --iidfile) value='@files' ;;
+        --label) value='@any' ;;
+        --metadata-file) value='@files' ;;
+        --network) value='default none host' ;;
+        --no-cache-filter) value='@any' ;;
+        --output | -o) value='@files' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --progress) value='auto none plain quiet rawjson tty' ;;
+        --provenance) value='@any' ;;
+        --resource) value='@any' ;;
+        --sbom) value='@any' ;;
+        --secret) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --ssh) value='@any' ;;
+        --tag | -t) value='@any' ;;
+        --target) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --jobs) value='@any' ;;
+        esac
+        ;;
+    'buildx du')
+        flags='--filter --format --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --format) value='@any' ;;
+        esac
+        ;;
+    'buildx inspect')
+        flags='--help'
+        operands=''
+        ;;
+    'buildx ls')
+        flags='--format --help'
+        operands=''
+        case $prev in
+        --format) value='@any' ;;
+        esac
+        ;;
+    'buildx prune')
+        flags='--all -a --filter --force -f --max-used-space --min-free-space --reserved-space --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --max-used-space) value='@any' ;;
+        --min-free-space) value='@any' ;;
+        --reserved-space) value='@any' ;;
+        esac
+        ;;
+    'buildx version')
+        flags='--help'
+        operands=''
         ;;
     'container')
         flags='--help'
@@ -564,7 +741,49 @@ _brig() {
         ;;
     'image')
         flags='--help'
-        operands='history import inspect load ls mount prune pull push rm save tag unmount'
+        operands='build history import inspect load ls mount prune pull push rm save tag unmount'
+        ;;
+    'image build')
+        flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
+        operands='@directories'
+        case $prev in
+        --add-host) value='@any' ;;
+        --allow) value='network.host security.insecure device' ;;
+        --annotation) value='@any' ;;
+        --attest) value='@any' ;;
+        --build-arg) value='@any' ;;
+        --build-context) value='@any' ;;
+        --cache-from) value='@any' ;;
+        --cache-to) value='@any' ;;
+        --call) value='build check outline targets' ;;
+        --cgroup-parent) value='@any' ;;
+        --file | -f) value='@files' ;;
+        --iidfile) value='@files' ;;
+        --label) value='@any' ;;
+        --metadata-file) value='@files' ;;
+        --network) value='default none host' ;;
+        --no-cache-filter) value='@any' ;;
+        --output | -o) value='@files' ;;
+        --platform) value='linux/amd64 linux/arm64 linux/arm/v7 linux/arm/v6 linux/386 linux/ppc64le linux/riscv64 linux/s390x' ;;
+        --progress) value='auto none plain quiet rawjson tty' ;;
+        --provenance) value='@any' ;;
+        --resource) value='@any' ;;
+        --sbom) value='@any' ;;
+        --secret) value='@any' ;;
+        --shm-size) value='@any' ;;
+        --ssh) value='@any' ;;
+        --tag | -t) value='@any' ;;
+        --target) value='@any' ;;
+        --ulimit) value='@any' ;;
+        --memory | -m) value='@any' ;;
+        --memory-swap) value='@any' ;;
+        --cpu-shares | -c) value='@any' ;;
+        --cpu-period) value='@any' ;;
+        --cpu-quota) value='@any' ;;
+        --cpuset-cpus) value='@any' ;;
+        --cpuset-mems) value='@any' ;;
+        --jobs) value='@any' ;;
+        esac
         ;;
     'image history')
         flags='--format --human -H --no-trunc --platform --quiet -q --help'

@@ -82,22 +82,6 @@ impl Containers {
         &self.boot
     }
 
-    /// The monitor of any container: an ordinary user's other commands have to be in the user namespace that it is in.
-    ///
-    /// # Errors
-    /// The containers cannot be listed.
-    pub fn any_monitor(&self) -> Result<Option<i32>> {
-        for id in self.ids()? {
-            let Ok(state) = State::load(&self.place(&id)) else {
-                continue;
-            };
-            if let Some(monitor) = state.monitor.as_ref().filter(|_| state.is_monitored(&self.boot)) {
-                return Ok(Some(monitor.pid));
-            }
-        }
-        Ok(None)
-    }
-
     /// The files of one.
     pub fn place(&self, id: &str) -> Place {
         Place::of(&self.roots.root, &self.roots.run, id)

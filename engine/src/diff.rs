@@ -8,16 +8,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use image::layer::tar::Time;
-use image::provide::Maker;
-use image::{Context, Result};
-use sys::fs::Stat;
 
 use crate::containers::{Container, Containers};
 use crate::root;
-use crate::tree::{as_path, open_beneath, proc_path};
+use image::provide::Maker;
+use image::tree::seen::{Seen, is_opaque, is_runtimes};
+use image::tree::{as_path, open_beneath};
+use image::{Context, Result};
 
 /// What has become of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,83 +164,6 @@ fn open_directory(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<OwnedFd>> 
             Ok(None)
         }
         other => Ok(Some(other?)),
-    }
-}
-
-/// A file of an upper directory or a lower one.
-pub(crate) struct Seen {
-    pub fd: OwnedFd,
-    pub stat: Stat,
-    mtime: Time,
-}
-
-impl Seen {
-    /// `None` when it is gone.
-    pub fn look(directory: BorrowedFd<'_>, name: &OsString) -> Result<Option<Seen>> {
-        let flags = libc::O_PATH | libc::O_NOFOLLOW;
-        let fd = match sys::fs::openat(directory, Path::new(name), flags, 0) {
-            Err(e) if e.is(libc::ENOENT) => return Ok(None),
-            other => other?,
-        };
-        Ok(Some(Seen {
-            stat: sys::fs::fstat(fd.as_fd())?,
-            mtime: sys::xattr::mtime_at(fd.as_fd(), Path::new(""))?,
-            fd,
-        }))
-    }
-
-    /// Overlay's sign that there is nothing: a character device 0/0.
-    pub fn is_whiteout(&self) -> bool {
-        self.stat.is_char_device(0, 0)
-    }
-
-    fn differs(&self, old: &Seen) -> bool {
-        let (new, before) = (&self.stat, &old.stat);
-        let is_changed = |of: fn(&Stat) -> u64| of(new) != of(before);
-        if is_changed(|s| u64::from(s.mode))
-            || is_changed(|s| u64::from(s.uid))
-            || is_changed(|s| u64::from(s.gid))
-        {
-            return true;
-        }
-        if new.is_dir() {
-            return false;
-        }
-        let rights = |seen: &Seen| {
-            sys::copy::xattr(&proc_path(seen.fd.as_fd()), c"security.capability")
-                .ok()
-                .flatten()
-        };
-        is_changed(|s| s.rdev)
-            || is_changed(|s| s.size)
-            || self.mtime != old.mtime
-            || rights(self) != rights(old)
-    }
-}
-
-/// Whether nothing of the layers below shows through a directory.
-///
-/// # Errors
-/// It cannot be asked.
-pub(crate) fn is_opaque(directory: BorrowedFd<'_>) -> Result<bool> {
-    let path = proc_path(directory);
-    for note in [c"trusted.overlay.opaque", c"user.overlay.opaque"] {
-        if sys::copy::xattr(&path, note)?.is_some_and(|value| value == b"y") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether something that the image does not have is only there to be mounted on: the runtime makes it.
-pub(crate) fn is_runtimes(path: &[u8], seen: &Seen) -> bool {
-    match path {
-        b"/dev" | b"/dev/pts" | b"/dev/shm" | b"/proc" | b"/sys" | b"/etc" => seen.stat.is_dir(),
-        b"/.dockerenv" | b"/dev/console" | b"/etc/hosts" | b"/etc/hostname" | b"/etc/resolv.conf" => {
-            seen.stat.file_type() == libc::S_IFREG && seen.stat.size == 0
-        }
-        b"/etc/mtab" => seen.stat.is_symlink(),
-        _ => false,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub host_gateway: Option<IpAddr>,
     /// It asks [`RESOLVER`].
     pub has_names: bool,
+    /// Who asks the machine's servers where these cannot be reached.
+    pub name_server: Option<IpAddr>,
 }
 
 /// Writes them.
@@ -72,7 +74,7 @@ pub fn write(place: &Place, definition: &Definition, mode: &Mode, around: &Surro
     let text = match (mode, around.has_names) {
         (Mode::Own, true) => resolver_of_names(definition, &host_file("/etc/resolv.conf")),
         // Servers on the machine's own loopback device are not the container's.
-        (Mode::Own, false) => resolver(definition, &reachable()),
+        (Mode::Own, false) => resolver(definition, &reachable(around.name_server)),
         _ => resolver(definition, &host_file("/etc/resolv.conf")),
     };
     put(File::Resolver, &text)
@@ -166,10 +168,10 @@ pub fn change_line(place: &Place, line: &str, is_there: bool) -> Result<()> {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn resolve_again(place: &Place, definition: &Definition, has_names: bool) -> Result<()> {
-    let text = match has_names {
+pub fn resolve_again(place: &Place, definition: &Definition, around: &Surroundings) -> Result<()> {
+    let text = match around.has_names {
         true => resolver_of_names(definition, &host_file("/etc/resolv.conf")),
-        false => resolver(definition, &reachable()),
+        false => resolver(definition, &reachable(around.name_server)),
     };
     rewrite(place, File::Resolver, |_| text)
 }
@@ -194,11 +196,14 @@ fn host_file(path: &str) -> String {
 }
 
 /// The machine's resolv.conf with servers that a container can reach. systemd-resolved's own stub is on the machine's loopback device;
-/// where its servers are, it tells in another file.
-fn reachable() -> String {
+/// where its servers are, it tells in another file. `other`: who asks them for the container.
+fn reachable(other: Option<IpAddr>) -> String {
     let own = without_loopback(&host_file("/etc/resolv.conf"));
     if has_servers(&own) {
         return own;
+    }
+    if let Some(other) = other {
+        return format!("{own}nameserver {other}\n");
     }
     let real = without_loopback(&host_file("/run/systemd/resolve/resolv.conf"));
     match has_servers(&real) {

@@ -40,8 +40,8 @@ pub fn parse_mode(text: &str) -> Result<Mode> {
     }
 }
 
-/// What a container has when nobody says anything: the default bridge. An ordinary user cannot have one yet, and what nobody asked for
-/// by name must not be the machine's own network.
+/// What a container has when nobody says anything: the default bridge. Where an ordinary user has no program that leads out it is none:
+/// what nobody asked for by name must not be the machine's own network.
 pub fn usual() -> &'static str {
     match networks::is_possible() {
         true => "bridge",
@@ -60,10 +60,8 @@ pub fn check(host: &HostConfig) -> Result<Mode> {
     }
     let publishes = !host.port_bindings.is_empty() || host.publish_all_ports;
     match (&mode, publishes) {
-        (Mode::None, true) if !networks::is_possible() => Err(Error::of(
-            image::Kind::Unsupported,
-            "an ordinary user cannot publish ports yet; with --network host a server listens on the machine's own addresses",
-        )),
+        // What was not asked for by name, and is none because there is nothing better.
+        (Mode::None, true) if !networks::is_possible() => networks::possible().map(|()| mode),
         // As Docker: published ports are discarded.
         _ => Ok(mode),
     }

@@ -91,7 +91,7 @@ fn beside_us(name: &OsStr) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-fn on_path(name: &OsStr) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &OsStr) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .filter(|directory| directory.is_absolute())
@@ -99,7 +99,7 @@ fn on_path(name: &OsStr) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
-fn is_program(path: &Path) -> bool {
+pub(crate) fn is_program(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

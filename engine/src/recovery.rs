@@ -28,6 +28,8 @@ pub enum Finding {
     Network { id: String, name: String },
     /// Rules of the firewall that somebody has removed.
     Rules(String),
+    /// An ordinary user's containers reach nothing outside.
+    WayOut(String),
     /// It runs, and nobody supervises it: its monitor was killed.
     Unsupervised { id: String, name: String },
     /// Its record says that it runs, and it does not.
@@ -51,6 +53,7 @@ impl std::fmt::Display for Finding {
                 )
             }
             Finding::Rules(what) => write!(f, "{what}: brig network reload makes it again"),
+            Finding::WayOut(what) => f.write_str(what),
             Finding::Unsupervised { name, .. } => {
                 write!(f, "container {name} runs without its monitor, which was killed")
             }
@@ -112,6 +115,7 @@ pub fn check(containers: &Containers) -> Result<Vec<Finding>> {
         let missing = networks::attach::machine(containers.roots()).check();
         let missing = missing.map_err(networks::attach::refusal)?;
         findings.extend(missing.into_iter().map(Finding::Rules));
+        findings.extend(networks::ground::trouble(containers.roots()).map(Finding::WayOut));
     }
     Ok(findings)
 }
@@ -123,6 +127,10 @@ fn look_at(containers: &Containers, container: &Container) -> Result<Option<Find
     }
     let written = State::load(&containers.place(&id)).map_err(|e| Error::new(e.to_string()))?;
     let is_monitored = written.is_monitored(containers.boot());
+    // Between two lives of a restart policy it has what it had, and its monitor keeps it.
+    if is_monitored && container.is_supervised() {
+        return Ok(None);
+    }
     Ok(match (container.is_running(), is_monitored) {
         (true, false) => Some(Finding::Unsupervised { id, name }),
         (false, _) if networks::attach::read(&containers.place(&id).run)?.is_some() => {
@@ -155,12 +163,14 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
 pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<String>> {
     Ok(match finding {
         Finding::Unfinished(id) => {
-            if let Some(container) = containers.load(id).ok().flatten() {
-                remove::sweep(containers, &container)?;
+            match containers.load(id).ok().flatten() {
+                Some(container) => {
+                    remove::sweep(containers, &container)?;
+                    monitor::remove::remove(&containers.place(id), &container.definition.name)
+                        .context(format!("failed to remove what is left of container {id}"))?;
+                }
+                None => crate::passing::take_away(containers, &containers.place(id))?,
             }
-            let name = containers.load(id).ok().flatten().map(|c| c.definition.name);
-            monitor::remove::remove(&containers.place(id), name.as_deref().unwrap_or_default())
-                .context(format!("failed to remove what is left of container {id}"))?;
             Some("removed".into())
         }
         Finding::Name(name) => {
@@ -177,7 +187,7 @@ pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<Strin
             settle(containers, id)?;
             Some("undone".into())
         }
-        Finding::Rules(_) => {
+        Finding::Rules(_) | Finding::WayOut(_) => {
             networks::connect::reload(containers)?;
             Some("made again".into())
         }
@@ -220,6 +230,10 @@ fn settle(containers: &Containers, id: &str) -> Result<()> {
     let Some(container) = containers.load(id)? else {
         return Ok(());
     };
+    // It has been started since we looked.
+    if container.is_supervised() {
+        return Ok(());
+    }
     remove::sweep(containers, &container)?;
     let place = containers.place(id);
     if container.definition.host.auto_remove {
@@ -304,6 +318,54 @@ mod tests {
             repair(&containers, finding).unwrap();
         }
         assert_eq!(check(&containers).unwrap(), []);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn between_two_lives_a_container_keeps_its_networks() {
+        let root = std::env::temp_dir().join(format!("brig-lives-{}", std::process::id()));
+        let containers = Containers::of(&image::store::Roots::at(&root)).unwrap();
+        let id = "a".repeat(64);
+        let (place, lock) = containers.make(&id).unwrap();
+        let definition = Definition {
+            id: id.clone(),
+            name: "web".into(),
+            ..Definition::default()
+        };
+        containers.save(&definition, Durable::No).unwrap();
+        containers.claim_name("web", &id).unwrap();
+        drop(lock);
+        fs::create_dir_all(&place.run).unwrap();
+        let nothing = network::attachment::Attachment {
+            version: network::attachment::VERSION,
+            container: id.clone(),
+            container_name: "web".into(),
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+        };
+        networks::attach::record(&place.run, &nothing).unwrap();
+        let mut state = State {
+            version: monitor::state::VERSION,
+            status: Status::Restarting,
+            boot: containers.boot().to_owned(),
+            monitor: monitor::state::Process::of(std::process::id() as i32),
+            ..State::default()
+        };
+        state.save(&place).unwrap();
+        let of_networks = |found: Vec<Finding>| {
+            found
+                .into_iter()
+                .filter(|f| matches!(f, Finding::Network { .. }))
+                .count()
+        };
+        assert_eq!(of_networks(check(&containers).unwrap()), 0);
+        // Found before it was started again: nothing of it is touched.
+        let name = "web".to_owned();
+        repair(&containers, &Finding::Network { id: id.clone(), name }).unwrap();
+        assert!(place.network().exists());
+        state.monitor = None;
+        state.save(&place).unwrap();
+        assert_eq!(of_networks(check(&containers).unwrap()), 1);
         fs::remove_dir_all(&root).unwrap();
     }
 }

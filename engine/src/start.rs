@@ -249,7 +249,7 @@ impl Start<'_> {
                 containers.place(other.id()).dir
             }
             _ => {
-                let around = plan.map(|plan| networks::surroundings(&plan.attachment, linked));
+                let around = plan.map(|plan| networks::surroundings(containers, &plan.attachment, linked));
                 netfiles::write(place, &definition, mode, &around.unwrap_or_default())?;
                 place.dir.clone()
             }
@@ -488,7 +488,7 @@ pub fn renew_files(containers: &Containers, container: &Container) -> Result<()>
     let place = containers.place(container.id());
     let attachment = networks::read(&place.run)?;
     let linked = links::that_hold(containers, definition);
-    let around = attachment.map(|attachment| networks::surroundings(&attachment, linked));
+    let around = attachment.map(|attachment| networks::surroundings(containers, &attachment, linked));
     netfiles::write(&place, definition, &mode, &around.unwrap_or_default())
 }
 

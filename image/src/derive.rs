@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::digest::{Algorithm, Hasher};
+use crate::assemble::Summed;
 use crate::oci::{Descriptor, History, ImageConfig, MANIFEST_LIMIT, RunConfig, media};
 use crate::provide::Maker;
 use crate::reference::Reference;
@@ -181,34 +181,4 @@ fn pack(lease: &Lease<'_>, layer: impl FnOnce(&mut dyn Write) -> Result<()>) -> 
         blob,
         size,
     })
-}
-
-/// Passes bytes on and sums them up.
-struct Summed<W> {
-    to: W,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl<W> Summed<W> {
-    fn new(to: W) -> Summed<W> {
-        Summed {
-            to,
-            hasher: Hasher::new(Algorithm::Sha256),
-            bytes: 0,
-        }
-    }
-}
-
-impl<W: Write> Write for Summed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.to.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.to.flush()
-    }
 }

@@ -21,7 +21,7 @@ pub struct ImageUse {
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
     pub images: Vec<ImageUse>,
-    /// Bytes of all layers, each counted once.
+    /// Bytes of all layers, each counted once; but for those that only the build cache has.
     pub layers: u64,
     /// Bytes of layers that only images without users have.
     pub reclaimable: u64,
@@ -41,6 +41,7 @@ pub fn usage(store: &Store) -> Result<Usage> {
         .into_iter()
         .map(|layer| (layer.key.to_string(), layer.size))
         .collect();
+    let only_cached = store.cache_layers()?;
     let users = store.uses()?;
     let images = store.images()?;
     let mut keys = Vec::with_capacity(images.len());
@@ -82,10 +83,14 @@ pub fn usage(store: &Store) -> Result<Usage> {
         .collect();
     Ok(Usage {
         images: rows,
-        layers: sizes.values().sum(),
+        layers: sizes
+            .iter()
+            .filter(|(key, _)| !only_cached.contains(*key))
+            .map(|(_, size)| size)
+            .sum(),
         reclaimable: sizes
             .iter()
-            .filter(|(key, _)| !needed.contains(*key))
+            .filter(|(key, _)| !needed.contains(*key) && !only_cached.contains(*key))
             .map(|(_, size)| size)
             .sum(),
         blobs: store.blob_bytes()?,

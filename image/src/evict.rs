@@ -3,13 +3,15 @@
 //! May not: take what something stands on, or the image that the caller has just brought.
 
 use std::collections::HashSet;
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use crate::disk;
 use crate::registry::forget_partial;
 use crate::settings::{Evict, Settings};
+use crate::store::cache::{Prune, Pruned};
 use crate::store::{Image, Store};
-use crate::{Digest, Kind, Result, remove};
+use crate::{Context, Digest, Kind, Result, remove};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -53,6 +55,31 @@ pub fn keep_within(store: &Store, settings: &Settings, spare: &Digest) -> Result
     }
     Ok(gone)
 }
+
+/// Removes what builds have kept until that is within its limit: `build.cache`, or what the disk is good for. For the end of every build.
+///
+/// # Errors
+/// The store cannot be changed.
+pub fn keep_cache(store: &Store, settings: &Settings) -> Result<Pruned> {
+    let limit = match settings.cache()? {
+        Some(limit) => limit,
+        None => {
+            let root = std::fs::File::open(&store.roots().root).context("failed to look at the store")?;
+            (sys::fs::fstatfs(root.as_fd())?.size / 10).clamp(LEAST_CACHE, MOST_CACHE)
+        }
+    };
+    if limit == u64::MAX || store.cache_size()? <= limit {
+        return Ok(Pruned::default());
+    }
+    store.prune_cache(&Prune {
+        max_used: limit.max(1),
+        ..Prune::default()
+    })
+}
+
+/// A tenth of the disk, but not less than a few builds need and not more than anybody would look for.
+const LEAST_CACHE: u64 = 2 << 30;
+const MOST_CACHE: u64 = 50 << 30;
 
 /// Removes partial downloads that nobody works on, however young they are. Bytes that the disk has back.
 ///

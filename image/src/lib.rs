@@ -3,6 +3,7 @@
 //! May not: print, read the command line, or know what a terminal is. Progress is told to whoever asks for it.
 
 pub mod archive;
+pub mod assemble;
 pub mod bundle;
 pub mod bytes;
 pub mod change;
@@ -29,6 +30,7 @@ pub mod rootless;
 pub mod settings;
 pub mod standing;
 pub mod store;
+pub mod tree;
 pub mod variants;
 pub mod verify;
 

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use crate::assemble::is_away;
 use crate::layer::{self, Devices, FindLower, Lower, Overlay, Owners, Target, Unpacked};
 use crate::mount;
 use crate::oci::Descriptor;
@@ -186,7 +187,13 @@ impl Maker<'_> {
         wanted: &Wanted<'_>,
         below: Option<&[Layer]>,
     ) -> Result<(Layer, PathBuf)> {
-        let source = self.store.open_blob(wanted.blob)?;
+        let source = match self.store.open_blob(wanted.blob) {
+            // The manifest names the tar itself where nobody has packed the layer yet.
+            Err(e) if e.kind() == Kind::NotFound && wanted.blob == wanted.diff_id => {
+                return Err(is_away(wanted.diff_id));
+            }
+            source => source?,
+        };
         let (mut layer, found) = match below {
             None => self.unpack(lease, wanted, source)?,
             Some(below) => {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::assemble;
 use crate::oci::Descriptor;
 use crate::parallel;
 use crate::platform::Platform;
@@ -52,6 +53,23 @@ impl Pusher<'_> {
         self.send(&name, platform)
     }
 
+    /// Sends a manifest or an index of the store, with all that it leads to, under its digest alone.
+    ///
+    /// # Errors
+    /// As [`Pusher::push`].
+    pub fn push_digest(&self, repository: &Repository, digest: &Digest) -> Result<Pushed> {
+        let contents = Contents::of(self.store, digest)?
+            .ok_or_else(|| Error::not_found(format!("{digest} is not in the store whole")))?;
+        let which = Which::Digest(digest);
+        let top = self.send_contents(repository, &contents, which, &repository.familiar())?;
+        Ok(Pushed {
+            reference: repository.with_digest(digest.clone()),
+            digest: top.digest.clone(),
+            size: top.bytes.len() as u64,
+            instead_of: None,
+        })
+    }
+
     /// Sends all tags of a repository.
     ///
     /// # Errors
@@ -73,12 +91,40 @@ impl Pusher<'_> {
     }
 
     fn send(&self, name: &Name, platform: Option<&Platform>) -> Result<Pushed> {
+        let settled = self.settled(name)?;
+        let name = &settled;
         let lease = self.store.lease()?;
         lease.hold_blobs(&self.store.blob_keys(&name.manifest)?)?;
         let (contents, instead_of) = self.contents(name, platform)?;
         lease.hold_blobs(contents.blobs())?;
         let repository = name.reference.repository();
-        let failed = || format!("failed to push {}", name.reference.familiar());
+        let which = Which::Tag(name.reference.tag().unwrap_or("latest"));
+        let top = self.send_contents(repository, &contents, which, &name.reference.familiar())?;
+        // The last configuration is that of the only image, if there is one.
+        let image = match contents.configs.as_slice() {
+            [only] => only.digest.clone(),
+            _ => name.image.clone(),
+        };
+        if let Some(image) = self.store.image(&image)? {
+            self.store.pin(repository, &top.digest, &image)?;
+        }
+        Ok(Pushed {
+            reference: name.reference.clone(),
+            digest: top.digest.clone(),
+            size: top.bytes.len() as u64,
+            instead_of,
+        })
+    }
+
+    /// Layers first, what names them last. The document that names all.
+    fn send_contents<'c>(
+        &self,
+        repository: &Repository,
+        contents: &'c Contents,
+        which: Which<'_>,
+        shown: &str,
+    ) -> Result<&'c Held> {
+        let failed = || format!("failed to push {shown}");
         let (top, children) = contents
             .documents
             .split_last()
@@ -101,20 +147,25 @@ impl Pusher<'_> {
         for child in children {
             put(Which::Digest(&child.digest), child)?;
         }
-        put(Which::Tag(name.reference.tag().unwrap_or("latest")), top)?;
-        // The last configuration is that of the only image, if there is one.
-        let image = match contents.configs.as_slice() {
-            [only] => only.digest.clone(),
-            _ => name.image.clone(),
-        };
-        if let Some(image) = self.store.image(&image)? {
-            self.store.pin(repository, &top.digest, &image)?;
+        put(which, top)?;
+        Ok(top)
+    }
+
+    /// The name, when its image has blobs: one that was built here may have none yet.
+    fn settled(&self, name: &Name) -> Result<Name> {
+        let manifest = assemble::settle_manifest(self.store, &name.image, &name.manifest, self.cancel)
+            .context(format!("failed to push {}", name.reference.familiar()))?;
+        if manifest == name.manifest {
+            return Ok(name.clone());
         }
-        Ok(Pushed {
-            reference: name.reference.clone(),
-            digest: top.digest.clone(),
-            size: top.bytes.len() as u64,
-            instead_of,
+        let target = match name.target == name.manifest {
+            true => manifest.clone(),
+            false => name.target.clone(),
+        };
+        Ok(Name {
+            manifest,
+            target,
+            ..name.clone()
         })
     }
 

@@ -173,6 +173,16 @@ impl Repairer<'_> {
                 ));
             }
         }
+        if origin.is_bare {
+            // What is built again must not come out of it, nor stand on it.
+            if let Some(layer) = store.layers()?.into_iter().find(|l| l.key.as_str() == key) {
+                store.forget_layer(key)?;
+                store.drop_layer(lease, &layer.key)?;
+            }
+            return Err(Error::not_found(
+                "nothing is left to make it of: it was built here, and was never pushed or saved; build the image again",
+            ));
+        }
         let below = origin.below(store, key)?;
         self.maker.renew(lease, &origin.wanted(), below.as_deref())
     }

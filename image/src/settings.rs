@@ -15,6 +15,8 @@ use crate::{Context, Error, Result};
 pub struct Settings {
     pub store: StoreSettings,
     pub pull: PullSettings,
+    pub network: NetworkSettings,
+    pub build: BuildSettings,
 }
 
 /// `[store]`
@@ -32,6 +34,20 @@ pub struct StoreSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct PullSettings {
     parallel: Option<u32>,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    rootless: Option<String>,
+}
+
+/// `[build]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuildSettings {
+    cache: Option<String>,
 }
 
 /// Which images may go when the store has grown too large.
@@ -89,6 +105,7 @@ impl Settings {
         settings.form()?;
         settings.limit()?;
         settings.evict()?;
+        settings.cache()?;
         if settings.pull.parallel == Some(0) {
             return Err(Error::invalid(
                 "pull.parallel is 0; at least one layer has to come at a time",
@@ -144,9 +161,30 @@ impl Settings {
         }
     }
 
+    /// `build.cache`: how many bytes builds may keep; `none` is no limit. Without it the disk says.
+    ///
+    /// # Errors
+    /// It is no size.
+    pub fn cache(&self) -> Result<Option<u64>> {
+        let read = |text: &str| match text {
+            "none" => Ok(u64::MAX),
+            text => size(text).ok_or_else(|| {
+                Error::invalid(format!(
+                    "build.cache is {text:?}; a size is 20GB or 500MB, for example, and none is no limit"
+                ))
+            }),
+        };
+        self.build.cache.as_deref().map(read).transpose()
+    }
+
     /// `store.partial_days`.
     pub fn partial_days(&self) -> u32 {
         self.store.partial_days.unwrap_or(PARTIAL_DAYS)
+    }
+
+    /// `network.rootless`: `pasta`, `slirp4netns` or the path of one, which leads an ordinary user's containers out.
+    pub fn rootless(&self) -> Option<&str> {
+        self.network.rootless.as_deref().filter(|name| !name.is_empty())
     }
 
     /// `pull.parallel`: layers that come at the same time.
@@ -205,6 +243,7 @@ mod tests {
             ("[store]\nlimit = 'much'", "store.limit"),
             ("[store]\nevict = 'all'", "store.evict"),
             ("[pull]\nparallel = 0", "pull.parallel"),
+            ("[build]\ncache = 'little'", "build.cache"),
             ("[pull", "line 1"),
         ] {
             let e = Settings::parse(text).unwrap_err().to_string();

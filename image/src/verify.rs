@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use crate::assemble;
 use crate::layer::{self, Likeness};
 use crate::oci::Descriptor;
 use crate::provide::{Maker, Means, Wanted};
@@ -23,6 +24,8 @@ pub(crate) struct Origin {
     pub keys: Vec<String>,
     /// Layers below it.
     pub position: usize,
+    /// It was made here and has no blob.
+    pub is_bare: bool,
 }
 
 impl Origin {
@@ -36,7 +39,9 @@ impl Origin {
             let Some(position) = keys.iter().position(|own| own == key) else {
                 continue;
             };
-            let blobs = store.manifest(&image.manifest)?.0.layers;
+            let manifest = store.manifest(&image.manifest)?.0;
+            let is_bare = store.bare_layers(&image.manifest, &manifest)?.contains(&position);
+            let blobs = manifest.layers;
             let diff_ids = store.config(&image.id)?.0.rootfs.diff_ids;
             if position < blobs.len().min(diff_ids.len()) {
                 return Ok(Some(Origin {
@@ -44,6 +49,7 @@ impl Origin {
                     blobs,
                     keys,
                     position,
+                    is_bare,
                 }));
             }
         }
@@ -65,9 +71,14 @@ impl Origin {
         if key == LayerKey::of(&self.diff_ids[self.position]).as_str() {
             return Ok(None);
         }
-        let mut below = Vec::with_capacity(self.position);
+        self.all(store, self.position).map(Some)
+    }
+
+    /// So many of the layers, from the lowest.
+    pub fn all(&self, store: &Store, count: usize) -> Result<Vec<Layer>> {
+        let mut below = Vec::with_capacity(count);
         let all = store.layers()?;
-        for key in &self.keys[..self.position] {
+        for key in &self.keys[..count] {
             let found = all.iter().find(|layer| layer.key.as_str() == key);
             let there = match found {
                 Some(layer) => store.layer(&layer.key)?,
@@ -79,7 +90,7 @@ impl Origin {
                 })?,
             );
         }
-        Ok(Some(below))
+        Ok(below)
     }
 }
 
@@ -140,6 +151,21 @@ fn key_of(subject: &Subject) -> Option<String> {
 
 fn compare(maker: &Maker<'_>, lease: &Lease<'_>, layer: &Layer, origin: &Origin) -> Result<Option<Damage>> {
     let failed = || format!("failed to compare layer {}", layer.key);
+    if origin.is_bare || layer.tar > 0 {
+        // An upper directory of overlay has more than its tar says: the times of whiteouts. What says what it has to be is its own digest.
+        let layers = match origin.all(maker.store, origin.position + 1) {
+            // What lies below has a finding of its own.
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            layers => layers?,
+        };
+        let is_whole = assemble::is_whole(maker.store, lease, &layers, origin.position, maker.cancel);
+        return Ok(match is_whole {
+            Ok(true) => None,
+            Ok(false) => Some(Damage::Corrupt("its digest is another".to_owned())),
+            Err(e) if e.kind() == Kind::Cancelled => return Err(e),
+            Err(e) => Some(Damage::Corrupt(e.to_string())),
+        });
+    }
     // In the form that it has, whichever would be chosen today.
     let maker = Maker {
         means: Means {

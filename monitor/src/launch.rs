@@ -108,6 +108,8 @@ pub enum Handed {
     /// Of [`network::resolver::open`].
     ResolverUdp,
     ResolverTcp,
+    /// The network namespace that stands for the machine ([`crate::ground`]): ports lead there by our hands, and there it is undone.
+    Ground,
 }
 
 /// Who makes the container.

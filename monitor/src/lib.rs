@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod events;
+pub mod ground;
 pub mod launch;
 pub mod log;
 pub mod place;

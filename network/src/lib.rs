@@ -23,6 +23,7 @@ mod conntrack;
 pub mod error;
 mod foreign;
 mod forwarding;
+pub mod ground;
 pub mod leases;
 pub mod link;
 pub mod machine;

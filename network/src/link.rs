@@ -31,6 +31,9 @@ const IFLA_INET_CONF: u16 = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
+// Of linux/fib_rules.h.
+const FRA_FWMARK: u16 = 10;
+const FR_ACT_TO_TBL: u8 = 1;
 
 /// Where packets to an address go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -535,6 +538,39 @@ fn route_message(index: u32, family: u8, to: Option<Address>, gateway: Option<Ip
         m.attribute(libc::RTA_GATEWAY, &octets(gateway));
     }
     m
+}
+
+/// What has this mark takes its route from a table of its own.
+pub fn table_of_mark(v6: bool, mark: u32, table: u8) -> Request {
+    let mut m = Message::new(
+        libc::RTM_NEWRULE,
+        libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+    );
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    // struct fib_rule_hdr.
+    m.put(&[family, 0, 0, 0, table, 0, 0, FR_ACT_TO_TBL]);
+    m.put(&[0; 4]);
+    m.number(FRA_FWMARK, mark);
+    Request {
+        what: format!("failed to route by the mark {mark}"),
+        message: m,
+    }
+}
+
+/// By this table everything is for this machine, whatever its address is.
+pub fn all_is_ours(lo: u32, v6: bool, table: u8) -> Request {
+    let mut m = Message::new(
+        libc::RTM_NEWROUTE,
+        libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+    );
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let (protocol, scope, kind) = (libc::RTPROT_BOOT, libc::RT_SCOPE_HOST, libc::RTN_LOCAL);
+    m.put(&[family, 0, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]);
+    m.number(libc::RTA_OIF, lo);
+    Request {
+        what: "failed to set the route of what is ours under another address".to_string(),
+        message: m,
+    }
 }
 
 fn family(address: IpAddr) -> u8 {

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::attachment::{Attachment, Endpoint, Kind, Network, Protocol};
 use crate::conntrack::{self, Flow};
@@ -32,6 +32,18 @@ pub struct Machine {
     run: PathBuf,
     main: Table,
     apart: Table,
+    whose: Whose,
+}
+
+/// In whose network namespace it is.
+#[derive(Debug, Clone)]
+enum Whose {
+    /// The calling thread's.
+    Ours,
+    /// One that stands for the machine.
+    Ground(Arc<Space>),
+    /// That one has gone, with everything in it.
+    Gone,
 }
 
 impl Machine {
@@ -49,7 +61,29 @@ impl Machine {
             run: run.to_owned(),
             main: table(Family::Inet),
             apart: table(Family::Bridge),
+            whose: Whose::Ours,
         }
+    }
+
+    /// The same in a namespace that stands for the machine's; `None`: there is none any more.
+    #[must_use]
+    pub fn on(self, ground: Option<Space>) -> Machine {
+        Machine {
+            whose: ground.map_or(Whose::Gone, |space| Whose::Ground(Arc::new(space))),
+            ..self
+        }
+    }
+
+    fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        match &self.whose {
+            Whose::Ours => work(),
+            Whose::Ground(space) => space.inside(work),
+            Whose::Gone => Err(Error::new("the network namespace of the containers has gone")),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.whose, Whose::Gone)
     }
 
     /// Name of the tables of nf_tables.
@@ -62,6 +96,10 @@ impl Machine {
     /// # Errors
     /// `Kind::Taken` when a device of that name belongs to somebody else.
     pub fn ensure(&self, network: &Network) -> Result<()> {
+        self.inside(|| self.ensure_here(network))
+    }
+
+    fn ensure_here(&self, network: &Network) -> Result<()> {
         let rules = Rules::open()?;
         self.add(&rules, rules::of_network(network), &[], &[network])?;
         bridge::ensure(&Links::open()?, network)?;
@@ -73,6 +111,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn remove(&self, network: &Network) -> Result<()> {
+        match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.remove_here(network)),
+        }
+    }
+
+    fn remove_here(&self, network: &Network) -> Result<()> {
         bridge::remove(&Links::open()?, network)?;
         let rules = Rules::open()?;
         if let Kind::Bridge { device } = &network.kind {
@@ -88,7 +133,7 @@ impl Machine {
     /// Of the kernel, with what was being done. Nothing is undone: the caller calls [`Machine::detach`].
     pub fn attach(&self, space: &Space, attachment: &Attachment) -> Result<()> {
         let endpoints: Vec<&Endpoint> = attachment.endpoints.iter().collect();
-        self.come(space, attachment, &endpoints, &Elements::default())
+        self.inside(|| self.come(space, attachment, &endpoints, &Elements::default()))
     }
 
     /// From one record to another, for a container that runs: endpoints are told by their ids; ports may go to another address.
@@ -97,6 +142,10 @@ impl Machine {
     /// # Errors
     /// As [`Machine::attach`].
     pub fn change(&self, space: &Space, old: &Attachment, new: &Attachment) -> Result<()> {
+        self.inside(|| self.change_here(space, old, new))
+    }
+
+    fn change_here(&self, space: &Space, old: &Attachment, new: &Attachment) -> Result<()> {
         let less = |a: &'_ Attachment, b: &Attachment| -> Vec<String> {
             let has = |id: &String| b.endpoints.iter().any(|e| e.id == *id);
             a.endpoints
@@ -124,6 +173,10 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn reopen(&self, old: &Attachment, new: &Attachment) -> Result<()> {
+        self.inside(|| self.reopen_here(old, new))
+    }
+
+    fn reopen_here(&self, old: &Attachment, new: &Attachment) -> Result<()> {
         let rules = Rules::open()?;
         let bridged = has_bridge_netfilter();
         let elements = rules::of_attachment(new, bridged);
@@ -137,6 +190,16 @@ impl Machine {
     /// # Errors
     /// What could not be undone; the rest is.
     pub fn detach(&self, attachment: &Attachment) -> Result<()> {
+        let made = match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.detach_here(attachment)),
+        };
+        let leases = leases::release(&self.run, attachment);
+        let names = names::withdraw(&self.run, attachment);
+        made.and(leases).and(names)
+    }
+
+    fn detach_here(&self, attachment: &Attachment) -> Result<()> {
         let links = Links::open().and_then(|links| {
             let mut devices = attachment.endpoints.iter().map(|e| e.device.as_str());
             devices.try_for_each(|device| match device {
@@ -153,14 +216,7 @@ impl Machine {
             done
         });
         let connections = forget_connections(attachment);
-        let leases = leases::release(&self.run, attachment);
-        let names = names::withdraw(&self.run, attachment);
-        links
-            .and(reached)
-            .and(rules)
-            .and(connections)
-            .and(leases)
-            .and(names)
+        links.and(reached).and(rules).and(connections)
     }
 
     /// What others reach of a container by links: its addresses may be somebody else's soon.
@@ -188,6 +244,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn check(&self) -> Result<Vec<String>> {
+        match self.is_gone() {
+            true => Ok(Vec::new()),
+            false => self.inside(|| self.check_here()),
+        }
+    }
+
+    fn check_here(&self) -> Result<Vec<String>> {
         let rules = Rules::open()?;
         let (_, elements) = self.wanted(&[], &[])?;
         let mut problems = Vec::new();
@@ -229,6 +292,13 @@ impl Machine {
     /// # Errors
     /// Of the kernel.
     pub fn restore(&self) -> Result<()> {
+        match self.is_gone() {
+            true => Ok(()),
+            false => self.inside(|| self.restore_here()),
+        }
+    }
+
+    fn restore_here(&self) -> Result<()> {
         let rules = Rules::open()?;
         let networks = self.install(&rules, &[], &[], &[&self.main, &self.apart])?;
         self.open_ways(&rules, &networks.iter().collect::<Vec<_>>())

@@ -192,10 +192,16 @@ fn put(directory: &Path, name: &str, text: &str) -> Result<()> {
     let mut attempts = 1..=ATTEMPTS;
     loop {
         match write() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && attempts.next().is_some() => {}
+            Err(e) if has_vanished(&e) && attempts.next().is_some() => {}
             done => return done.map_err(|e| of_io("write", &file, &e).into()),
         }
     }
+}
+
+/// Whether the directory was removed under our hands. `create_dir_all` says that something exists when it was there at mkdir(2) and
+/// no longer at the look after it.
+fn has_vanished(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
 
 /// Removes a file of a directory, and that when it was the last.

@@ -56,10 +56,15 @@ impl Space {
     /// Of the kernel.
     pub fn open(file: &Path) -> Result<Space> {
         let file = File::open(file).context(format!("failed to open {}", file.display()))?;
-        Ok(Space {
-            file: file.into(),
+        Ok(Space::from_file(file.into()))
+    }
+
+    /// The one whose file this is.
+    pub fn from_file(file: OwnedFd) -> Space {
+        Space {
+            file,
             links: Mutex::new(None),
-        })
+        }
     }
 
     /// The one that a process is in.

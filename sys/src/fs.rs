@@ -3,6 +3,7 @@
 //! May not: follow policy. Which resolve flags a path deserves is the caller's decision.
 
 use crate::errno::{Result, check, check_restart};
+use crate::xattr::Time;
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -298,6 +299,36 @@ pub fn fstatat(dir: BorrowedFd<'_>, name: &Path, flags: i32) -> Result<Stat> {
     Ok(to_stat(&s))
 }
 
+/// What stat(2) tells, with the two times that say whether a file is still the one that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dated {
+    pub stat: Stat,
+    /// When its contents were changed, as far as its owner lets anybody know.
+    pub mtime: Time,
+    /// When anything of it was changed. Nobody can set it.
+    pub ctime: Time,
+}
+
+/// fstatat(2) with times. `flags` as above.
+pub fn dated(dir: BorrowedFd<'_>, name: &Path, flags: i32) -> Result<Dated> {
+    let c = c_path(name)?;
+    // SAFETY: an all-zero stat is valid and the kernel fills it.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `c` and `s` outlive the call.
+    let r = unsafe { libc::fstatat(dir.as_raw_fd(), c.as_ptr(), &mut s, flags) };
+    check(r as i64, "stat", || show(name))?;
+    #[allow(clippy::unnecessary_cast)] // the fields' types differ between CPUs
+    let time = |seconds, nanoseconds| Time {
+        seconds: seconds as i64,
+        nanoseconds: nanoseconds as u32,
+    };
+    Ok(Dated {
+        stat: to_stat(&s),
+        mtime: time(s.st_mtime as i64, s.st_mtime_nsec as i64),
+        ctime: time(s.st_ctime as i64, s.st_ctime_nsec as i64),
+    })
+}
+
 /// fstat(2), `O_PATH` descriptors included.
 pub fn fstat(fd: BorrowedFd<'_>) -> Result<Stat> {
     fstatat(fd, Path::new(""), libc::AT_EMPTY_PATH)
@@ -323,6 +354,8 @@ pub struct StatFs {
     pub flags: u64,
     /// Bytes that anybody may still write.
     pub available: u64,
+    /// Bytes of all of it.
+    pub size: u64,
 }
 
 /// fstatfs(2).
@@ -338,6 +371,7 @@ pub fn fstatfs(fd: BorrowedFd<'_>) -> Result<StatFs> {
         magic: fs_magic(fd)?,
         flags: v.f_flag as u64,
         available: (v.f_bavail as u64).saturating_mul(v.f_frsize as u64),
+        size: (v.f_blocks as u64).saturating_mul(v.f_frsize as u64),
     })
 }
 

@@ -624,6 +624,9 @@ pub enum Tie {
     Outlives,
     /// The same in a session of its own: no terminal, and nobody's hang-up.
     OwnSession,
+    /// It is process 1 of a pid namespace, with a /proc of its own: when it ends or we do, the kernel kills all that came from it, in
+    /// whatever session or group. Its thread of ours must live as long (prctl(2), PR_SET_PDEATHSIG).
+    WholeFamily,
 }
 
 /// fork + exec without touching libc's fork handlers: works in a process that was itself made by clone3. Every
@@ -637,9 +640,13 @@ pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
     let wr = crate::fs::dup_above(std::os::fd::AsFd::as_fd(&low), s.fds.len() as RawFd)?;
     drop(low);
     let us = pid();
-    match fork(0, None)? {
+    let (flags, parent) = match s.tie {
+        Tie::WholeFamily => (libc::CLONE_NEWPID | libc::CLONE_NEWNS, Some(pidfd_open(us)?)),
+        Tie::DiesWithUs | Tie::Outlives | Tie::OwnSession => (0, None),
+    };
+    match fork(flags as u64, None)? {
         Forked::Child => {
-            let e = spawned(s, us);
+            let e = spawned(s, us, parent.as_ref().map(std::os::fd::AsFd::as_fd));
             let code = e.errno().0.to_ne_bytes();
             // Nobody is left to tell if even this fails; the parent then sees end of file and the exit code.
             let _ = crate::fs::write(std::os::fd::AsFd::as_fd(&wr), &code);
@@ -663,7 +670,7 @@ pub fn spawn(s: &Spawn<'_>) -> Result<(i32, Option<OwnedFd>)> {
     }
 }
 
-fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
+fn spawned(s: &Spawn<'_>, parent: i32, maker: Option<BorrowedFd<'_>>) -> Error {
     let prepare = || -> Result<()> {
         match s.tie {
             Tie::DiesWithUs => {
@@ -673,6 +680,15 @@ fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
                 if ![parent, 0].contains(&parent_pid()) {
                     exit_now(127);
                 }
+            }
+            Tie::WholeFamily => {
+                set_parent_death_signal(libc::SIGKILL)?;
+                // It may have died before we asked; who the parent of process 1 is cannot be seen from inside.
+                if maker.is_some_and(|maker| crate::wait::is_readable(maker)) {
+                    exit_now(127);
+                }
+                setsid()?;
+                own_proc()?;
             }
             Tie::Outlives => set_process_group()?,
             Tie::OwnSession => setsid()?,
@@ -694,6 +710,14 @@ fn spawned(s: &Spawn<'_>, parent: i32) -> Error {
         Ok(()) => execve(s.path, s.args, s.env),
         Err(e) => e,
     }
+}
+
+/// The processes of our own pid namespace under /proc, in our own mount namespace.
+fn own_proc() -> Result<()> {
+    // What is mounted on a shared mount would appear in all namespaces that share it.
+    crate::mount::mount(c"", c"/proc", c"", libc::MS_PRIVATE | libc::MS_REC, c"")?;
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    crate::mount::mount(c"proc", c"/proc", c"proc", flags, c"")
 }
 
 #[cfg(test)]
@@ -731,6 +755,39 @@ mod tests {
                 true => assert_eq!(known, waited),
                 false => assert_eq!(known, None),
             }
+        }
+    }
+
+    /// Root, or whoever may make namespaces.
+    #[test]
+    fn a_family_ends_with_its_first() {
+        let args = |words: &[&str]| ExecStrings::new(words.iter().copied()).unwrap();
+        let script = "echo $$; (setsid sleep 1000 </dev/null &); ls -d /proc/[0-9]*; read x";
+        let (theirs, ours) = crate::fs::pipe().unwrap();
+        let (out, told) = crate::fs::pipe().unwrap();
+        let spawn = Spawn {
+            path: c"/bin/sh",
+            args: &args(&["sh", "-c", script]),
+            env: &args(&["PATH=/usr/bin:/bin"]),
+            fds: &[theirs.as_fd(), told.as_fd(), told.as_fd()],
+            tie: Tie::WholeFamily,
+        };
+        let (first, _) = match spawn_or_not(&spawn) {
+            Some(spawned) => spawned,
+            None => return,
+        };
+        drop((theirs, told));
+        drop(ours);
+        let said = String::from_utf8(crate::fs::read_all(out.as_fd(), 4096).unwrap()).unwrap();
+        assert_eq!(wait_pid(first, Block::Yes).unwrap().map(|_| ()), Some(()));
+        assert!(said.starts_with("1\n/proc/1\n"), "{said}");
+    }
+
+    /// None where namespaces are not to be had.
+    fn spawn_or_not(s: &Spawn<'_>) -> Option<(i32, Option<OwnedFd>)> {
+        match spawn(s) {
+            Err(e) if e.is(libc::EPERM) => None,
+            spawned => Some(spawned.unwrap()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! May not: resolve names or wait.
 
 use crate::errno::{Result, check};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// setsockopt(2) of an int.
@@ -24,7 +24,33 @@ pub fn keep_alive(fd: BorrowedFd<'_>) -> Result<()> {
 ///
 /// std's `connect_timeout` keeps the descriptor to itself until it is over, so nobody else could end it.
 pub fn connect_nonblocking(to: SocketAddr) -> Result<OwnedFd> {
-    let socket = socket(to, libc::SOCK_STREAM, 0)?;
+    connect_socket(socket(to, libc::SOCK_STREAM, 0)?, to)
+}
+
+/// The same with a socket of this kind, in the name of somebody else: the other side sees `from`, which need not be an address of this
+/// machine (IP_TRANSPARENT, which needs CAP_NET_ADMIN over the network namespace). Answers come to the socket only if routes bring them here.
+pub fn connect_as(to: SocketAddr, kind: i32, from: IpAddr) -> Result<OwnedFd> {
+    /// linux/in6.h.
+    const IPV6_TRANSPARENT: i32 = 75;
+    let socket = socket(to, kind, 0)?;
+    match from {
+        IpAddr::V4(_) => set(socket.as_fd(), libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1)?,
+        IpAddr::V6(_) => set(socket.as_fd(), libc::IPPROTO_IPV6, IPV6_TRANSPARENT, 1)?,
+    }
+    if kind == libc::SOCK_STREAM {
+        // The port is chosen when the other end is known, so that two connections may have the same.
+        set(socket.as_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    }
+    bind_socket(&socket, SocketAddr::new(from, 0))?;
+    connect_socket(socket, to)
+}
+
+/// The same with a socket of this kind and no name.
+pub fn connect_of(to: SocketAddr, kind: i32) -> Result<OwnedFd> {
+    connect_socket(socket(to, kind, 0)?, to)
+}
+
+fn connect_socket(socket: OwnedFd, to: SocketAddr) -> Result<OwnedFd> {
     // SAFETY: pointer and length are those of an address that outlives the call.
     let r = with_address(to, |address, length| unsafe {
         libc::connect(socket.as_raw_fd(), address, length)
@@ -49,12 +75,16 @@ pub fn bind(to: SocketAddr, kind: i32, protocol: i32) -> Result<OwnedFd> {
         // Connections of an earlier owner that linger do not keep the port from us; one that listens does.
         set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     }
+    bind_socket(&socket, to)?;
+    Ok(socket)
+}
+
+fn bind_socket(socket: &OwnedFd, to: SocketAddr) -> Result<()> {
     // SAFETY: pointer and length are those of an address that outlives the call.
     let r = with_address(to, |address, length| unsafe {
         libc::bind(socket.as_raw_fd(), address, length)
     });
-    check(r as i64, "bind", || to.to_string())?;
-    Ok(socket)
+    check(r as i64, "bind", || to.to_string()).map(drop)
 }
 
 /// Lets connections come.

@@ -115,6 +115,11 @@ pub fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
     poll(&[(fd, Interest::Read)], deadline).map(drop)
 }
 
+/// Whether a descriptor is readable or hung up now. A pidfd is when its process has ended.
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll(&[(fd, Interest::Read)], Deadline::after(Duration::ZERO)).is_ok()
+}
+
 /// The kernel's set of all 64 signals. libc leaves out those that it uses for threads (musl: 32 to 34), and 34 is the
 /// SIGRTMIN of everybody else.
 const EVERY_SIGNAL: u64 = u64::MAX;

@@ -56,6 +56,40 @@ pub fn all(dir: BorrowedFd<'_>, component: &Path) -> Result<Vec<(CString, Vec<u8
     Ok(found)
 }
 
+/// All attributes of an open file, sorted by name; the descriptor may not be `O_PATH`. A file system without attributes has none.
+pub fn of(fd: BorrowedFd<'_>) -> Result<Vec<(CString, Vec<u8>)>> {
+    let names = grow("flistxattr", c"", |buffer| {
+        // SAFETY: `buffer` is writable for its length.
+        (unsafe { libc::flistxattr(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }) as i64
+    });
+    let names = match names {
+        Err(e) if e.is(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let Ok(name) = CString::new(name) else { continue };
+        let value = grow("fgetxattr", &name, |buffer| {
+            // SAFETY: `name` outlives the call and `buffer` is writable for its length.
+            (unsafe {
+                libc::fgetxattr(
+                    fd.as_raw_fd(),
+                    name.as_ptr(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                )
+            }) as i64
+        });
+        match value {
+            Ok(value) => found.push((name, value)),
+            Err(e) if e.is(libc::ENODATA) || e.is(libc::EOPNOTSUPP) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn list(path: &CStr) -> Result<Vec<u8>> {
     grow("listxattr", path, |buffer| {
         // SAFETY: `path` outlives the call and `buffer` is writable for its length.

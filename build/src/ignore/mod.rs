@@ -130,6 +130,12 @@ impl Matcher {
             .any(|pattern| pattern.takes_back && pattern.form.may_match_below(directory))
     }
 
+    /// Whether a pattern could match something below a directory. If none, and none has matched above, nobody has to look into it.
+    pub fn may_match_below(&self, directory: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| !pattern.takes_back && pattern.form.may_match_below(directory))
+    }
+
     /// Whether a pattern leaves out everything in the root.
     pub fn ignores_root(&self) -> bool {
         let all = |p: &Pattern| !p.takes_back && matches!(p.text.as_str(), "*" | "**" | "**/*");

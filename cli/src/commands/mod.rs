@@ -4,6 +4,8 @@
 //! in the table of its command.
 
 mod archives;
+mod build;
+mod builders;
 mod bundles;
 mod commit;
 mod containers;
@@ -67,6 +69,11 @@ static COMMANDS: &[Command] = &[
         ..containers::LS
     },
     Command {
+        aliases: &[],
+        listed: Listed::Common,
+        ..build::BUILD
+    },
+    Command {
         listed: Listed::Common,
         ..transfer::PULL
     },
@@ -91,6 +98,12 @@ static COMMANDS: &[Command] = &[
         listed: Listed::Common,
         ..system::INFO
     },
+    Command::group("builder", "Builds and their cache", builders::BUILDER),
+    Command::group(
+        "buildx",
+        "The same, by the name that Docker has for it",
+        builders::BUILDX,
+    ),
     Command::group("container", "Containers", CONTAINER),
     Command::group("image", "Images", IMAGE),
     Command::group("network", "Networks", networks::ALL),
@@ -167,6 +180,10 @@ static CONTAINER: &[Command] = &[
 ];
 
 static IMAGE: &[Command] = &[
+    Command {
+        aliases: &[],
+        ..build::BUILD
+    },
     images::HISTORY,
     archives::IMPORT,
     images::INSPECT,

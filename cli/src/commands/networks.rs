@@ -191,7 +191,7 @@ const RM: Command = Command {
 };
 
 fn open(session: &Session) -> Result<(Containers, Networks), Failure> {
-    let containers = workshop::containers(session)?;
+    let containers = workshop::containers_on_ground(session)?;
     let networks = Networks::of(containers.roots());
     Ok((containers, networks))
 }

@@ -12,9 +12,10 @@ use crate::workshop::{self, Workshop};
 use crate::{tabs, terminal, units};
 use image::provide::Means;
 use image::repair::{Outcome as Mended, Repairer};
+use image::store::cache::Prune;
 use image::store::{Damage, Depth, Finding, Form, Store, Subject};
 use image::{mount, progress, rootless, verify};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub(super) const VERSION_COMMAND: Command = Command {
@@ -435,12 +436,32 @@ fn df(session: &Session, parsed: &Parsed) -> Outcome {
         size: signed(usage.layers + usage.blobs),
         reclaimable: signed(usage.reclaimable + usage.blobs.saturating_sub(needed_blobs(&store, &usage)?)),
     };
-    let cache = df::Usage {
+    let cache = cache_usage(&store)?;
+    let all = [images, containers_usage(session)?, volumes_usage(session)?, cache];
+    session.print(&df::list(&all, format.as_deref())?)
+}
+
+/// What builds have kept.
+fn cache_usage(store: &Store) -> Result<df::Usage, Failure> {
+    let mut usage = df::Usage {
         kind: "Build Cache",
         ..df::Usage::default()
     };
-    let all = [images, containers_usage(session)?, volumes_usage(session)?, cache];
-    session.print(&df::list(&all, format.as_deref())?)
+    let mut counted = BTreeSet::new();
+    for entry in store.cache_entries()? {
+        usage.total += 1;
+        usage.active += usize::from(entry.is_in_use);
+        // What an image has as well is counted there.
+        if entry.is_shared || !counted.insert(entry.diff_id.clone().unwrap_or(entry.key)) {
+            continue;
+        }
+        let size = i64::try_from(entry.size).unwrap_or(i64::MAX);
+        usage.size = usage.size.saturating_add(size);
+        if !entry.is_in_use {
+            usage.reclaimable = usage.reclaimable.saturating_add(size);
+        }
+    }
+    Ok(usage)
 }
 
 /// What lies in volumes.
@@ -622,14 +643,44 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     };
     let (images, mut bytes) = super::images::prune_images(session, parsed)?;
     bytes += freed + emptied;
+    let (records, kept) = prune_cache(session, parsed.switch("all"), &filters, &choice)?;
+    bytes += kept;
     // What a filter asks for, a download does not have.
     if filters.is_empty() {
         bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
     }
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!(
-        "{containers}{networks}{volumes}{images}Total reclaimed space: {bytes}\n"
+        "{containers}{networks}{volumes}{images}{records}Total reclaimed space: {bytes}\n"
     ))
+}
+
+/// What builds have kept, and nobody builds with. Records have no labels: a filter by these is not for them.
+fn prune_cache(
+    session: &Session,
+    all: bool,
+    filters: &[(String, String)],
+    choice: &Choice,
+) -> Result<(String, u64), Failure> {
+    if filters.iter().any(|(name, _)| name != "until") {
+        return Ok((String::new(), 0));
+    }
+    let prune = Prune {
+        all,
+        unused_since: choice.before().map(|time| time.saturating_mul(1_000_000_000)),
+        ..Prune::default()
+    };
+    let gone = workshop::open_store(session)?.prune_cache(&prune)?;
+    if gone.entries.is_empty() {
+        return Ok((String::new(), 0));
+    }
+    let mut words = "Deleted build cache objects:\n".to_owned();
+    for entry in &gone.entries {
+        // As long as BuildKit's.
+        words.push_str(entry.key.hex().get(..25).unwrap_or_default());
+        words.push('\n');
+    }
+    Ok((words + "\n", gone.bytes))
 }
 
 /// What will go, in Docker's form.
@@ -639,12 +690,17 @@ fn prune_question(all: bool, with_volumes: bool, filters: &[(String, String)]) -
     } else {
         "all dangling images"
     };
+    let cache = if all {
+        "all build cache"
+    } else {
+        "unused build cache"
+    };
     let volumes = match with_volumes {
         true => "  - all anonymous volumes not used by at least one container\n",
         false => "",
     };
     let mut question = format!(
-        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {what}\n"
+        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {what}\n  - {cache}\n"
     );
     if filters.is_empty() {
         question.push_str("  - all downloads that were broken off\n");

@@ -10,6 +10,7 @@ use engine::containers::Container;
 use engine::model::{Config, Empty, Endpoint, Healthcheck, HostConfig, Mount, MountPoint, PortBinding};
 use engine::networks::shown as networks;
 use engine::summary;
+use monitor::ground::{Files, Record};
 use monitor::place::Place;
 use monitor::state::{State, Status};
 use network::attachment::Attachment;
@@ -84,7 +85,10 @@ pub fn container(
             ),
         )
         .with("Config", config(&definition.config))
-        .with("NetworkSettings", network_settings(container, attachment))
+        .with(
+            "NetworkSettings",
+            network_settings(container, attachment, outside(place, attachment).as_ref()),
+        )
         .into()
 }
 
@@ -470,7 +474,11 @@ fn mount(mount: &Mount) -> Value {
         .into()
 }
 
-fn network_settings(container: &Container, attachment: Option<&Attachment>) -> Struct {
+fn network_settings(
+    container: &Container,
+    attachment: Option<&Attachment>,
+    outside: Option<&Record>,
+) -> Struct {
     let Container { definition, state } = container;
     let host = &definition.host;
     let up = summary::is_up(state);
@@ -496,14 +504,37 @@ fn network_settings(container: &Container, attachment: Option<&Attachment>) -> S
         let own = networks(definition, &name, attachment);
         (name, endpoint(&own))
     });
-    Struct::new("container.NetworkSettings")
+    let settings = Struct::new("container.NetworkSettings")
         .with("SandboxID", if up { definition.id.as_str() } else { "" })
         .with(
             "SandboxKey",
             pid.map_or_else(String::new, |pid| format!("/proc/{pid}/ns/net")),
         )
         .with("Ports", port_map(&ports))
-        .with("Networks", map("map[string]*network.EndpointSettings", networks))
+        .with("Networks", map("map[string]*network.EndpointSettings", networks));
+    match outside {
+        Some(record) => settings.with("Outside", way_out(record)),
+        None => settings,
+    }
+}
+
+/// Of a container that has networks of its own, on the ground of an ordinary user.
+fn outside(place: &Place, attachment: Option<&Attachment>) -> Option<Record> {
+    let [_, run] = &place.roots;
+    attachment.and_then(|_| Files::of(run).find())
+}
+
+/// What leads an ordinary user's containers out: nothing that Docker knows.
+fn way_out(record: &Record) -> Struct {
+    let (program, pid) = match &record.outside {
+        Some(outside) => (outside.program.path.display().to_string(), outside.process.pid),
+        None => (String::new(), 0),
+    };
+    Struct::new("network.Outside")
+        .with("Program", program)
+        .with("Pid", i64::from(pid))
+        .with("Running", record.way_out().is_some())
+        .with("Error", record.why.as_str())
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {

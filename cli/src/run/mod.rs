@@ -5,6 +5,7 @@
 
 pub mod devices;
 mod files;
+pub use files::open as open_error;
 pub mod mounts;
 pub mod networks;
 pub mod ports;

@@ -66,6 +66,11 @@ impl Machine {
         Ok(machine)
     }
 
+    /// Its directory, which both lives see.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The second life, from its start to its end. The answer is its exit code.
     pub fn live(&self, words: &[String], patience: Duration) -> Result<ExitCode, String> {
         let own = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;

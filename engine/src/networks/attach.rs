@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use image::store::Roots;
@@ -22,7 +22,7 @@ use network::ports::{self, Reserved, Wanted};
 use network::resolver::Sockets;
 use network::{Machine, Space, leases};
 
-use super::{Held, Networks, Record, option, random_id};
+use super::{Held, Networks, Record, ground, option, random_id};
 use crate::containers::{Containers, Durable, write};
 use crate::events;
 use crate::model::{Definition, Endpoint, PortBinding};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub reserved: Vec<Reserved>,
     /// Somebody may find it by name, or it others.
     pub has_names: bool,
+    /// The network namespace that stands for the machine.
+    ground: Option<OwnedFd>,
     #[allow(dead_code)]
     held: Vec<Held>,
 }
@@ -62,7 +64,11 @@ impl Made<'_> {
 
 /// The machine's side.
 pub fn machine(roots: &Roots) -> Machine {
-    Machine::of(&roots.run)
+    let machine = Machine::of(&roots.run);
+    match ground::is_needed() {
+        true => machine.on(ground::space(roots)),
+        false => machine,
+    }
 }
 
 /// The failure of the crate network as one of ours.
@@ -152,7 +158,15 @@ const FAILED: &str = "failed to set up container networking";
 /// There is no such network, an address or a port is somebody else's. Nothing is left then.
 pub fn plan(containers: &Containers, definition: &Definition) -> Result<Plan> {
     super::possible()?;
+    let ground = match ground::is_needed() {
+        true => {
+            ground::ready(containers.roots())?;
+            ground::file(containers.roots())
+        }
+        false => None,
+    };
     let mut plan = Plan {
+        ground,
         attachment: Attachment {
             version: attachment::VERSION,
             container: definition.id.clone(),
@@ -517,6 +531,10 @@ impl Plan {
             handed.push(Handed::Port(n));
             ports.push(socket);
         }
+        if let Some(ground) = &self.ground {
+            handed.push(Handed::Ground);
+            ports.push(ground.as_fd());
+        }
         if self.has_names {
             network::names::publish(&containers.roots().run, &self.attachment)
                 .map_err(refusal)
@@ -559,7 +577,7 @@ fn tell(roots: &Roots, action: &str, attachment: &Attachment) {
 }
 
 /// What a container's files say of its networks.
-pub fn surroundings(attachment: &Attachment, links: Vec<String>) -> Surroundings {
+pub fn surroundings(containers: &Containers, attachment: &Attachment, links: Vec<String>) -> Surroundings {
     let all = || attachment.endpoints.iter();
     let gateway = |is_v4: bool| {
         let subnets = all().flat_map(|e| &e.network.subnets);
@@ -570,8 +588,16 @@ pub fn surroundings(attachment: &Attachment, links: Vec<String>) -> Surroundings
             .flat_map(|e| e.addresses.iter().map(|a| a.address))
             .collect(),
         links,
-        host_gateway: gateway(true).or_else(|| gateway(false)),
+        host_gateway: match ground::is_needed() {
+            // The gateway is no machine.
+            true => ground::host_gateway(),
+            false => gateway(true).or_else(|| gateway(false)),
+        },
         has_names: all().any(|e| !e.names.is_empty()),
+        name_server: match ground::is_needed() {
+            true => ground::name_server(containers.roots()),
+            false => None,
+        },
     }
 }
 

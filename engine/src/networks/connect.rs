@@ -13,7 +13,7 @@ use network::ports::Reserved;
 use network::{Space, leases};
 
 use super::attach::{self, endpoint_of, free_interface, machine, refusal};
-use super::{Networks, Record, option};
+use super::{Networks, Record, ground, option};
 use crate::containers::{Container, Containers, Durable};
 use crate::control::refusal as of_monitor;
 use crate::model::{Definition, Endpoint};
@@ -274,7 +274,8 @@ fn resolve(containers: &Containers, container: &Container, old: &Attachment, new
         return Ok(());
     }
     let place = containers.place(container.id());
-    netfiles::resolve_again(&place, &container.definition, has_names(new))
+    let around = attach::surroundings(containers, new, Vec::new());
+    netfiles::resolve_again(&place, &container.definition, &around)
 }
 
 /// Takes a container out of a network.
@@ -381,6 +382,9 @@ pub fn renamed(containers: &Containers, definition: &Definition, old_name: &str)
 /// Of the kernel.
 pub fn reload(containers: &Containers) -> Result<Vec<String>> {
     super::possible()?;
+    if ground::is_there(containers.roots()) {
+        ground::ready(containers.roots())?;
+    }
     let machine = machine(containers.roots());
     let missing = machine.check().map_err(refusal)?;
     machine.restore().map_err(refusal)?;

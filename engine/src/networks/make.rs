@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use image::{Context, Error, Kind, Result};
 use network::pool::{self, Subnet};
 
-use super::{Alone, Ipam, Networks, Pool, Record, VERSION, attach, invalid, option, own_bits, parse, routes};
+use super::{
+    Alone, Ipam, Networks, Pool, Record, VERSION, attach, ground, invalid, option, own_bits, parse, routes,
+};
 use crate::containers::{Durable, write};
 
 /// A network that somebody wants.
@@ -28,6 +30,9 @@ pub struct Wanted {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Size of packets where a program leads out: it takes streams apart and puts datagrams through whole, so the larger the better.
+pub(super) const MTU_ON_GROUND: &str = "65520";
+
 /// Longest name of a device.
 const LONGEST_DEVICE: usize = 15;
 
@@ -38,6 +43,15 @@ const LONGEST_DEVICE: usize = 15;
 pub fn create(networks: &Networks, wanted: Wanted) -> Result<Record> {
     check(&wanted)?;
     super::possible()?;
+    if ground::is_needed() && wanted.driver != "bridge" && wanted.options.contains_key(option::PARENT) {
+        return Err(Error::of(
+            Kind::Unsupported,
+            format!(
+                "only root makes a network of the driver {} on a device of the machine",
+                wanted.driver
+            ),
+        ));
+    }
     let alone = networks.alone()?;
     let others = networks.list_alone(&alone)?;
     if let Some(other) = others.iter().find(|r| r.name == wanted.name) {
@@ -84,7 +98,14 @@ pub(super) fn default_bridge(networks: &Networks, alone: &Alone) -> Result<Recor
         (option::MASQUERADE, "true"),
         (option::BINDING, "0.0.0.0"),
         (option::NAME, device.as_str()),
-        (option::MTU, "1500"),
+        (
+            option::MTU,
+            if ground::is_needed() {
+                MTU_ON_GROUND
+            } else {
+                "1500"
+            },
+        ),
     ];
     let mut record = Record {
         version: VERSION,
@@ -123,8 +144,8 @@ fn save(networks: &Networks, record: &Record, _: &Alone) -> Result<()> {
     let bytes = serde_json::to_vec(record).map_err(|e| Error::new(e.to_string()))?;
     let path = networks.file(&record.id);
     write(&path, &bytes, Durable::Yes)?;
-    // Of the default one the device comes with the first container.
-    if !record.is_default_bridge() {
+    // Of the default one the device comes with the first container; of all of an ordinary user.
+    if !record.is_default_bridge() && !ground::is_needed() {
         let made = attach::machine(&networks.roots).ensure(&record.of_kernel()?);
         if let Err(e) = made {
             let removed = std::fs::remove_file(&path).context(format!("failed to remove {}", path.display()));

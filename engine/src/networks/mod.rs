@@ -10,6 +10,7 @@
 
 pub mod attach;
 pub mod connect;
+pub mod ground;
 pub mod links;
 pub mod make;
 pub mod reach;
@@ -226,7 +227,10 @@ impl Record {
             name: self.name.clone(),
             kind,
             subnets: self.ipam.pools.iter().filter_map(Pool::gateway).collect(),
-            mtu: self.text(option::MTU).parse().unwrap_or_default(),
+            mtu: match self.text(option::MTU) {
+                "" if ground::is_needed() => make::MTU_ON_GROUND.parse().unwrap_or_default(),
+                text => text.parse().unwrap_or_default(),
+            },
             internal: self.internal,
             icc: self.switch(option::ICC, true),
             masquerade: self.switch(option::MASQUERADE, true) && gateway_mode != "routed",
@@ -635,12 +639,13 @@ pub fn shown(definition: &Definition, name: &str, attachment: Option<&Attachment
     shown
 }
 
-/// Whether this process may make networks: an ordinary user's user namespace does not own the machine's network.
+/// Whether this process may make networks. An ordinary user's user namespace does not own the machine's network: there a program has
+/// to lead out.
 pub fn is_possible() -> bool {
-    !image::rootless::is_needed() && !is_in_user_namespace()
+    !ground::is_needed() || ground::programs().is_ok_and(|programs| !programs.is_empty())
 }
 
-fn is_in_user_namespace() -> bool {
+pub(crate) fn is_in_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let fields: Vec<&str> = map.split_whitespace().collect();
     !fields.is_empty() && fields != ["0", "0", "4294967295"]
@@ -651,11 +656,11 @@ fn is_in_user_namespace() -> bool {
 /// # Errors
 /// In one sentence, with what to do instead.
 pub fn possible() -> Result<()> {
-    match is_possible() {
+    match !ground::is_needed() || !ground::programs()?.is_empty() {
         true => Ok(()),
         false => Err(Error::of(
             Kind::Unsupported,
-            "an ordinary user cannot have networks with bridges yet: use --network host to share the machine's network, --network none for none, or run brig as root",
+            "an ordinary user's containers need pasta (package passt) or slirp4netns (package slirp4netns) for networks and published ports, and neither is on PATH; without them there are --network host and --network none",
         )),
     }
 }

@@ -17,6 +17,25 @@ pub fn taken() -> Vec<Subnet> {
         .collect()
 }
 
+/// Whether there is a way to anywhere: over IPv4, over IPv6.
+pub fn ways() -> [bool; 2] {
+    let text = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+    let four = text("route").lines().skip(1).any(is_default_v4);
+    [four, text("ipv6_route").lines().any(is_default_v6)]
+}
+
+fn is_default_v4(line: &str) -> bool {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    (fields.get(1), fields.get(7)) == (Some(&"00000000"), Some(&"00000000"))
+}
+
+/// The kernel keeps one by which nothing is reached, on lo.
+fn is_default_v6(line: &str) -> bool {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let is_all = |field: Option<&&str>| field.is_some_and(|f| f.bytes().all(|b| b == b'0'));
+    is_all(fields.first()) && fields.get(1) == Some(&"00") && fields.get(9).is_some_and(|d| *d != "lo")
+}
+
 /// Names of the machine's network devices.
 pub fn devices() -> Vec<String> {
     let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
@@ -28,6 +47,23 @@ pub fn devices() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ways_to_anywhere() {
+        assert!(is_default_v4(
+            "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0"
+        ));
+        assert!(!is_default_v4(
+            "docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0"
+        ));
+        let zero = "0".repeat(32);
+        let line = |prefix: &str, device: &str| {
+            format!("{zero} {prefix} {zero} 00 {zero} 00000400 00000001 00000000 00000003 {device}")
+        };
+        assert!(is_default_v6(&line("00", "eth0")));
+        assert!(!is_default_v6(&line("00", "lo")));
+        assert!(!is_default_v6(&line("40", "eth0")));
+    }
 
     #[test]
     fn every_machine_has_a_loopback_device() {

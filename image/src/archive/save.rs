@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 
 use super::{Item, NAME_ANNOTATION, REF_ANNOTATION, blob_name};
+use crate::assemble;
 use crate::digest::Hasher;
 use crate::layer::tar::{Entry, Type, Writer};
 use crate::oci::media;
@@ -98,6 +99,10 @@ pub fn save(store: &Store, images: &[Saved], to: &mut dyn Write, cancel: &Cancel
     let mut entries = Vec::new();
     let mut items = Vec::new();
     for saved in images {
+        let saved = Saved {
+            manifest: assemble::settle_manifest(store, &saved.image, &saved.manifest, cancel)?,
+            ..saved.clone()
+        };
         let (manifest, bytes) = store.manifest(&saved.manifest)?;
         let mut need = |digest: &Digest, size: u64| {
             blobs.insert(blob_name(digest), (digest.clone(), size));

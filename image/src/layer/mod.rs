@@ -9,9 +9,11 @@
 
 mod apply;
 mod compare;
+pub mod compress;
 pub mod decompress;
 mod erofs;
 mod names;
+pub mod pack;
 mod path;
 mod pipeline;
 mod remove;

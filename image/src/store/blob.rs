@@ -43,9 +43,15 @@ impl Store {
     /// Opens it; the reader is to verify what it reads.
     ///
     /// # Errors
-    /// It is not there.
+    /// It is not there ([`crate::Kind::NotFound`]).
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        File::open(self.blob_path(digest)).context(format!("failed to open blob {digest}"))
+        let failed = || format!("failed to open blob {digest}");
+        match File::open(self.blob_path(digest)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::not_found(Error::from(e).context(failed()).to_string()))
+            }
+            opened => opened.context(failed()),
+        }
     }
 
     /// A document: all of it, verified.

@@ -144,7 +144,10 @@ impl Store {
             match self.manifest(&image.manifest) {
                 Ok((manifest, _)) => {
                     let known = self.blob_keys(&image.manifest)?;
-                    for descriptor in manifest.layers.iter().chain([&manifest.config]) {
+                    let bare = self.bare_layers(&image.manifest, &manifest)?;
+                    let layers = manifest.layers.iter().enumerate();
+                    let needed = layers.filter(|(position, _)| !bare.contains(position));
+                    for descriptor in needed.map(|(_, layer)| layer).chain([&manifest.config]) {
                         if !known.contains(&descriptor.digest) {
                             report(&descriptor.digest, Damage::Missing);
                         }

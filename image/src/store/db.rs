@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::{Context, Error, Kind, Result};
 
 /// The form that this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long a writer waits for another. Transactions take milliseconds; only a stopped process makes one wait.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,7 +65,8 @@ CREATE TABLE layer (
     size    INTEGER NOT NULL,       -- bytes of its files
     disk    INTEGER NOT NULL,       -- bytes that it takes
     opaque  INTEGER NOT NULL,       -- hides all that is below it
-    blob    TEXT,                   -- what it was made from
+    blob    TEXT,                   -- what it was made from, or was packed into
+    tar     INTEGER NOT NULL DEFAULT 0, -- bytes of its tar, if we can make that again
     boot    TEXT NOT NULL,          -- boot id in which it was made
     synced  INTEGER NOT NULL,
     added   INTEGER NOT NULL
@@ -89,14 +90,39 @@ CREATE TABLE use (
 CREATE INDEX use_image ON use(image);
 ";
 
+/// What builds have done, by the key of what was to be done.
+const STEPS: &str = "
+CREATE TABLE step (
+    key         TEXT PRIMARY KEY,
+    layer       TEXT,               -- what it has written; none, if nothing
+    diff_id     TEXT,
+    description TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    value       TEXT NOT NULL,      -- what the builder wants to know of it again
+    parents     TEXT NOT NULL,      -- keys, separated by spaces
+    size        INTEGER NOT NULL,   -- bytes that it takes, where that is no layer
+    created     INTEGER NOT NULL,
+    used        INTEGER NOT NULL,
+    uses        INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX step_layer ON step(layer);
+";
+
+/// From form 1.
+const TO_2: &str = "ALTER TABLE layer ADD COLUMN tar INTEGER NOT NULL DEFAULT 0;";
+
 /// Opens the database; none, if there is none.
 pub fn open(path: &Path) -> Result<Option<Connection>> {
     if !super::exists(path)? {
         return Ok(None);
     }
-    let db = connect(path)?;
+    let mut db = connect(path)?;
     match version(&db)? {
         VERSION => Ok(Some(db)),
+        1 => {
+            upgrade(&mut db).context(format!("failed to bring {} into form {VERSION}", path.display()))?;
+            Ok(Some(db))
+        }
         newer => Err(Error::of(
             Kind::Unsupported,
             format!(
@@ -105,6 +131,17 @@ pub fn open(path: &Path) -> Result<Option<Connection>> {
             ),
         )),
     }
+}
+
+/// All of it or nothing. Two may come here at the same time: the second finds it done.
+fn upgrade(db: &mut Connection) -> Result<()> {
+    let change = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    if version(&change)? == 1 {
+        change.execute_batch(TO_2)?;
+        change.execute_batch(STEPS)?;
+        change.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(change.commit()?)
 }
 
 /// Makes the database. It appears under its name when it is complete: whoever comes meanwhile would change its mode while another reads it,
@@ -119,6 +156,7 @@ pub fn create(path: &Path) -> Result<()> {
     let db = connect(&unfinished)?;
     db.pragma_update(None, "journal_mode", "wal").context(failed())?;
     db.execute_batch(FORM).context(failed())?;
+    db.execute_batch(STEPS).context(failed())?;
     db.pragma_update(None, "user_version", VERSION)
         .context(failed())?;
     // The last connection that closes writes everything into the file itself, synced.

@@ -20,8 +20,11 @@ pub struct Freed {
     pub layers: Vec<Digest>,
 }
 
-/// What somebody needs: parts of living manifests, and what the living hold.
-const NEEDED: &str = "(SELECT key FROM part WHERE kind = ?1 UNION SELECT key FROM hold WHERE kind = ?1)";
+/// What somebody needs: parts of living manifests, what the living hold, and what builds find again: layers, and the blobs of those that came
+/// from elsewhere, whose tar we could not make again.
+const NEEDED: &str = "(SELECT key FROM part WHERE kind = ?1 UNION SELECT key FROM hold WHERE kind = ?1
+    UNION SELECT layer FROM step WHERE ?1 = 'layer' AND layer IS NOT NULL
+    UNION SELECT blob FROM layer WHERE ?1 = 'blob' AND blob IS NOT NULL AND tar = 0 AND key IN (SELECT layer FROM step))";
 
 impl Store {
     /// Removes manifests that no image, name, digest or user has, and then every blob and layer that no manifest needs and nobody

@@ -112,6 +112,46 @@ impl Store {
         .context(format!("failed to add image {}", image.id))
     }
 
+    /// Gives an image another manifest, which leads to the same layers by other blobs. Its names and digests move along, and what stands on
+    /// it keeps what it stands on. That of somebody else who was first stays.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn replace_manifest(&self, image: &Image, manifest: &Digest, blobs: &[Digest]) -> Result<()> {
+        let (old, new) = (image.manifest.to_string(), manifest.to_string());
+        self.write(|db| {
+            let changed = db.execute(
+                "UPDATE image SET manifest = ?1 WHERE id = ?2 AND manifest = ?3",
+                params![new, image.id.to_string(), old],
+            )?;
+            if changed == 0 {
+                return Ok(());
+            }
+            db.execute("DELETE FROM part WHERE manifest = ?", params![new])?;
+            let mut part =
+                db.prepare("INSERT INTO part (manifest, kind, position, key) VALUES (?, 'blob', ?, ?)")?;
+            for (position, digest) in blobs.iter().enumerate() {
+                part.execute(params![new, position, digest.to_string()])?;
+            }
+            db.execute(
+                "INSERT INTO part (manifest, kind, position, key)
+                 SELECT ?1, kind, position, key FROM part WHERE manifest = ?2 AND kind = 'layer'",
+                params![new, old],
+            )?;
+            for table in ["name", "pin"] {
+                db.execute(
+                    &format!(
+                        "UPDATE {table} SET manifest = ?1, target = iif(target = ?2, ?1, target)
+                         WHERE manifest = ?2 AND image = ?3"
+                    ),
+                    params![new, old, image.id.to_string()],
+                )?;
+            }
+            keep_indexes(db, &new)
+        })
+        .context(format!("failed to change image {}", image.id))
+    }
+
     /// Gives an image another name, which stands for `target`: the image's manifest, or an index that has it. A digest that the name had
     /// is an image's own matter and stays.
     ///

@@ -94,8 +94,11 @@ pub struct Layer {
     pub disk: u64,
     /// It hides everything below it. Overlay does not read that from the root of a layer, so what is below is left out of the mount.
     pub hides_all_below: bool,
-    /// What it was made from.
+    /// What it was made from, or was packed into.
     pub blob: Option<Digest>,
+    /// Bytes of its tar, if we know how to make that again: it was packed by us, not by somebody whose order of entries we do not know.
+    /// Such a layer needs no blob. 0: we do not.
+    pub tar: u64,
     boot: String,
     synced: bool,
     added: i64,
@@ -119,6 +122,7 @@ impl Layer {
             disk,
             hides_all_below: false,
             blob,
+            tar: 0,
             boot: String::new(),
             synced: false,
             added: 0,
@@ -219,7 +223,7 @@ impl Store {
             }
             fs::rename(directory, &place).context(failed())?;
             db.execute(
-                "INSERT OR REPLACE INTO layer (key, diff_id, form, size, disk, opaque, blob, boot, synced, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO layer (key, diff_id, form, size, disk, opaque, blob, tar, boot, synced, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     &*layer.key.0,
                     layer.diff_id.to_string(),
@@ -228,6 +232,7 @@ impl Store {
                     layer.disk,
                     layer.hides_all_below,
                     layer.blob.as_ref().map(Digest::to_string),
+                    layer.tar,
                     self.boot,
                     layer.synced,
                     nanoseconds(),
@@ -262,13 +267,22 @@ impl Store {
     /// A layer cannot be synced.
     pub fn settle_layers(&self, which: Settle) -> Result<usize> {
         let before = nanoseconds() - i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
-        let mut settled = 0;
-        for layer in self.layers()? {
-            if layer.synced || layer.boot != self.boot || (which == Settle::WhatIsOld && layer.added > before)
-            {
+        let wanted = |layer: &Layer| which == Settle::Now || layer.added <= before;
+        self.sync_layers(&self.layers()?.into_iter().filter(wanted).collect::<Vec<_>>())
+    }
+
+    /// Waits until these layers are on the disk, and writes that down. Of those that no blob could replace, before they are named.
+    ///
+    /// # Errors
+    /// A layer cannot be synced.
+    pub fn sync_layers(&self, layers: &[Layer]) -> Result<usize> {
+        let mut synced = Vec::new();
+        let mut is_all_synced = false;
+        for layer in layers {
+            if layer.synced || layer.boot != self.boot {
                 continue;
             }
-            let path = self.layer_path(&layer);
+            let path = self.layer_path(layer);
             let failed = || format!("failed to sync layer {}", layer.key);
             let file = match File::open(&path) {
                 // Collected meanwhile.
@@ -277,20 +291,55 @@ impl Store {
             };
             match layer.form {
                 Form::Erofs => file.sync_all().context(failed())?,
-                Form::Tree => sys::sync::syncfs(std::os::fd::AsFd::as_fd(&file)).context(failed())?,
+                // All layers lie on one file system, and one call is for all of it.
+                Form::Tree if is_all_synced => {}
+                Form::Tree => {
+                    sys::sync::syncfs(std::os::fd::AsFd::as_fd(&file)).context(failed())?;
+                    is_all_synced = true;
+                }
             }
-            sync_directory(&self.layer_directory(&layer.key))?;
-            sync_directory(&self.path("layers"))?;
-            self.write(|db| {
-                db.execute(
-                    "UPDATE layer SET synced = 1 WHERE key = ? AND added = ?",
-                    params![&*layer.key.0, layer.added],
-                )?;
-                Ok(())
-            })?;
-            settled += 1;
+            if !is_all_synced {
+                sync_directory(&self.layer_directory(&layer.key))?;
+            }
+            synced.push(layer);
         }
-        Ok(settled)
+        if synced.is_empty() {
+            return Ok(0);
+        }
+        sync_directory(&self.path("layers"))?;
+        self.write(|db| {
+            let mut update = db.prepare("UPDATE layer SET synced = 1 WHERE key = ? AND added = ?")?;
+            for layer in &synced {
+                update.execute(params![&*layer.key.0, layer.added])?;
+            }
+            Ok(())
+        })?;
+        Ok(synced.len())
+    }
+
+    /// Writes down that we can make the tar of a layer, which has so many bytes.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn note_tar(&self, key: &LayerKey, tar: u64) -> Result<()> {
+        self.write(|db| {
+            db.execute("UPDATE layer SET tar = ? WHERE key = ?", params![tar, &*key.0])?;
+            Ok(())
+        })
+    }
+
+    /// Writes down what a layer was packed into.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn note_blob(&self, key: &LayerKey, blob: &Digest) -> Result<()> {
+        self.write(|db| {
+            db.execute(
+                "UPDATE layer SET blob = ? WHERE key = ?",
+                params![blob.to_string(), &*key.0],
+            )?;
+            Ok(())
+        })
     }
 }
 
@@ -301,7 +350,7 @@ pub enum Settle {
     Now,
 }
 
-const COLUMNS: &str = "key, diff_id, form, size, disk, blob, boot, synced, added, opaque";
+const COLUMNS: &str = "key, diff_id, form, size, disk, blob, boot, synced, added, opaque, tar";
 
 fn from_row(row: &Row<'_>) -> Result<Layer> {
     let text = |index: usize| -> Result<String> { Ok(row.get(index)?) };
@@ -317,5 +366,6 @@ fn from_row(row: &Row<'_>) -> Result<Layer> {
         synced: row.get(7)?,
         added: row.get(8)?,
         hides_all_below: row.get(9)?,
+        tar: row.get(10)?,
     })
 }

@@ -111,6 +111,21 @@ impl Lease<'_> {
         self.hold("layer", key)
     }
 
+    /// These stay, in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_layers<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<()> {
+        self.store.write(|db| {
+            let mut insert =
+                db.prepare("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, 'layer', ?)")?;
+            for key in keys {
+                insert.execute(params![self.id, key])?;
+            }
+            Ok(())
+        })
+    }
+
     fn hold(&self, kind: &str, key: &str) -> Result<()> {
         self.store.write(|db| {
             db.execute(

@@ -10,6 +10,7 @@
 //! ROOT/tmp/ID/                what that process is making
 //! ROOT/trash/                 what is being deleted
 //! ROOT/reserve                room for deleting on a full disk
+//! ROOT/build/mounts/HEX/      what RUN --mount=type=cache keeps, and its lock
 //! RUN/locks/                  one at a time
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! May not: talk to a registry, unpack, mount.
 
 mod blob;
+pub mod cache;
 mod check;
 mod db;
 mod gc;

@@ -361,3 +361,188 @@ fn several_make_the_store_at_once() {
         sound(&place.open());
     }
 }
+
+#[test]
+fn a_store_of_an_older_brig_is_brought_along() {
+    let place = Place::new();
+    let (id, _, key) = add(&place.open(), &place.open().lease().unwrap(), "old");
+    place
+        .open()
+        .db()
+        .execute_batch("ALTER TABLE layer DROP COLUMN tar; DROP TABLE step; PRAGMA user_version = 1")
+        .unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(place.open().layer(&key).unwrap().is_some()));
+        }
+    });
+    let store = place.open();
+    assert!(store.image(&id).unwrap().is_some());
+    let version = |store: &Store| -> i64 {
+        store
+            .db()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(version(&store), 2);
+    store.db().execute_batch("PRAGMA user_version = 3").unwrap();
+    let e = Store::open(&Roots::at(&place.0)).err().unwrap();
+    assert_eq!(e.kind(), Kind::Unsupported);
+    assert!(
+        e.to_string().ends_with("made by a newer brig; this one knows 2"),
+        "{e}"
+    );
+}
+
+/// A layer and its record, as a build leaves them.
+fn cached(store: &Store, name: &str, parents: &[Digest]) -> (Digest, Layer) {
+    let lease = store.lease().unwrap();
+    let diff_id = Digest::of(name.as_bytes());
+    let key = LayerKey::of(&diff_id);
+    lease.hold_layers([key.as_str()]).unwrap();
+    let made = lease.directory().join("made");
+    fs::create_dir_all(made.join("fs/etc")).unwrap();
+    let mut layer = Layer::new(key.clone(), diff_id, Form::Tree, 10, 4096, None);
+    layer.tar = 1536;
+    store.publish_layer(&lease, &made, &layer).unwrap();
+    let step = cache::Step {
+        key: &Digest::of(format!("step {name}").as_bytes()),
+        layer: Some(&layer),
+        description: name,
+        kind: "regular",
+        value: "{}",
+        parents,
+    };
+    store.keep_cached(&step).unwrap();
+    (step.key.clone(), store.layer(&key).unwrap().unwrap())
+}
+
+#[test]
+fn what_builds_have_done_is_found_again() {
+    let place = Place::new();
+    let mut store = place.open();
+    let (a, layer) = cached(&store, "a", &[]);
+    store.collect().unwrap();
+    let found = store.cached(&a).unwrap().unwrap();
+    assert_eq!(found.layer.unwrap().key, layer.key);
+    assert_eq!(found.value, "{}");
+    assert!(store.cached(&Digest::of(b"x")).unwrap().is_none());
+    assert_eq!(store.cache_size().unwrap(), 4096);
+    // After a power cut it may have lost its bytes.
+    let boot = std::mem::replace(&mut store.boot, "another".to_owned());
+    assert!(store.cached(&a).unwrap().is_none());
+    store.boot = boot;
+    store.sync_layers(std::slice::from_ref(&layer)).unwrap();
+    store.boot = "another".to_owned();
+    assert!(store.cached(&a).unwrap().is_some());
+    let none = cache::Step {
+        key: &Digest::of(b"none"),
+        layer: None,
+        description: "mkdir",
+        kind: "regular",
+        value: "v",
+        parents: std::slice::from_ref(&a),
+    };
+    store.keep_cached(&none).unwrap();
+    assert!(store.cached(none.key).unwrap().unwrap().layer.is_none());
+    store.use_cached(std::slice::from_ref(&a)).unwrap();
+    let entries = store.cache_entries().unwrap();
+    assert_eq!((entries[0].key.clone(), entries[0].uses), (a.clone(), 2));
+    assert_eq!(entries[1].parents, [a]);
+    sound(&store);
+}
+
+#[test]
+fn what_was_not_used_for_longest_goes_first() {
+    use cache::Prune;
+    let place = Place::new();
+    let store = place.open();
+    let keys: Vec<Digest> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|name| cached(&store, name, &[]).0)
+        .collect();
+    store.use_cached(&keys[..1]).unwrap();
+    let bound = |max_used| Prune {
+        max_used,
+        ..Prune::default()
+    };
+    assert!(store.prune_cache(&bound(4 * 4096)).unwrap().entries.is_empty());
+    let lease = store.lease().unwrap();
+    // Somebody builds with b.
+    let b = LayerKey::of(&Digest::of(b"b"));
+    lease.hold_layer(b.as_str()).unwrap();
+    let gone = store.prune_cache(&bound(3 * 4096)).unwrap();
+    assert_eq!(
+        gone.entries.iter().map(|e| &e.key).collect::<Vec<_>>(),
+        [&keys[2]]
+    );
+    assert_eq!(gone.bytes, 4096);
+    assert_eq!(store.layers().unwrap().len(), 3);
+    drop(lease);
+    // What an image has as well goes with all only, and frees nothing.
+    let id = store.put_blob(&store.lease().unwrap(), b"{}").unwrap();
+    store
+        .add_image(
+            &NewImage {
+                id: &id,
+                manifest: &id,
+                blobs: std::slice::from_ref(&id),
+                layers: std::slice::from_ref(&b),
+                size: 1,
+                parent: None,
+            },
+            &[],
+            &[],
+        )
+        .unwrap();
+    assert_eq!(store.cache_size().unwrap(), 2 * 4096);
+    let of = |name: &str, value: &str| Prune {
+        filters: vec![(name.to_owned(), value.to_owned())],
+        all: true,
+        ..Prune::default()
+    };
+    assert_eq!(store.prune_cache(&of("id", "0123")).unwrap().entries.len(), 0);
+    assert_eq!(
+        store.prune_cache(&of("description", "d")).unwrap().entries.len(),
+        1
+    );
+    assert_eq!(
+        store.prune_cache(&of("no", "d")).unwrap_err().kind(),
+        Kind::Invalid
+    );
+    assert_eq!(store.prune_cache(&Prune::default()).unwrap().entries.len(), 1);
+    let rest = store.prune_cache(&of("shared", "true")).unwrap();
+    assert_eq!((rest.entries.len(), rest.bytes), (1, 0));
+    assert!(store.layer(&b).unwrap().is_some());
+    assert_eq!(store.cache_size().unwrap(), 0);
+}
+
+#[test]
+fn directories_that_runs_keep_go_when_nobody_is_at_them() {
+    use cache::{CACHE_MOUNT, MOUNT_DATA, MOUNT_LOCK, Prune};
+    let place = Place::new();
+    let store = place.open();
+    let key = Digest::of(b"mount");
+    let directory = store.cache_mounts().join(key.hex());
+    fs::create_dir_all(directory.join(MOUNT_DATA)).unwrap();
+    fs::write(directory.join(MOUNT_DATA).join("x"), [1; 100_000]).unwrap();
+    // A build that was killed has left no record.
+    let entries = store.cache_entries().unwrap();
+    assert_eq!((entries.len(), entries[0].kind.as_str()), (1, CACHE_MOUNT));
+    assert!(entries[0].size >= 100_000);
+    store.keep_mount(&key, "cached mount /root/.cache").unwrap();
+    let entries = store.cache_entries().unwrap();
+    assert_eq!((entries.len(), entries[0].uses), (1, 1));
+    assert!(store.cache_size().unwrap() >= 100_000);
+    let lock = fs::File::create(directory.join(MOUNT_LOCK)).unwrap();
+    lock.lock_shared().unwrap();
+    assert!(store.cache_entries().unwrap()[0].is_in_use);
+    assert_eq!(store.prune_cache(&Prune::default()).unwrap().entries.len(), 0);
+    drop(lock);
+    let gone = store.prune_cache(&Prune::default()).unwrap();
+    assert!(gone.bytes >= 100_000);
+    assert!(!directory.exists());
+    assert_eq!(store.cache_entries().unwrap(), []);
+    assert_eq!(store.cache_size().unwrap(), 0);
+    assert_eq!(fs::read_dir(place.0.join("trash")).unwrap().count(), 0);
+}

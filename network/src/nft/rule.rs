@@ -15,6 +15,11 @@ pub(super) const EXPRESSION_NAME: u16 = 1;
 pub(super) const EXPRESSION_DATA: u16 = 2;
 const META_DREG: u16 = 1;
 const META_KEY: u16 = 2;
+const META_SREG: u16 = 3;
+const META_MARK: u32 = 3;
+const SOCKET_KEY: u16 = 1;
+const SOCKET_DREG: u16 = 2;
+const SOCKET_TRANSPARENT: u32 = 0;
 const META_PROTOCOL: u32 = 1;
 const META_IIFKIND: u32 = 26;
 const META_OIFKIND: u32 = 27;
@@ -177,6 +182,8 @@ pub enum Test {
     ToLoopback4,
     /// To an address of this machine.
     ToUs,
+    /// A socket of this machine takes it, under an address that is another's.
+    InAnothersName,
 }
 
 /// What happens to it.
@@ -190,6 +197,8 @@ pub enum Act {
     To(Version, &'static [Field], &'static str),
     ToAddress(IpAddr, u16),
     Masquerade,
+    /// Marked with this number, by which its route is chosen.
+    Mark(u32),
 }
 
 /// One rule. Its comment is shown by `nft list ruleset`.
@@ -269,6 +278,13 @@ impl Rule {
                     });
                     compare(m, CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
                 }
+                Test::InAnothersName => {
+                    expression(m, "socket", |m| {
+                        m.number_be(SOCKET_KEY, SOCKET_TRANSPARENT);
+                        m.number_be(SOCKET_DREG, REGISTER);
+                    });
+                    compare(m, CMP_EQ, &[1]);
+                }
             }
         }
         if let Act::To(version, ..) = self.act {
@@ -303,6 +319,13 @@ impl Rule {
                 nat(m, version);
             }
             Act::Masquerade => expression(m, "masq", |_| {}),
+            Act::Mark(number) => {
+                immediate(m, REGISTER, &number.to_ne_bytes());
+                expression(m, "meta", |m| {
+                    m.number_be(META_KEY, META_MARK);
+                    m.number_be(META_SREG, REGISTER);
+                });
+            }
         }
     }
 }

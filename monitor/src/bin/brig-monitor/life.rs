@@ -52,6 +52,8 @@ pub fn run(args: &Args) -> Result<()> {
             "nobody has asked for a start: it is brig that starts it",
         ));
     };
+    let [_, run] = &args.place.roots;
+    let _needed = stand_on_ground(run);
     let reactor = match prepared {
         Ok(reactor) => reactor,
         Err(e) => return connection::refuse(&report, &e.into()),
@@ -73,6 +75,13 @@ fn prepare(args: &Args) -> Result<Reactor> {
     sys::process::set_subreaper()?;
     spare_from_oom(&args.place.bundle());
     Ok(Reactor::new()?)
+}
+
+/// An ordinary user's containers need their common ground as long as they have monitors. Whoever starts us holds it, too, so this waits
+/// for nobody. Root has none.
+fn stand_on_ground(run: &Path) -> Option<std::fs::File> {
+    let files = monitor::ground::Files::of(run);
+    files.directory.exists().then(|| files.hold().ok()).flatten()
 }
 
 /// A monitor is not what a machine without memory should kill: that would free nothing. What it starts inherits its score, so it

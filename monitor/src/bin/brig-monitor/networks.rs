@@ -3,10 +3,10 @@
 //!
 //! May not: make a network, or decide what is in one: engine does, and says so.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::io::Result as IoResult;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use monitor::events::{self, Event};
+use monitor::ground::Files;
 use monitor::launch::{self, Handed, Launch};
 use monitor::place::Place;
 use monitor::protocol::Kind;
@@ -24,6 +25,7 @@ use network::{Machine, Space};
 use shim::reactor::{Reactor, Source, either};
 use shim::sync::{Count, Once};
 
+use crate::dialer::{self, Dialer};
 use crate::monitor::{Monitor, Refusal};
 use crate::{proxy, resolver};
 
@@ -46,6 +48,10 @@ pub struct Served {
     pub resolves: Cell<bool>,
     /// How often addresses were told: each time in another order.
     pub turns: Cell<usize>,
+    /// An ordinary user's network namespace that stands for the machine. Kept open: should its keeper be killed, it is found here.
+    pub ground: OnceCell<OwnedFd>,
+    /// Makes sockets in it.
+    pub dialer: Dialer,
 }
 
 /// How much is served at a time. What a container or a stranger does must not take the descriptors by which a container is stopped.
@@ -107,6 +113,10 @@ pub fn begin(monitor: &Rc<Monitor>, handed: Vec<OwnedFd>) {
             Handed::Port(n) => ports.extend(network.attachment.ports.get(*n).map(|port| (fd, port.clone()))),
             Handed::ResolverUdp => udp = Some(fd),
             Handed::ResolverTcp => tcp = Some(fd),
+            Handed::Ground => {
+                // There is but one.
+                let _ = monitor.served.ground.set(fd);
+            }
         }
     }
     serve_ports(monitor, ports);
@@ -133,6 +143,12 @@ pub async fn adopt(monitor: &Rc<Monitor>) {
     let Some(network) = monitor.launch.borrow().network.clone() else {
         return;
     };
+    if network.handed.contains(&Handed::Ground) {
+        match ground(&monitor.place) {
+            Ok(ground) => drop(monitor.served.ground.set(ground)),
+            Err(e) => monitor.note(&format!("failed to find the user's network namespace: {e}")),
+        }
+    }
     let mut ports = Vec::new();
     for port in &network.attachment.ports {
         match reserve(port) {
@@ -144,6 +160,21 @@ pub async fn adopt(monitor: &Rc<Monitor>) {
     if has_names(&network.attachment) {
         open_resolver(monitor).await;
     }
+}
+
+/// The namespace that stands for the machine.
+fn ground(place: &Place) -> sys::Result<OwnedFd> {
+    let [_, run] = &place.roots;
+    let files = Files::of(run);
+    let gone = || {
+        sys::Error::new(
+            "open",
+            files.net().display().to_string(),
+            sys::Errno(libc::ENOENT),
+        )
+    };
+    let record = files.find().ok_or_else(gone)?;
+    sys::fs::open(&files.space(&record), libc::O_RDONLY, 0)
 }
 
 fn reserve(port: &Port) -> network::Result<Option<OwnedFd>> {
@@ -275,25 +306,54 @@ pub async fn end(monitor: &Rc<Monitor>) -> Result<(), String> {
     };
     let (on, place) = (&monitor.on, &monitor.place);
     let limit = Some(Instant::now() + UNDO);
+    let ground = monitor.served.ground.get();
+    let kept: Vec<_> = ground.iter().map(|fd| fd.as_fd()).collect();
+    let whose = || -> Result<Whose, String> {
+        match (ground, stands_on_ground(&network)) {
+            (Some(fd), _) => Ok(Whose::Ground(fd.try_clone().map_err(|e| e.to_string())?)),
+            (None, true) => Ok(Whose::Gone),
+            (None, false) => Ok(Whose::Machines),
+        }
+    };
     let undone = on
         .children
-        .fork(&on.reactor, limit, || undo(place, network.attachment))
+        .fork_keeping(&on.reactor, limit, &kept, || {
+            undo(place, network.attachment.clone(), whose()?)
+        })
         .await;
     undone.map_err(|e| e.to_string())
+}
+
+/// Whose network namespace the other end of a container's is in.
+#[derive(Debug)]
+pub enum Whose {
+    Machines,
+    Ground(OwnedFd),
+    /// A ground that is not there any more.
+    Gone,
+}
+
+fn stands_on_ground(network: &launch::Network) -> bool {
+    network.handed.contains(&Handed::Ground)
 }
 
 /// The record is what counts: whoever was killed while he changed something has written down both, what was and what was to be.
 ///
 /// # Errors
 /// What could not be undone.
-pub fn undo(place: &Place, told: Attachment) -> Result<(), String> {
+pub fn undo(place: &Place, told: Attachment, whose: Whose) -> Result<(), String> {
     let record = place.network();
     let written = std::fs::read(&record).ok();
     let written = written.and_then(|text| serde_json::from_slice(&text).ok());
     let [_, run] = &place.roots;
     let had = written.unwrap_or(told);
     let unmounted = unmount(&place.netns());
-    let undone = Machine::of(run).detach(&had);
+    let machine = match whose {
+        Whose::Machines => Machine::of(run),
+        Whose::Ground(fd) => Machine::of(run).on(Some(Space::from_file(fd))),
+        Whose::Gone => Machine::of(run).on(None),
+    };
+    let undone = machine.detach(&had);
     undone.map_err(|e| format!("failed to undo the container's networks: {e}"))?;
     unmounted.map_err(|e| format!("failed to let go of the container's network namespace: {e}"))?;
     for event in Event::of_networks("disconnect", &had) {
@@ -327,7 +387,13 @@ pub fn undo_unbegun(place: &Place) -> Result<(), String> {
         .ok()
         .and_then(|launch| launch.network)
     {
-        Some(network) => undo(place, network.attachment),
+        Some(network) => {
+            let whose = match stands_on_ground(&network) {
+                true => ground(place).map_or(Whose::Gone, Whose::Ground),
+                false => Whose::Machines,
+            };
+            undo(place, network.attachment, whose)
+        }
         None => Ok(()),
     }
 }
@@ -341,6 +407,36 @@ pub fn io<T>(call: &'static str, done: IoResult<T>) -> sys::Result<T> {
 pub fn nonblocking(fd: OwnedFd) -> sys::Result<OwnedFd> {
     sys::fs::set_nonblocking(fd.as_fd(), true)?;
     Ok(fd)
+}
+
+/// A socket that is about to be connected with the container, in the name of a client if that can be.
+///
+/// # Errors
+/// connect(2)'s.
+pub async fn dial(
+    monitor: &Monitor,
+    kind: dialer::Kind,
+    to: SocketAddr,
+    client: IpAddr,
+) -> sys::Result<OwnedFd> {
+    let Some(ground) = monitor.served.ground.get() else {
+        // The machine's rules lead clients to containers; what comes here is what they cannot lead.
+        return match kind {
+            dialer::Kind::Connection => sys::tcp::connect_nonblocking(to),
+            dialer::Kind::Datagrams => sys::tcp::connect_of(to, libc::SOCK_DGRAM),
+        };
+    };
+    let from = {
+        let launch = monitor.launch.borrow();
+        let network = launch.network.as_ref();
+        network.and_then(|network| dialer::name_of(client, to, &network.attachment))
+    };
+    let on = (&monitor.on.reactor, &monitor.on.children);
+    monitor
+        .served
+        .dialer
+        .dial(on, ground.as_fd(), (kind, to, from))
+        .await
 }
 
 /// A connection that was begun, once it is there. Whoever calls sets a limit.

@@ -1,5 +1,6 @@
 //! Brings to the container what comes to its published ports and is not led there by the machine's rules: what is sent to `::1`, or over
-//! IPv6 to a container that has none, and everything while somebody has flushed the rules.
+//! IPv6 to a container that has none, and everything while somebody has flushed the rules. An ordinary user has no rules on the machine:
+//! there everything comes this way, and goes on in the name of who has sent it.
 //!
 //! Bytes of a connection go through a pipe and not through us (splice(2)).
 //!
@@ -7,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use shim::sync::{Count, Once};
 use sys::event::{Armed, Epoll, Event};
 use sys::udp::Local;
 
+use crate::dialer;
 use crate::monitor::Monitor;
 use crate::networks::{self, AGAIN, Bounds};
 
@@ -189,8 +191,9 @@ async fn relay(monitor: &Monitor, pipes: &Pipes, client: OwnedFd, port: &Port) -
         return Ok(());
     };
     let client = reactor.watch(TcpStream::from(networks::nonblocking(client)?))?;
+    let whose = networks::io("getpeername", client.io().peer_addr())?.ip();
     let until = Some(Instant::now() + PATIENCE);
-    let begun = sys::tcp::connect_nonblocking(target)?;
+    let begun = networks::dial(monitor, dialer::Kind::Connection, target, whose).await?;
     let connected = networks::connected(reactor, begun, target);
     let connected = reactor.within(until, connected).await;
     let server = connected.ok_or_else(|| sys::Error::new("connect", "", sys::Errno(libc::ETIMEDOUT)))??;
@@ -296,7 +299,7 @@ async fn serve_datagrams(monitor: Rc<Monitor>, ports: Rc<Ports>, most: usize) {
     loop {
         let Ok(found) = ports.next().await else { return };
         for n in found {
-            take_datagrams(&monitor, &ports, &sessions, n);
+            take_datagrams(&monitor, &ports, &sessions, n).await;
             if ports.arm(n).is_err() {
                 return;
             }
@@ -305,7 +308,7 @@ async fn serve_datagrams(monitor: Rc<Monitor>, ports: Rc<Ports>, most: usize) {
     }
 }
 
-fn take_datagrams(monitor: &Rc<Monitor>, ports: &Rc<Ports>, sessions: &Rc<Sessions>, n: usize) {
+async fn take_datagrams(monitor: &Rc<Monitor>, ports: &Rc<Ports>, sessions: &Rc<Sessions>, n: usize) {
     let Some((socket, port)) = ports.sockets.get(n) else {
         return;
     };
@@ -327,7 +330,8 @@ fn take_datagrams(monitor: &Rc<Monitor>, ports: &Rc<Ports>, sessions: &Rc<Sessio
                 let Some(target) = target_now(monitor, port) else {
                     continue;
                 };
-                let Ok(session) = begin_session(monitor, ports, sessions, sender, target) else {
+                let begun = begin_session(monitor, ports, sessions, sender, target).await;
+                let Ok(session) = begun else {
                     continue;
                 };
                 session
@@ -339,20 +343,15 @@ fn take_datagrams(monitor: &Rc<Monitor>, ports: &Rc<Ports>, sessions: &Rc<Sessio
     }
 }
 
-fn begin_session(
+async fn begin_session(
     monitor: &Rc<Monitor>,
     ports: &Rc<Ports>,
     sessions: &Rc<Sessions>,
     sender: Sender,
     target: SocketAddr,
 ) -> sys::Result<Rc<Session>> {
-    let any: IpAddr = match target {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = networks::io("bind", UdpSocket::bind((any, 0)))?;
-    networks::io("connect", socket.connect(target))?;
-    networks::io("fcntl", socket.set_nonblocking(true))?;
+    let socket = networks::dial(monitor, dialer::Kind::Datagrams, target, sender.address.ip()).await?;
+    let socket = UdpSocket::from(socket);
     let session = Rc::new(Session {
         socket: monitor.on.reactor.watch(socket)?,
         used: Cell::new(Instant::now()),

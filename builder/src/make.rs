@@ -1,0 +1,206 @@
+//! From a request to an image: the order of a build.
+//!
+//! May not: do any of it.
+
+use build::plan::plan;
+use build::stages::{Graph, Platform as Named};
+use engine::containers::Containers;
+use image::platform::Platform;
+use image::provide::Maker;
+use image::registry::Client;
+use image::{Context as _, Digest, Result};
+
+use crate::failure::Failure;
+use crate::request::Request;
+use crate::solve::Solver;
+use crate::solve::bases::{BadBase, Bases};
+use crate::solve::state::State;
+use crate::sources::Sources;
+use crate::telling::{Counter, Event, Listener};
+
+/// What a build works with.
+pub struct Means<'b> {
+    pub maker: &'b Maker<'b>,
+    pub client: &'b Client,
+    pub containers: &'b Containers,
+    pub listener: &'b Listener<'b>,
+    /// Layers that are pulled at the same time.
+    pub at_once: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Built {
+    /// For each platform that was asked for.
+    pub images: Vec<BuiltImage>,
+    /// What should be otherwise in the Dockerfile.
+    pub report: build::lint::Report,
+    pub source: build::source::Source,
+}
+
+/// One image.
+#[derive(Debug)]
+pub struct BuiltImage {
+    pub platform: Platform,
+    pub id: Digest,
+}
+
+/// Where a reproducible build stands in time.
+const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
+
+/// Builds, and puts what came of it where it was wanted.
+///
+/// # Errors
+/// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
+pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
+    let store = means.maker.store;
+    engine::passing::sweep(means.containers)?;
+    let lease = store.lease()?;
+    let counter = Counter::default();
+    let (sources, source) = Sources::open(means, request, &lease, &counter)?;
+    let platforms = platforms(request);
+    let mut images = Vec::new();
+    let mut report = build::lint::Report::default();
+    for platform in &platforms {
+        let (mut graph, read) = read(&source, request, platform)?;
+        report = read;
+        let bases = match Bases::find(means, request, &mut graph, platform, &counter) {
+            Ok(bases) => bases,
+            Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
+            Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
+        };
+        let solver = Solver {
+            means,
+            request,
+            lease: &lease,
+            source: &source,
+            graph: &graph,
+            sources: &sources,
+            bases: &bases,
+            platform,
+            counter: &counter,
+        };
+        let (ended, told) = solver.solve(report)?;
+        report = told;
+        for name in graph.unused_args(&request.build_args) {
+            let text = format!("[Warning] One or more build-args {name:?} were not consumed");
+            (means.listener)(&Event::Warning { text: &text });
+        }
+        store.use_cached(&ended.state.steps)?;
+        images.push((platform.clone(), ended.state));
+    }
+    let vertex = counter.next();
+    let name = "exporting to image";
+    (means.listener)(&Event::Begun { vertex, name });
+    let images = images
+        .iter()
+        .map(|(platform, state)| {
+            let id = put(means, request, &lease, state)?;
+            Ok(BuiltImage {
+                platform: platform.clone(),
+                id,
+            })
+        })
+        .collect::<Result<Vec<_>>>()
+        .context("failed to export the image")?;
+    (means.listener)(&Event::Done { vertex });
+    Ok(Built {
+        images,
+        report,
+        source,
+    })
+}
+
+fn put(
+    means: &Means<'_>,
+    request: &Request,
+    lease: &image::store::Lease<'_>,
+    state: &State,
+) -> Result<Digest> {
+    let epoch = epoch(request)?;
+    let config = state.finish(&request.labels, epoch.as_deref());
+    let annotations = std::collections::BTreeMap::new();
+    image::assemble::assemble(
+        means.maker.store,
+        lease,
+        &image::assemble::Assembly {
+            config: &config,
+            layers: &state.layers,
+            base: state.base.as_ref(),
+            tags: &request.tags,
+            annotations: &annotations,
+            parent: None,
+        },
+    )
+}
+
+fn epoch(request: &Request) -> Result<Option<String>> {
+    let given = request.build_args.get(EPOCH_ARG).filter(|text| !text.is_empty());
+    let Some(text) = given else { return Ok(None) };
+    let seconds: u64 = text.parse().map_err(|_| {
+        image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"))
+    })?;
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    Ok(Some(sys::time::rfc3339_nano(time)))
+}
+
+fn platforms(request: &Request) -> Vec<Platform> {
+    if request.platforms.is_empty() {
+        return vec![Platform::host()];
+    }
+    let of = |named: &Named| {
+        let mut platform = Platform {
+            os: named.os.clone(),
+            architecture: named.architecture.clone(),
+            variant: Some(named.variant.clone()).filter(|v| !v.is_empty()),
+            ..Platform::default()
+        };
+        platform.normalise();
+        platform
+    };
+    request.platforms.iter().map(of).collect()
+}
+
+fn named(platform: &Platform) -> Named {
+    Named {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: platform.variant.clone().unwrap_or_default(),
+    }
+}
+
+/// What the Dockerfile comes to for a platform.
+fn read(
+    source: &build::source::Source,
+    request: &Request,
+    platform: &Platform,
+) -> Result<(Graph, build::lint::Report), Failure> {
+    let planned = plan(
+        source,
+        &build::stages::Request {
+            target: request.target.clone(),
+            build_args: request.build_args.clone(),
+            build_platform: named(&Platform::host()),
+            target_platform: named(platform),
+            contexts: request.contexts.keys().cloned().collect(),
+            all: false,
+            is_image: |text| text.parse::<image::reference::Reference>().is_ok(),
+        },
+    );
+    match planned.graph {
+        Ok(graph) => Ok((graph, planned.report)),
+        Err(problems) => Err(wrong(source, problems, planned.report)),
+    }
+}
+
+fn wrong(
+    source: &build::source::Source,
+    problems: Vec<build::source::Problem>,
+    report: build::lint::Report,
+) -> Failure {
+    Failure::Dockerfile {
+        source: source.clone(),
+        problems,
+        report,
+    }
+}

@@ -1,0 +1,253 @@
+//! Images that stages begin from or take files from: found here, or pulled.
+//!
+//! May not: unpack what nobody needs: what a configuration says is known before any layer is.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use build::stages::{Graph, Origin};
+use image::oci::ImageConfig;
+use image::platform::Platform;
+use image::progress::{self, Step};
+use image::provide::Maker;
+use image::pull::Puller;
+use image::reference::Reference;
+use image::store::{Image, Lease};
+use image::{Context as _, Error, Kind, Result};
+
+use super::state::State;
+use crate::make::Means;
+use crate::request::{Named, Request};
+use crate::telling::{Counter, Event, Vertex};
+
+/// What names of images and of contexts stand for.
+pub struct Bases {
+    images: BTreeMap<String, (Image, ImageConfig)>,
+    /// Those whose layers are there for certain.
+    states: Mutex<BTreeMap<String, State>>,
+}
+
+impl Bases {
+    /// Finds all images that a graph needs, and puts their triggers into it.
+    ///
+    /// # Errors
+    /// An image is nowhere, or a trigger of it is wrong.
+    pub fn find(
+        means: &Means<'_>,
+        request: &Request,
+        graph: &mut Graph,
+        platform: &Platform,
+        counter: &Counter,
+    ) -> Result<Bases, BadBase> {
+        let mut bases = Bases {
+            images: BTreeMap::new(),
+            states: Mutex::new(BTreeMap::new()),
+        };
+        let mut triggered = std::collections::BTreeSet::new();
+        loop {
+            let wanted: Vec<(usize, Origin, bool)> = wanted(graph);
+            let mut has_changed = false;
+            for (index, origin, is_base) in wanted {
+                let Some(reference) = bases.reference(request, &origin)? else {
+                    continue;
+                };
+                let name = name_of(&origin).to_owned();
+                if !bases.images.contains_key(&name) {
+                    let found = find(means, request, &reference, platform, counter)?;
+                    bases.images.insert(name.clone(), found);
+                }
+                if !is_base || !triggered.insert(index) {
+                    continue;
+                }
+                let triggers = bases
+                    .images
+                    .get(&name)
+                    .and_then(|(_, config)| config.config.on_build.clone());
+                if let Some(triggers) = triggers.filter(|list| !list.is_empty()) {
+                    graph.add_triggers(index, &triggers).map_err(BadBase::Trigger)?;
+                    has_changed = true;
+                }
+            }
+            if !has_changed {
+                return Ok(bases);
+            }
+        }
+    }
+
+    fn reference(&self, request: &Request, origin: &Origin) -> Result<Option<Reference>> {
+        match origin {
+            Origin::Image(name) => name
+                .parse()
+                .map(Some)
+                .context(format!("failed to parse image name {name:?}")),
+            Origin::Named(name) => match request.contexts.get(name) {
+                Some(Named::Image(reference)) => Ok(Some(reference.clone())),
+                _ => Ok(None),
+            },
+            Origin::Scratch | Origin::Stage(_) => Ok(None),
+        }
+    }
+
+    /// An image as the beginning of a stage, its layers unpacked.
+    ///
+    /// # Errors
+    /// A layer cannot be made.
+    pub fn state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = states.get(name) {
+            return Ok(state.clone());
+        }
+        let (image, config) = self
+            .images
+            .get(name)
+            .ok_or_else(|| Error::not_found(format!("image {name} was not looked for")))?;
+        let store = means.maker.store;
+        lease.hold_blobs(&store.blob_keys(&image.manifest)?)?;
+        let (manifest, _) = store.manifest(&image.manifest)?;
+        let layers = means
+            .maker
+            .all_from_blobs(lease, &config.rootfs.diff_ids, &manifest.layers, 1)?;
+        for layer in &layers {
+            lease.hold_layer(layer.key.as_str())?;
+        }
+        let state = State::of_image(image, config.clone(), layers);
+        states.insert(name.to_owned(), state.clone());
+        Ok(state)
+    }
+
+    /// The same for a name of `--build-context` that stands for an image.
+    ///
+    /// # Errors
+    /// It stands for files, which are no beginning.
+    pub fn named_state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
+        self.state(means, lease, name)
+    }
+}
+
+/// Why a base is none.
+pub enum BadBase {
+    Trigger(build::source::Problem),
+    Other(Error),
+}
+
+impl From<Error> for BadBase {
+    fn from(error: Error) -> BadBase {
+        BadBase::Other(error)
+    }
+}
+
+fn name_of(origin: &Origin) -> &str {
+    match origin {
+        Origin::Image(name) | Origin::Named(name) => name,
+        Origin::Scratch | Origin::Stage(_) => "",
+    }
+}
+
+/// What the needed stages name, and whether it is what the stage begins from.
+fn wanted(graph: &Graph) -> Vec<(usize, Origin, bool)> {
+    let mut all = Vec::new();
+    for (index, stage) in graph
+        .stages
+        .iter()
+        .enumerate()
+        .filter(|(_, stage)| stage.is_needed)
+    {
+        all.push((index, stage.base.clone(), true));
+        let used = stage.steps.iter().flat_map(|step| step.origins.iter().flatten());
+        all.extend(used.map(|origin| (index, origin.clone(), false)));
+    }
+    all
+}
+
+fn find(
+    means: &Means<'_>,
+    request: &Request,
+    reference: &Reference,
+    platform: &Platform,
+    counter: &Counter,
+) -> Result<(Image, ImageConfig)> {
+    let store = means.maker.store;
+    let reference = reference.clone().or_latest();
+    let vertex = counter.next();
+    let name = format!("[internal] load metadata for {reference}");
+    (means.listener)(&Event::Begun { vertex, name: &name });
+    let done = look_up(means, &reference, platform).and_then(|here| match here {
+        Some(found) if !request.pull => Ok(found),
+        here => pull(means, &reference, platform, vertex).or_else(|e| match (here, request.pull) {
+            // What is there is no answer to --pull; without it we have come here because nothing is.
+            (Some(found), false) => Ok(found),
+            _ => Err(e),
+        }),
+    });
+    match done {
+        Ok(image) => {
+            let (config, _) = store.config(&image.id)?;
+            (means.listener)(&Event::Done { vertex });
+            Ok((image, config))
+        }
+        Err(e) => {
+            let e = e.context(reference.to_string());
+            (means.listener)(&Event::Failed {
+                vertex,
+                why: &e.to_string(),
+            });
+            Err(e)
+        }
+    }
+}
+
+/// An image of the store for the platform.
+fn look_up(means: &Means<'_>, reference: &Reference, platform: &Platform) -> Result<Option<Image>> {
+    let store = means.maker.store;
+    let Some(id) = store.resolve(reference)? else {
+        return by_id(means, reference);
+    };
+    let Some(image) = store.image(&id)? else {
+        return Ok(None);
+    };
+    let (config, _) = store.config(&image.id)?;
+    let suits = platform.rank(&config.platform()).is_some();
+    Ok(suits.then_some(image))
+}
+
+/// `FROM sha256:...` and `FROM` a short id, as Docker's own builder takes them.
+fn by_id(means: &Means<'_>, reference: &Reference) -> Result<Option<Image>> {
+    match means.maker.store.find_image(&reference.familiar()) {
+        Ok(image) => Ok(Some(image)),
+        Err(e) if e.kind() == Kind::NotFound || e.kind() == Kind::Invalid => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn pull(means: &Means<'_>, reference: &Reference, platform: &Platform, vertex: Vertex) -> Result<Image> {
+    let listener = |event: &progress::Event<'_>| {
+        if let progress::Event::Layer { id, step } = event
+            && let Step::Downloading { done, total } | Step::Extracting { done, total } = step
+        {
+            (means.listener)(&Event::Progress {
+                vertex,
+                id,
+                done: *done,
+                total: *total,
+            });
+        }
+    };
+    let maker = Maker {
+        store: means.maker.store,
+        means: means.maker.means,
+        cancel: means.maker.cancel,
+        listener: &listener,
+    };
+    let pulled = Puller {
+        maker: &maker,
+        client: means.client,
+        platform: Some(platform),
+        at_once: means.at_once,
+    }
+    .pull(reference)?;
+    means
+        .maker
+        .store
+        .image(&pulled.image)?
+        .ok_or_else(|| Error::not_found(format!("image {} was removed meanwhile", pulled.image.short())))
+}

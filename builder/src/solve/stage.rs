@@ -1,0 +1,325 @@
+//! One stage, from its FROM to its last instruction.
+//!
+//! May not: know how a RUN or a COPY is done.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use build::scope::{self, Action, Base, Scope};
+use build::source::Problem;
+use build::stages::{Origin, Stage, Step};
+use image::store::{Layer, cache};
+use image::{Digest, Error, Kind, Result};
+use serde_json::{Value, json};
+
+use super::state::State;
+use super::{Ended, Shared, Solver, key, names};
+use crate::failure::Failure;
+use crate::telling::{Event, Vertex};
+
+/// A step on its way.
+pub(super) struct Doing<'d> {
+    pub index: usize,
+    pub stage: &'d Stage,
+    pub step: &'d Step,
+    pub scope: &'d Scope,
+    pub vertex: Vertex,
+    pub shared: &'d Shared,
+    /// Somebody was told that it goes on.
+    pub is_told: Cell<bool>,
+}
+
+/// What makes a layer.
+pub(super) struct Made {
+    /// None: it has changed nothing.
+    pub layer: Option<Layer>,
+    pub created: String,
+    /// What steps on top of it know it by: the same by whichever key it was found.
+    pub key: Digest,
+}
+
+/// Why a step came to nothing.
+pub(super) struct Broken {
+    pub error: Error,
+    pub exit_code: Option<i32>,
+}
+
+/// A record as the result that it is of.
+fn made_of(key: &Digest, found: cache::Cached) -> Result<Made> {
+    let malformed = || Error::corrupt(format!("the build cache has a malformed record {key}"));
+    let value: Value = serde_json::from_str(&found.value).map_err(|_| malformed())?;
+    let text = |name: &str| value[name].as_str().ok_or_else(malformed);
+    Ok(Made {
+        layer: found.layer,
+        created: text("created")?.to_owned(),
+        key: text("key")?.parse()?,
+    })
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Broken {
+        Broken {
+            error,
+            exit_code: None,
+        }
+    }
+}
+
+impl Solver<'_> {
+    pub(super) fn stage(&self, index: usize, shared: &Shared) -> Result<Ended, Failure> {
+        let stage = &self.graph.stages[index];
+        let (mut state, mut scope) = self.begin(stage, shared)?;
+        let context = scope::Context {
+            escape: self.graph.escape,
+            globals: &self.graph.globals,
+            build_args: self.build_args(),
+            ignore: self.sources.ignore(),
+        };
+        let mut seen = 1;
+        for step in &stage.steps {
+            let action = {
+                let mut report = shared
+                    .report
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                scope.apply(&context, stage, step, &mut report)
+            };
+            let action = action.map_err(|problem| self.wrong(problem))?;
+            if !names::is_seen(step) {
+                state.describe(&action, &scope, None);
+                continue;
+            }
+            seen += 1;
+            let name = names::of_step(
+                self.graph,
+                stage,
+                seen,
+                &step.instruction.text,
+                self.shown_platform(),
+            );
+            let vertex = self.counter.next();
+            let doing = Doing {
+                index,
+                stage,
+                step,
+                scope: &scope,
+                vertex,
+                shared,
+                is_told: Cell::new(false),
+            };
+            match self.step(&doing, &action, &mut state, &name) {
+                Ok(()) => {}
+                Err(broken) => {
+                    self.tell_begun(&doing, &name);
+                    return Err(self.failed(step.instruction.span, name, vertex, broken));
+                }
+            }
+        }
+        Ok(Ended { state, scope })
+    }
+
+    fn shown_platform(&self) -> Option<&str> {
+        None
+    }
+
+    /// Where the stage begins.
+    fn begin(&self, stage: &Stage, shared: &Shared) -> Result<(State, Scope), Failure> {
+        match &stage.base {
+            Origin::Stage(other) => {
+                let ended = self.wait_for(*other, shared)?;
+                Ok((ended.state.of_stage(), ended.scope.of_stage()))
+            }
+            origin => {
+                let name = names::of_step(self.graph, stage, 1, &stage.from.text, self.shown_platform());
+                let vertex = self.counter.next();
+                if !matches!(origin, Origin::Scratch) {
+                    self.tell(&Event::Begun { vertex, name: &name });
+                }
+                let state = match self.state_of(origin, shared) {
+                    Ok(state) => state,
+                    Err(error) => return Err(self.failed(stage.from.span, name, vertex, error.into())),
+                };
+                if !matches!(origin, Origin::Scratch) {
+                    self.tell(&Event::Cached { vertex });
+                }
+                let config = &state.config.config;
+                let scope = Scope::of_image(&Base {
+                    env: config.env.clone().unwrap_or_default(),
+                    workdir: config.working_dir.clone().unwrap_or_default(),
+                    user: config.user.clone().unwrap_or_default(),
+                    shell: config.shell.clone().unwrap_or_default(),
+                    is_unknown: false,
+                });
+                Ok((state, scope))
+            }
+        }
+    }
+
+    fn wrong(&self, problem: Problem) -> Failure {
+        Failure::Dockerfile {
+            source: self.source.clone(),
+            problems: vec![problem],
+            report: build::lint::Report::default(),
+        }
+    }
+
+    /// Once.
+    pub(super) fn tell_begun(&self, doing: &Doing<'_>, name: &str) {
+        if !doing.is_told.replace(true) {
+            self.tell(&Event::Begun {
+                vertex: doing.vertex,
+                name,
+            });
+        }
+    }
+
+    fn failed(&self, span: build::source::Span, name: String, vertex: Vertex, broken: Broken) -> Failure {
+        match broken.error.kind() {
+            Kind::Cancelled => self.tell(&Event::Cancelled { vertex }),
+            _ => self.tell(&Event::Failed {
+                vertex,
+                why: &broken.error.to_string(),
+            }),
+        }
+        Failure::Step {
+            source: self.source.clone(),
+            span,
+            name,
+            error: broken.error,
+            exit_code: broken.exit_code,
+            report: build::lint::Report::default(),
+        }
+    }
+
+    /// One instruction that makes files.
+    fn step(&self, doing: &Doing<'_>, action: &Action, state: &mut State, name: &str) -> Result<(), Broken> {
+        self.means.maker.cancel.check()?;
+        if let Action::Workdir(path) = action
+            && path == "/"
+        {
+            state.describe(action, doing.scope, None);
+            return Ok(());
+        }
+        let vertex = doing.vertex;
+        let made = match action {
+            Action::Run(run) => self.run(doing, run, state, name)?,
+            Action::Copy(copy) => self.transfer(doing, copy, state, name)?,
+            Action::Workdir(path) => self.workdir(doing, path, state, name)?,
+            _ => return Ok(()),
+        };
+        let (made, is_cached) = made;
+        let is_empty = made.layer.is_none();
+        state.add_layer(made.key, made.layer);
+        state.describe(action, doing.scope, Some((&made.created, is_empty)));
+        self.tell(&match is_cached {
+            true => Event::Cached { vertex },
+            false => Event::Done { vertex },
+        });
+        Ok(())
+    }
+
+    /// What was done before under this key, or is done now. `look` is told the name first.
+    pub(super) fn once(
+        &self,
+        doing: &Doing<'_>,
+        definition: &Value,
+        state: &State,
+        name: &str,
+        work: impl FnOnce() -> Result<Option<Layer>, Broken>,
+    ) -> Result<(Made, bool), Broken> {
+        let key = key::of_step(Some(&state.key), definition);
+        self.once_by_key(doing, key, &state.key, name, work)
+    }
+
+    /// The same for a step whose key does not depend on what is below it.
+    pub(super) fn once_by_key(
+        &self,
+        doing: &Doing<'_>,
+        key: Digest,
+        below: &Digest,
+        name: &str,
+        work: impl FnOnce() -> Result<Option<Layer>, Broken>,
+    ) -> Result<(Made, bool), Broken> {
+        let store = self.means.maker.store;
+        let cancel = self.means.maker.cancel;
+        if let Some(made) = self.known(doing.stage, &key)? {
+            self.tell_begun(doing, name);
+            return Ok((made, true));
+        }
+        // Another build may be at the same step: what it makes is ours too.
+        let lock = store.lock(&format!("build-{}", key.hex()), || (), || cancel.is_called())?;
+        if let Some(made) = self.known(doing.stage, &key)? {
+            self.tell_begun(doing, name);
+            return Ok((made, true));
+        }
+        self.tell_begun(doing, name);
+        let mut done = Err(Broken::from(Error::new("not done")));
+        self.in_turn(doing.shared, || {
+            done = work();
+            Ok(())
+        })?;
+        let layer = done?;
+        let made = Made {
+            layer,
+            created: sys::time::rfc3339_nano(SystemTime::now()),
+            key: key.clone(),
+        };
+        self.keep(&key, below, &made, name)?;
+        drop(lock);
+        Ok((made, false))
+    }
+
+    /// What the cache has of a step, if it may be asked.
+    pub(super) fn known(&self, stage: &Stage, key: &Digest) -> Result<Option<Made>> {
+        if self.request.no_cache || self.request.no_cache_filter.contains(&stage.name) {
+            return Ok(None);
+        }
+        let store = self.means.maker.store;
+        let Some(found) = store.cached(key)? else {
+            return Ok(None);
+        };
+        if let Some(layer) = &found.layer {
+            self.lease.hold_layer(layer.key.as_str())?;
+        }
+        // It may have been collected before we held it.
+        let found = store.cached(key)?;
+        found.map(|found| made_of(key, found)).transpose()
+    }
+
+    /// Writes down what became of a step.
+    pub(super) fn keep(&self, key: &Digest, below: &Digest, made: &Made, name: &str) -> Result<()> {
+        self.means.maker.store.keep_cached(&cache::Step {
+            key,
+            layer: made.layer.as_ref(),
+            description: name,
+            kind: "regular",
+            value: &json!({"created": made.created, "key": made.key}).to_string(),
+            parents: std::slice::from_ref(below),
+        })
+    }
+
+    /// WORKDIR: the directory is there afterwards, and belongs to who works in it.
+    fn workdir(
+        &self,
+        doing: &Doing<'_>,
+        path: &str,
+        state: &State,
+        name: &str,
+    ) -> Result<(Made, bool), Broken> {
+        let user = doing.scope.user.clone();
+        let definition = json!({"workdir": path, "user": user});
+        self.once(doing, &definition, state, name, || {
+            let snapshot = self.snapshot(doing, state)?;
+            let root = snapshot.open()?;
+            let owner = image::bundle::user::find(&user, std::os::fd::AsFd::as_fd(&root))?;
+            crate::files::make_directory(std::os::fd::AsFd::as_fd(&root), path, (owner.uid, owner.gid))?;
+            drop(root);
+            Ok(snapshot.finish(self.means.maker.cancel)?)
+        })
+    }
+
+    pub(super) fn snapshot(&self, doing: &Doing<'_>, state: &State) -> Result<super::snapshot::Snapshot<'_>> {
+        let name = format!("{}-{}", doing.index, doing.vertex);
+        super::snapshot::Snapshot::on(self.means.maker.store, self.lease, &state.layers, &name)
+    }
+}

@@ -1,0 +1,200 @@
+//! COPY and ADD: files from the context, another stage, an image, or from far away.
+//!
+//! May not: walk a tree; that is `files`'s.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use build::remote::Location;
+use build::scope::Transfer;
+use image::store::Layer;
+use image::{Error, Result};
+use serde_json::{Value, json};
+
+use super::stage::{Broken, Doing, Made};
+use super::state::State;
+use super::{Solver, key, snapshot};
+use crate::files::{self, Placement, Selected, Selection, Tree};
+
+/// One source of an instruction, looked at.
+struct Piece {
+    tree: std::sync::Arc<Tree>,
+    selected: Selected,
+    /// What is unpacked when it is an archive.
+    may_unpack: bool,
+}
+
+impl Solver<'_> {
+    pub(super) fn transfer(
+        &self,
+        doing: &Doing<'_>,
+        copy: &Transfer,
+        state: &State,
+        name: &str,
+    ) -> Result<(Made, bool), Broken> {
+        let definition = |content: Value| {
+            json!({
+                "copy": copy.destination,
+                "add": copy.is_add,
+                "chown": copy.chown,
+                "chmod": copy.chmod.as_ref().map(|mode| format!("{mode:?}")),
+                "link": copy.link,
+                "parents": copy.parents,
+                "unpack": copy.unpack,
+                "content": content,
+            })
+        };
+        let origin = doing.step.origins.first().and_then(Option::as_ref);
+        let below = match copy.link {
+            true => State::scratch(self.platform),
+            false => state.clone(),
+        };
+        // By what the files come from: nothing has to be read then.
+        let by_origin = match origin.filter(|origin| self.sources.tree(Some(origin)).is_none()) {
+            Some(origin) => {
+                let from = self.state_of(origin, doing.shared)?;
+                let words: Vec<String> = copy.sources.iter().map(location_text).collect();
+                let content = json!({"from": from.key, "sources": words, "exclude": copy.exclude});
+                Some(key::of_step(Some(&below.key), &definition(content)))
+            }
+            None => None,
+        };
+        if let Some(key) = &by_origin
+            && let Some(made) = self.known(doing.stage, key)?
+        {
+            self.tell_begun(doing, name);
+            return Ok((made, true));
+        }
+        let pieces = self.pieces(doing, copy)?;
+        let mut digests = Vec::new();
+        for piece in &pieces {
+            digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
+        }
+        let by_content = key::of_step(Some(&below.key), &definition(json!(digests)));
+        let done = self.once_by_key(doing, by_content, &below.key, name, || {
+            let snapshot = self.snapshot(doing, &below)?;
+            self.put(copy, state, &snapshot, &pieces)?;
+            Ok::<Option<Layer>, Broken>(snapshot.finish(self.means.maker.cancel)?)
+        })?;
+        if let Some(key) = by_origin {
+            self.keep(&key, &below.key, &done.0, name)?;
+        }
+        Ok(done)
+    }
+
+    /// What the sources name.
+    fn pieces(&self, doing: &Doing<'_>, copy: &Transfer) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        let mut local: Vec<String> = Vec::new();
+        for source in &copy.sources {
+            match source {
+                Location::Path(path) => local.push(path.clone()),
+                far => {
+                    let fetched = self.sources.fetch(copy, far)?;
+                    let may_unpack = fetched.is_file && copy.unpack == Some(true);
+                    let tree = std::sync::Arc::new(fetched.tree);
+                    pieces.push(self.piece(tree, copy, &fetched.sources, may_unpack)?);
+                }
+            }
+        }
+        if !copy.files.is_empty() {
+            let names: Vec<String> = copy.files.iter().map(|file| file.name.clone()).collect();
+            pieces.push(self.piece(
+                std::sync::Arc::new(Tree::inline(&copy.files)),
+                copy,
+                &names,
+                false,
+            )?);
+        }
+        if !local.is_empty() {
+            let tree = self.tree(doing)?;
+            let may_unpack = copy.is_add && copy.unpack != Some(false);
+            pieces.push(self.piece(tree, copy, &local, may_unpack)?);
+        }
+        Ok(pieces)
+    }
+
+    fn piece(
+        &self,
+        tree: std::sync::Arc<Tree>,
+        copy: &Transfer,
+        sources: &[String],
+        may_unpack: bool,
+    ) -> Result<Piece> {
+        let selected = tree.select(
+            &Selection {
+                sources,
+                exclude: &copy.exclude,
+                parents: copy.parents,
+            },
+            self.means.maker.cancel,
+        )?;
+        Ok(Piece {
+            tree,
+            selected,
+            may_unpack,
+        })
+    }
+
+    /// What files are taken from.
+    fn tree(&self, doing: &Doing<'_>) -> Result<std::sync::Arc<Tree>> {
+        let origin = doing.step.origins.first().and_then(Option::as_ref);
+        if let Some(tree) = self.sources.tree(origin) {
+            return Ok(tree);
+        }
+        let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;
+        let state = self.state_of(origin, doing.shared)?;
+        let layers = self.means.maker.store.mountable(&state.layers);
+        let root = match layers.is_empty() {
+            true => return Err(Error::not_found("there are no files in it")),
+            false => snapshot::root(&layers, None, self.lease)?,
+        };
+        Ok(std::sync::Arc::new(Tree::of_root(root)))
+    }
+
+    fn put(
+        &self,
+        copy: &Transfer,
+        state: &State,
+        snapshot: &snapshot::Snapshot<'_>,
+        pieces: &[Piece],
+    ) -> Result<()> {
+        let root = snapshot.open()?;
+        let owner = self.owner(copy, state, root.as_fd())?;
+        for piece in pieces {
+            files::put(
+                &piece.tree,
+                &piece.selected,
+                root.as_fd(),
+                &Placement {
+                    destination: &copy.destination,
+                    owner,
+                    mode: copy.chmod.as_ref(),
+                    unpack: piece.may_unpack,
+                    follow: !copy.link,
+                },
+                self.means.maker.cancel,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// `--chown`, by the names of the stage. With `--link` there is none below to look into.
+    fn owner(&self, copy: &Transfer, state: &State, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+        let Some(chown) = &copy.chown else {
+            return Ok(None);
+        };
+        let layers = self.means.maker.store.mountable(&state.layers);
+        if copy.link && !layers.is_empty() {
+            let own = snapshot::root(&layers, None, self.lease)?;
+            return files::owner(own.as_fd(), chown).map(Some);
+        }
+        files::owner(root, chown).map(Some)
+    }
+}
+
+fn location_text(location: &Location) -> String {
+    match location {
+        Location::Path(path) => path.clone(),
+        other => format!("{other:?}"),
+    }
+}

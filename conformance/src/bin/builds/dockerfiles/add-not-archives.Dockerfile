@@ -1,0 +1,5 @@
+FROM tiny
+ADD a.txt /a
+ADD fake.tar.gz /fake/
+ADD plain.gz /gz/
+ADD tree /tree/

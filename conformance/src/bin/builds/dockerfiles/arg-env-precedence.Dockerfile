@@ -1,0 +1,5 @@
+FROM tiny
+ARG A=default
+ENV A=env
+RUN echo $A >/a
+ENV B=$A

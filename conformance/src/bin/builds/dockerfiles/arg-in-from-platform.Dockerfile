@@ -1,0 +1,4 @@
+ARG TAG=latest
+FROM tiny:${TAG}
+ARG TAG
+LABEL tag=$TAG

@@ -1,0 +1,4 @@
+from tiny
+env a=1
+Run echo x >/x
+cMD ["y"]

@@ -1,0 +1,3 @@
+FROM full
+ENTRYPOINT ["/bin/other"]
+CMD ["own"]

@@ -1,0 +1,3 @@
+FROM tiny
+CMD one
+CMD ["two"]

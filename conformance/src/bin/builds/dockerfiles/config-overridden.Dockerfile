@@ -1,0 +1,7 @@
+FROM full
+USER root
+WORKDIR /other
+ENV COLOUR=red MORE=1
+LABEL flavour=sour
+STOPSIGNAL SIGTERM
+EXPOSE 7 8/sctp

@@ -1,0 +1,5 @@
+FROM tiny
+ENV A=1 \
+  
+    B=2 \   
+    C=3

@@ -1,0 +1,3 @@
+FROM tiny
+RUN mkdir /real && ln -s /real /way
+COPY tree /way

@@ -1,0 +1,4 @@
+FROM tiny
+ENV Ä=ö
+LABEL ключ=значение
+COPY odd/größe-漢字 /größe

@@ -1,0 +1,4 @@
+FROM tiny
+USER guest
+COPY a.txt /tmp/a.txt
+COPY tree /new/

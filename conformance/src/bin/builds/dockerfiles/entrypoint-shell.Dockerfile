@@ -1,0 +1,3 @@
+FROM tiny
+ENTRYPOINT exec top -b
+CMD ignored

@@ -1,0 +1,5 @@
+FROM tiny
+ENV A=1
+ENV B=2
+ENV A=3
+ENV PATH=/extra:$PATH

@@ -1,0 +1,4 @@
+FROM tiny
+ENV A=old
+ENV A=new B=$A C=${A}
+ENV D=$A

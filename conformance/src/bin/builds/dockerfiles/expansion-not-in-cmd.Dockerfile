@@ -1,0 +1,4 @@
+FROM tiny
+ENV A=a
+CMD echo $A
+ENTRYPOINT ["echo", "$A"]

@@ -1,0 +1,2 @@
+FROM healthy
+ENV X=1

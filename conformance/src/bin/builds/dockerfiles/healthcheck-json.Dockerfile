@@ -1,0 +1,2 @@
+FROM tiny
+HEALTHCHECK CMD ["look", "again"]

@@ -1,0 +1,2 @@
+FROM healthy
+HEALTHCHECK NONE

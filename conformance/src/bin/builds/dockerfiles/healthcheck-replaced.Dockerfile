@@ -1,0 +1,2 @@
+FROM healthy
+HEALTHCHECK --retries=1 CMD other

@@ -1,0 +1,2 @@
+FROM tiny
+RUN echo "a << b" >/a; cat /a >>/b

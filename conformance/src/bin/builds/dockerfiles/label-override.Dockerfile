@@ -1,0 +1,3 @@
+FROM full
+LABEL flavour=other
+LABEL "made.by"=me new=one

@@ -1,0 +1,2 @@
+FROM tiny
+MAINTAINER A Person <person@example.org>

@@ -1,0 +1,4 @@
+FROM tiny
+ONBUILD RUN echo hello >/onbuild
+ONBUILD COPY a.txt /onbuild.txt
+ONBUILD ENV A=$B

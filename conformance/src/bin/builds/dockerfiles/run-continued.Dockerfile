@@ -1,0 +1,7 @@
+FROM tiny
+RUN echo one \
+    two \
+# a comment between
+
+    three >/words \
+ && echo done

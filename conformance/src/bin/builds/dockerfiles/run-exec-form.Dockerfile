@@ -1,0 +1,3 @@
+FROM tiny
+RUN ["/bin/sh", "-c", "echo exec >/f"]
+RUN ["touch", "/by path"]

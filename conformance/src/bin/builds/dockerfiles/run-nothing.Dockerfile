@@ -1,0 +1,3 @@
+FROM tiny
+RUN true
+RUN : comment

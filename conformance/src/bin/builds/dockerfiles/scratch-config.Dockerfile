@@ -1,0 +1,4 @@
+FROM scratch
+COPY program /program
+ENV A=1
+CMD ["/program"]

@@ -1,0 +1,2 @@
+FROM full
+STOPSIGNAL 9

@@ -1,0 +1,3 @@
+FROM	tiny
+RUN	echo	tab	>/t	
+ENV A=x   

@@ -1,0 +1,3 @@
+FROM tiny
+ARG WHO=guest
+USER ${WHO}

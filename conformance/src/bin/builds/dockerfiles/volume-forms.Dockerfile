@@ -1,0 +1,4 @@
+FROM tiny
+VOLUME /a /b
+VOLUME ["/c", "/with space"]
+VOLUME /a

@@ -1,0 +1,2 @@
+FROM keeper
+RUN echo kept >/data/mine

@@ -1,0 +1,5 @@
+FROM tiny
+WORKDIR /a
+WORKDIR b
+WORKDIR ../c/./d
+RUN pwd >/where

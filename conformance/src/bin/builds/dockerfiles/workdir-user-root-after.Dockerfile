@@ -1,0 +1,5 @@
+FROM tiny
+USER 1000:50
+WORKDIR /by/user
+USER 0
+WORKDIR below

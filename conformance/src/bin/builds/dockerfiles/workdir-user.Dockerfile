@@ -1,0 +1,3 @@
+FROM tiny
+USER guest
+WORKDIR /made/deep
