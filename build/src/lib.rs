@@ -22,6 +22,7 @@ pub mod remote;
 pub mod scope;
 pub mod source;
 pub mod stages;
+mod states;
 pub mod suggest;
 pub mod values;
 pub mod words;

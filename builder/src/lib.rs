@@ -19,6 +19,7 @@ pub mod make;
 pub mod output;
 pub mod request;
 mod solve;
+pub mod sources;
 pub mod telling;
 
 pub use failure::Failure;

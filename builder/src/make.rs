@@ -10,13 +10,13 @@ use image::provide::Maker;
 use image::registry::Client;
 use image::{Context as _, Digest, Result};
 
-use crate::context;
 use crate::failure::Failure;
 use crate::request::Request;
+use crate::solve::Solver;
 use crate::solve::bases::{BadBase, Bases};
 use crate::solve::state::State;
-use crate::solve::{Counter, Solver};
-use crate::telling::{Event, Listener};
+use crate::sources::Sources;
+use crate::telling::{Counter, Event, Listener};
 
 /// What a build works with.
 pub struct Means<'b> {
@@ -54,23 +54,17 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 /// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let store = means.maker.store;
+    engine::passing::sweep(means.containers)?;
     let lease = store.lease()?;
     let counter = Counter::default();
-    let (context, source) = context::open(means, request, &lease, &counter)?;
+    let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
     let mut images = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
         report = read;
-        let bases = match Bases::find(
-            means,
-            request,
-            context.directories(),
-            &mut graph,
-            platform,
-            &counter,
-        ) {
+        let bases = match Bases::find(means, request, &mut graph, platform, &counter) {
             Ok(bases) => bases,
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
             Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
@@ -81,7 +75,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             lease: &lease,
             source: &source,
             graph: &graph,
-            context: &context,
+            sources: &sources,
             bases: &bases,
             platform,
             counter: &counter,

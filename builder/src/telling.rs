@@ -55,6 +55,17 @@ pub enum Stream {
     Stderr,
 }
 
+/// Gives numbers to vertices.
+#[derive(Default)]
+pub struct Counter(std::sync::atomic::AtomicUsize);
+
+impl Counter {
+    /// The next one.
+    pub fn next(&self) -> Vertex {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
 /// Whoever wants to hear; called from many threads.
 pub type Listener<'l> = dyn Fn(&Event<'_>) + Sync + 'l;
 

@@ -97,15 +97,15 @@ fn nothing() -> Problem {
 fn broken(subject: &Subject<'_>, problem: &Problem) -> Broken {
     Broken {
         excerpt: excerpt(subject.source, subject.source.name(), problem.span),
-        why: sentence(subject, problem),
+        why: sentence(subject.source, problem),
     }
 }
 
 /// What BuildKit says before what is wrong with an instruction itself.
-fn sentence(subject: &Subject<'_>, problem: &Problem) -> String {
-    let is_of_instruction = build::instruction::read(subject.source).is_err();
+pub fn sentence(source: &Source, problem: &Problem) -> String {
+    let is_of_instruction = build::instruction::read(source).is_err();
     if is_of_instruction && problem.span != Span::default() {
-        let line = subject.source.line_of(problem.span);
+        let line = source.line_of(problem.span);
         return format!("dockerfile parse error on line {line}: {problem}");
     }
     problem.to_string()
@@ -319,7 +319,7 @@ fn checked(call: &Call, subject: &Subject<'_>) -> Answer {
             text.push('\n');
         }
         let shown = excerpt(subject.source, subject.source.name(), problem.span);
-        format!("{}\n{shown}", sentence(subject, &problem))
+        format!("{}\n{shown}", sentence(subject.source, &problem))
     });
     Answer { text, error, code }
 }
@@ -356,8 +356,117 @@ fn checked_json(subject: &Subject<'_>, findings: &[Finding], problem: Option<&Pr
     if let Some(problem) = problem {
         members.insert(
             "buildError".to_owned(),
-            json!({"message": sentence(subject, problem), "location": location(subject, problem.span)}),
+            json!({"message": sentence(subject.source, problem), "location": location(subject, problem.span)}),
         );
     }
     Value::Object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::build_request::values;
+
+    const FILE: &str = "# V which one\nARG V=3\n# tools has tools\nFROM debian:$V AS tools\nRUN --mount=type=secret,id=t,required true\n\
+        FROM scratch AS app\nARG A\nCOPY --from=tools a.o $B /\nENV k v\n";
+
+    fn ask(text: &str, what: &str, target: Option<&str>) -> Result<Answer, Broken> {
+        let source = Source::new("Dockerfile", text).unwrap();
+        let request = Request {
+            target: target.map(str::to_owned),
+            build_args: [("A".to_owned(), "1".to_owned())].into(),
+            ..Request::default()
+        };
+        let base = |name: &str| (name == "debian:3").then(Base::default);
+        answer(
+            &values::call(what).unwrap().unwrap(),
+            &Subject {
+                source: &source,
+                ignore: None,
+                request: &request,
+                base: &base,
+            },
+        )
+    }
+
+    #[test]
+    fn targets_and_outlines() {
+        assert_eq!(
+            ask(FILE, "targets", None).unwrap().text,
+            "TARGET        DESCRIPTION\ntools         has tools\napp (default) \n"
+        );
+        assert_eq!(
+            ask(FILE, "outline", None).unwrap().text,
+            "TARGET: app\n\nBUILD ARG   VALUE   DESCRIPTION\nV           3       which one\nA           1       \n\nSECRET   REQUIRED\nt        true\n\n"
+        );
+        let json: Value =
+            serde_json::from_str(&ask(FILE, "outline,format=json", Some("tools")).unwrap().text).unwrap();
+        assert_eq!(
+            json,
+            json!({
+                "name": "tools", "description": "has tools",
+                "args": [{"name": "V", "description": "which one", "value": "3",
+                    "location": {"ranges": [{"start": {"line": 2}, "end": {"line": 2}}]}}],
+                "secrets": [{"name": "t", "required": true,
+                    "location": {"ranges": [{"start": {"line": 5}, "end": {"line": 5}}]}}],
+                "sources": [BASE64_STANDARD.encode(FILE)],
+            })
+        );
+        let json: Value =
+            serde_json::from_str(&ask(FILE, "targets,format=json", None).unwrap().text).unwrap();
+        assert_eq!(json["targets"][1]["default"], true);
+        assert_eq!(json["targets"][0]["base"], "debian:$V");
+    }
+
+    #[test]
+    fn checks() {
+        let found = ask(FILE, "check", None).unwrap();
+        assert_eq!(
+            found.text,
+            "Check complete, 2 warnings have been found!\n\n\
+             WARNING: UndefinedVar - https://docs.docker.com/go/dockerfile/rule/undefined-var/\nUsage of undefined variable '$B' (did you mean $A?)\n\
+             Dockerfile:8\n--------------------\n   6 |     FROM scratch AS app\n   7 |     ARG A\n   8 | >>> COPY --from=tools a.o $B /\n   9 |     ENV k v\n  10 |     \n--------------------\n\n\
+             WARNING: LegacyKeyValueFormat - https://docs.docker.com/go/dockerfile/rule/legacy-key-value-format/\n\
+             \"ENV key=value\" should be used instead of legacy \"ENV key value\" format\n\
+             Dockerfile:9\n--------------------\n   7 |     ARG A\n   8 |     COPY --from=tools a.o $B /\n   9 | >>> ENV k v\n  10 |     \n--------------------\n"
+        );
+        assert_eq!((found.code, found.error), (1, None));
+        assert_eq!(ask(FILE, "check,ignorestatus=1", None).unwrap().code, 0);
+        let json: Value = serde_json::from_str(&ask(FILE, "lint,format=json", None).unwrap().text).unwrap();
+        assert_eq!(json["warnings"][1]["ruleName"], "LegacyKeyValueFormat");
+        assert_eq!(json["warnings"][1]["location"]["ranges"][0]["start"]["line"], 9);
+        assert_eq!(json["sources"][0]["filename"], "Dockerfile");
+        let sound = ask("FROM debian\n", "check", None).unwrap();
+        assert_eq!(
+            (sound.text.as_str(), sound.code),
+            ("Check complete, no warnings found.\n", 0)
+        );
+        let json = ask("FROM debian\n", "check,format=json", None).unwrap();
+        assert_eq!(json.text, "{\n  \"warnings\": null,\n  \"sources\": null\n}\n");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file() {
+        let shown = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> EXPOSS 1\n   3 |     \n--------------------\n";
+        let why = "dockerfile parse error on line 2: unknown instruction: EXPOSS (did you mean EXPOSE?)";
+        let found = ask("FROM a\nEXPOSS 1\n", "check", None).unwrap();
+        assert_eq!(
+            (found.text.as_str(), found.error.unwrap()),
+            ("", format!("{why}\n{shown}"))
+        );
+        let broken = ask("FROM a\nEXPOSS 1\n", "targets", None).unwrap_err();
+        assert_eq!((broken.excerpt.as_str(), broken.why.as_str()), (shown, why));
+        let json = ask("FROM a\nEXPOSS 1\n", "check,format=json", None).unwrap();
+        let value: Value = serde_json::from_str(&json.text).unwrap();
+        assert_eq!(
+            (value["buildError"]["message"].as_str(), json.code),
+            (Some(why), 1)
+        );
+        let broken = ask("FROM a\n", "outline", Some("x")).unwrap_err();
+        assert_eq!(
+            (broken.excerpt.as_str(), broken.why.as_str()),
+            ("", "target stage \"x\" could not be found")
+        );
+    }
 }

@@ -18,6 +18,26 @@ pub enum Typed {
     Detached(Vec<u8>),
 }
 
+/// `ctrl-p,ctrl-q` as bytes.
+///
+/// # Errors
+/// In Docker's words.
+pub fn parse(text: &str) -> Result<Vec<u8>, String> {
+    text.split(',')
+        .map(
+            |key| match (key.as_bytes(), key.strip_prefix("ctrl-").map(str::as_bytes)) {
+                ([one], _) => Ok(*one),
+                (_, Some([c @ b'a'..=b'z'])) => Ok(c - b'a' + 1),
+                (_, Some([c @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')])) => Ok(c - b'@'),
+                (b"DEL", _) => Ok(127),
+                _ => Err(format!(
+                    "invalid detach keys ({text}): Unknown character: '{key}'"
+                )),
+            },
+        )
+        .collect()
+}
+
 impl DetachKeys {
     /// These, in their order. With none, nobody leaves.
     pub fn new(keys: Vec<u8>) -> DetachKeys {
@@ -53,7 +73,18 @@ impl DetachKeys {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(parse("ctrl-p,ctrl-q").unwrap(), [16, 17]);
+        assert_eq!(parse("a,DEL,ctrl-@,ctrl-_").unwrap(), [b'a', 127, 0, 31]);
+        assert_eq!(
+            parse("ctrl-1").unwrap_err(),
+            "invalid detach keys (ctrl-1): Unknown character: 'ctrl-1'"
+        );
+    }
 
     #[test]
     fn a_beginning_is_held_back() {

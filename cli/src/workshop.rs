@@ -73,6 +73,7 @@ pub fn containers_on_ground(session: &Session) -> Result<Containers, Failure> {
     let roots = roots(session)?;
     if rootless::is_needed() && ground::is_there(&roots) {
         ground::enter(&roots)?;
+        return Ok(Containers::of(&roots)?);
     }
     containers(session)
 }
@@ -172,16 +173,31 @@ fn headers(session: &Session) -> Vec<(String, String)> {
     config.http_headers.clone().into_iter().collect()
 }
 
+/// Whoever hears what a registry has to say.
+pub type Hearing = Arc<dyn Fn(&str) + Send + Sync>;
+
 fn client(
     credentials: Credentials,
     headers: &[(String, String)],
     cancel: &Cancel,
 ) -> Result<Client, Failure> {
-    let notify = Arc::new(|notice| {
+    let hearing: Hearing = Arc::new(|line| {
+        use std::io::Write as _;
+        // Nobody reads it, then.
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    });
+    client_heard(credentials, headers, cancel, hearing)
+}
+
+fn client_heard(
+    credentials: Credentials,
+    headers: &[(String, String)],
+    cancel: &Cancel,
+    hearing: Hearing,
+) -> Result<Client, Failure> {
+    let notify = Arc::new(move |notice| {
         if let Some(line) = words_of(&notice) {
-            use std::io::Write as _;
-            // Nobody reads it, then.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
+            hearing(&line);
         }
     });
     Ok(Client::new(
@@ -289,6 +305,14 @@ impl Workshop {
     /// A file of configuration is malformed.
     pub fn client(&self, credentials: Credentials) -> Result<Client, Failure> {
         client(credentials, &self.headers, &self.cancel)
+    }
+
+    /// The same, where stderr shows something else meanwhile.
+    ///
+    /// # Errors
+    /// A file of configuration is malformed.
+    pub fn client_heard(&self, credentials: Credentials, hearing: Hearing) -> Result<Client, Failure> {
+        client_heard(credentials, &self.headers, &self.cancel, hearing)
     }
 }
 

@@ -1,8 +1,6 @@
 //! Names of containers: which are allowed, and one for a container that nobody has named.
 
-use std::io::Read as _;
-
-use image::{Context as _, Error, Result};
+use image::{Error, Result};
 
 /// Refuses what is no name, in Docker's words.
 ///
@@ -27,11 +25,7 @@ pub fn check(name: &str) -> Result<()> {
 /// The kernel gives no random numbers.
 pub fn generate(attempt: u32) -> Result<String> {
     loop {
-        let mut bytes = [0; 5];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut bytes))
-            .context("failed to read /dev/urandom")?;
-        let [a, b, c, d, e] = bytes;
+        let [a, b, c, d, e] = sys::random::bytes()?;
         let name = format!(
             "{}_{}",
             pick(ADJECTIVES, u16::from_le_bytes([a, b])),

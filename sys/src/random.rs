@@ -4,6 +4,13 @@
 
 use crate::errno::{Result, check_restart};
 
+/// So many bytes.
+pub fn bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut all = [0; N];
+    fill(&mut all)?;
+    Ok(all)
+}
+
 /// Fills it: getrandom(2), which waits only in the first moments of a machine.
 pub fn fill(buffer: &mut [u8]) -> Result<()> {
     let mut filled = 0;

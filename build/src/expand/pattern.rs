@@ -4,6 +4,7 @@
 //! lengths at worst; where even that is too much, the answer is an error.
 
 use super::{Error, error};
+use crate::states::States;
 
 /// Steps of one substitution: some 64 KiB of text against 128 items.
 const MOST_STEPS: usize = 1 << 23;
@@ -20,56 +21,20 @@ pub struct Pattern {
     items: Vec<Item>,
 }
 
-/// States that are active; each once.
-struct States {
-    list: Vec<usize>,
-    seen: Vec<usize>,
-    round: usize,
+/// `*` may be nothing, so the state behind it is active too.
+fn add(states: &mut States, state: usize, items: &[Item]) {
+    states.add(state, |state| (items.get(state) == Some(&Item::Any)).then_some(1));
 }
 
-impl States {
-    fn new(items: usize) -> States {
-        States {
-            list: Vec::new(),
-            seen: vec![0; items + 1],
-            round: 1,
+fn step(states: &States, c: char, items: &[Item], next: &mut States) {
+    next.clear();
+    for state in states.active() {
+        match items.get(*state) {
+            Some(Item::Char(x)) if *x == c => add(next, state + 1, items),
+            Some(Item::One) if c != '\n' => add(next, state + 1, items),
+            Some(Item::Any) if c != '\n' => add(next, *state, items),
+            _ => {}
         }
-    }
-
-    fn clear(&mut self) {
-        self.list.clear();
-        self.round += 1;
-    }
-
-    /// `*` may be nothing, so the state behind it is active too.
-    fn add(&mut self, mut state: usize, items: &[Item]) {
-        loop {
-            match self.seen.get_mut(state) {
-                Some(seen) if *seen != self.round => *seen = self.round,
-                _ => return,
-            }
-            self.list.push(state);
-            if items.get(state) != Some(&Item::Any) {
-                return;
-            }
-            state += 1;
-        }
-    }
-
-    fn step(&self, c: char, items: &[Item], next: &mut States) {
-        next.clear();
-        for state in &self.list {
-            match items.get(*state) {
-                Some(Item::Char(x)) if *x == c => next.add(state + 1, items),
-                Some(Item::One) if c != '\n' => next.add(state + 1, items),
-                Some(Item::Any) if c != '\n' => next.add(*state, items),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_at_end(&self, items: &[Item]) -> bool {
-        self.seen.get(items.len()) == Some(&self.round)
     }
 }
 
@@ -112,21 +77,21 @@ impl Pattern {
     ) -> Result<Option<usize>, Error> {
         spend(steps, self.items.len())?;
         let (mut states, mut next) = (States::new(self.items.len()), States::new(self.items.len()));
-        states.add(0, &self.items);
+        add(&mut states, 0, &self.items);
         let mut found = None;
         for at in from..=text.len() {
-            if states.is_at_end(&self.items) {
+            if states.has(self.items.len()) {
                 found = Some(at);
                 if !longest {
                     break;
                 }
             }
             let Some(c) = text.get(at) else { break };
-            if states.list.is_empty() {
+            if states.active().is_empty() {
                 break;
             }
-            spend(steps, states.list.len())?;
-            states.step(*c, &self.items, &mut next);
+            spend(steps, states.active().len())?;
+            step(&states, *c, &self.items, &mut next);
             std::mem::swap(&mut states, &mut next);
         }
         Ok(found)
@@ -139,15 +104,15 @@ impl Pattern {
         let (mut states, mut next) = (States::new(items.len()), States::new(items.len()));
         let mut begins = vec![false; text.len() + 1];
         for at in (0..=text.len()).rev() {
-            states.add(0, items);
+            add(&mut states, 0, items);
             if let Some(place) = begins.get_mut(at) {
-                *place = states.is_at_end(items);
+                *place = states.has(items.len());
             }
             let Some(c) = at.checked_sub(1).and_then(|n| text.get(n)) else {
                 break;
             };
-            spend(steps, states.list.len())?;
-            states.step(*c, items, &mut next);
+            spend(steps, states.active().len())?;
+            step(&states, *c, items, &mut next);
             std::mem::swap(&mut states, &mut next);
         }
         Ok(begins)

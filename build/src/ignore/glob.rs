@@ -2,6 +2,8 @@
 //!
 //! May not: backtrack. All states of a pattern are followed at once, so time is the product of both lengths at worst.
 
+use crate::states::States;
+
 /// One item of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Item {
@@ -108,15 +110,15 @@ impl Glob {
         let items = self.behind_literal();
         let mut now = States::new(items.len());
         let mut next = States::new(items.len());
-        now.add(0, items);
+        add(&mut now, 0, items);
         for c in rest.chars() {
             if or_above && c == '/' && now.has(items.len()) {
                 return true;
             }
-            if now.list.is_empty() {
+            if now.active().is_empty() {
                 return false;
             }
-            now.step_into(c, items, &mut next);
+            step_into(&now, c, items, &mut next);
             std::mem::swap(&mut now, &mut next);
         }
         now.has(items.len())
@@ -133,12 +135,12 @@ impl Glob {
         let items = self.behind_literal();
         let mut now = States::new(items.len());
         let mut next = States::new(items.len());
-        now.add(0, items);
+        add(&mut now, 0, items);
         for c in rest.chars() {
-            now.step_into(c, items, &mut next);
+            step_into(&now, c, items, &mut next);
             std::mem::swap(&mut now, &mut next);
         }
-        now.list.iter().any(|state| *state < items.len())
+        now.active().iter().any(|state| *state < items.len())
     }
 
     fn behind_literal(&self) -> &[Item] {
@@ -146,79 +148,46 @@ impl Glob {
     }
 }
 
-/// States that are active; each once.
-struct States {
-    list: Vec<usize>,
-    seen: Vec<u32>,
-    round: u32,
+/// With what can be nothing behind it.
+fn add(states: &mut States, state: usize, items: &[Item]) {
+    states.add(state, |state| match items.get(state) {
+        Some(Item::Star | Item::All) => Some(1),
+        Some(Item::Directories) => Some(2),
+        _ => None,
+    });
 }
 
-impl States {
-    fn new(items: usize) -> States {
-        States {
-            list: Vec::new(),
-            seen: vec![0; items + 1],
-            round: 1,
+fn step_into(states: &States, c: char, items: &[Item], next: &mut States) {
+    next.clear();
+    for state in states.active() {
+        step(next, *state, c, items);
+    }
+}
+
+fn step(next: &mut States, state: usize, c: char, items: &[Item]) {
+    match items.get(state) {
+        Some(Item::Char(x)) if *x == c => add(next, state + 1, items),
+        Some(Item::One) if c != '/' => add(next, state + 1, items),
+        Some(Item::Star) if c != '/' => add(next, state, items),
+        Some(Item::All) => add(next, state, items),
+        Some(Item::Class { negated, ranges })
+            if ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)) != *negated =>
+        {
+            add(next, state + 1, items);
         }
-    }
-
-    fn clear(&mut self) {
-        self.list.clear();
-        self.round += 1;
-    }
-
-    fn has(&self, state: usize) -> bool {
-        self.seen.get(state) == Some(&self.round)
-    }
-
-    /// With what can be nothing behind it.
-    fn add(&mut self, mut state: usize, items: &[Item]) {
-        loop {
-            match self.seen.get_mut(state) {
-                Some(seen) if *seen != self.round => *seen = self.round,
-                _ => return,
+        Some(Item::Directories) => {
+            add(next, state + 1, items);
+            if c == '/' {
+                add(next, state + 2, items);
             }
-            self.list.push(state);
-            state += match items.get(state) {
-                Some(Item::Star | Item::All) => 1,
-                Some(Item::Directories) => 2,
-                _ => return,
-            };
         }
-    }
-
-    fn step_into(&self, c: char, items: &[Item], next: &mut States) {
-        next.clear();
-        for state in &self.list {
-            next.step(*state, c, items);
+        Some(Item::InDirectories) => {
+            add(next, state, items);
+            if c == '/' {
+                add(next, state + 1, items);
+            }
         }
-    }
-
-    fn step(&mut self, state: usize, c: char, items: &[Item]) {
-        match items.get(state) {
-            Some(Item::Char(x)) if *x == c => self.add(state + 1, items),
-            Some(Item::One) if c != '/' => self.add(state + 1, items),
-            Some(Item::Star) if c != '/' => self.add(state, items),
-            Some(Item::All) => self.add(state, items),
-            Some(Item::Class { negated, ranges })
-                if ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)) != *negated =>
-            {
-                self.add(state + 1, items);
-            }
-            Some(Item::Directories) => {
-                self.add(state + 1, items);
-                if c == '/' {
-                    self.add(state + 2, items);
-                }
-            }
-            Some(Item::InDirectories) => {
-                self.add(state, items);
-                if c == '/' {
-                    self.add(state + 1, items);
-                }
-            }
-            _ => {}
-        }
+        _ => {}
     }
 }
 

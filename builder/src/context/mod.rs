@@ -1,245 +1,408 @@
-//! Where files and the Dockerfile come from.
+//! What a build is made from: a directory, an archive, a download or a repository, and the Dockerfile in it or beside it.
 //!
-//! May not: know what instructions do with them.
+//! ```text
+//! Origin --fetch--> files, or a Dockerfile alone --find--> Dockerfile, ignore file --> Context, Source
+//! ```
+//!
+//! May not: follow a link out of a context that somebody else has made. What is unpacked or fetched lies below the directory of the
+//! build's lease and goes with it.
+
+pub mod git;
+mod program;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use build::ignore::Matcher;
-use build::source::Source;
-use build::stages::Origin;
-use image::registry::Cancel;
-use image::store::Lease;
-use image::{Context as _, Digest, Error, Kind, Result};
+use build::remote::{Git, Location};
+use build::source::{MOST, Source, quoted};
+use image::registry::{Cancel, Client};
+use image::{Context as _, Digest, Error, Result};
 
-use crate::files::{Selection, Tree};
-use crate::make::Means;
-use crate::request::{self, File, Named, Request};
-use crate::solve::Counter;
-use crate::telling::Event;
+use crate::files::download::{Download, Secrets, download};
+use crate::files::{Tree, paths, unpack};
+use crate::request::{self, Origin, Request};
 
-/// What a build may take files from.
+/// What it is called if nobody says otherwise; the second one if the first is not there.
+const USUAL: [&str; 2] = ["Dockerfile", "dockerfile"];
+
+const IGNORE: &str = ".dockerignore";
+
+/// The build argument that keeps `.git` of a context.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// Enough to tell an archive from a text.
+const FIRST: usize = 4096;
+
+/// What a context may need.
+pub struct Means<'m> {
+    pub client: &'m Client,
+    /// A directory of ours that goes when the build ends. What is fetched lies in new directories of it.
+    pub scratch: &'m Path,
+    /// Where it is remembered what files come to, from build to build.
+    pub memories: &'m Path,
+    pub environment: &'m BTreeMap<String, String>,
+    pub secrets: Secrets<'m>,
+    pub cancel: &'m Cancel,
+}
+
+/// Where a context was found, for whoever writes down what an image is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Directory(PathBuf),
+    /// From the standard input.
+    Archive,
+    Url {
+        address: String,
+        digest: Digest,
+    },
+    Repository {
+        address: String,
+        commit: String,
+    },
+    /// A Dockerfile was all there was.
+    Nothing,
+}
+
+/// Files that COPY takes.
 pub struct Context {
-    directory: PathBuf,
+    root: OwnedFd,
     ignore: Option<Arc<Matcher>>,
-    tree: Arc<Tree>,
-    directories: BTreeMap<String, PathBuf>,
-    named: BTreeMap<String, Arc<Tree>>,
+    memory: Option<PathBuf>,
+    pub found: Found,
 }
 
 impl Context {
-    /// What it leaves out.
+    /// As often as somebody wants it.
+    ///
+    /// # Errors
+    /// Too many descriptors are open.
+    pub fn tree(&self) -> Result<Tree> {
+        let root = self
+            .root
+            .try_clone()
+            .context("failed to duplicate a descriptor")?;
+        let tree = Tree::local(root, self.ignore.clone());
+        Ok(match &self.memory {
+            Some(memory) => tree.remembering(memory.clone()),
+            None => tree,
+        })
+    }
+
+    /// What is left out.
     pub fn ignore(&self) -> Option<&Matcher> {
         self.ignore.as_deref()
     }
+}
 
-    /// Its files.
-    pub fn tree(&self) -> Arc<Tree> {
-        self.tree.clone()
+/// The context of a build, and its Dockerfile.
+///
+/// # Errors
+/// There is none, in the words of docker build; or it cannot be fetched or unpacked.
+pub fn open(request: &Request, means: &Means<'_>, stdin: &mut dyn Read) -> Result<(Context, Source)> {
+    if request.context == Origin::Stdin && request.dockerfile == request::File::Stdin {
+        return Err(Error::invalid(
+            "invalid argument: can't use stdin for both build context and dockerfile",
+        ));
     }
+    let keep_git_dir = request.build_args.get(KEEP_GIT_DIR).is_some_and(|v| is_true(v));
+    let fetched = fetch(&request.context, keep_git_dir, means, stdin, "context")?;
+    let (dockerfile, ignore) = match (&request.dockerfile, &fetched.dockerfile) {
+        (request::File::Usual, Some(text)) => (source(USUAL[0], text)?, None),
+        (_, Some(_)) => {
+            return Err(Error::invalid(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            ));
+        }
+        (file, None) => dockerfile(file, &fetched, means, stdin)?,
+    };
+    let ignore = match ignore {
+        Some(ignore) => Some(ignore),
+        None => inside(&fetched.root, IGNORE)?,
+    };
+    Ok((fetched.context(ignore.as_deref(), means)?, dockerfile))
+}
 
-    /// The files of a context of `--build-context`, if it is one of files.
-    pub fn named(&self, origin: &Origin) -> Option<Arc<Tree>> {
-        match origin {
-            Origin::Named(name) => self.named.get(name).cloned(),
+/// A context with a name (`--build-context`).
+///
+/// # Errors
+/// As [`open`].
+pub fn named(name: &str, origin: &Origin, means: &Means<'_>) -> Result<Context> {
+    let fetched = fetch(origin, false, means, &mut std::io::empty(), name)?;
+    let ignore = inside(&fetched.root, IGNORE)?;
+    fetched.context(ignore.as_deref(), means)
+}
+
+/// A context without its ignore file.
+struct Fetched {
+    root: OwnedFd,
+    found: Found,
+    /// What came is a Dockerfile; there are no files.
+    dockerfile: Option<Vec<u8>>,
+}
+
+impl Fetched {
+    fn context(self, ignore: Option<&[u8]>, means: &Means<'_>) -> Result<Context> {
+        let ignore = ignore
+            .map(matcher)
+            .transpose()?
+            .filter(|ignore| !ignore.is_empty());
+        let memory = match &self.found {
+            Found::Directory(path) => {
+                let name = Digest::of(path.as_os_str().as_encoded_bytes());
+                Some(means.memories.join(name.hex()))
+            }
             _ => None,
-        }
-    }
-
-    /// Contexts of files, by name.
-    pub fn directories(&self) -> BTreeMap<String, PathBuf> {
-        self.directories.clone()
-    }
-
-    /// A directory with its files, to be bound: itself, or what is left without what it leaves out.
-    ///
-    /// # Errors
-    /// The files cannot be copied.
-    pub fn bindable(&self, lease: &Lease<'_>, cancel: &Cancel) -> Result<PathBuf> {
-        if self.ignore.as_ref().is_none_or(|ignore| ignore.is_empty()) {
-            return Ok(self.directory.clone());
-        }
-        let place = lease.directory().join("context");
-        if !place.exists() {
-            fs::create_dir_all(&place)?;
-            let all = [".".to_owned()];
-            let selected = self.tree.select(
-                &Selection {
-                    sources: &all,
-                    ..Selection::default()
-                },
-                cancel,
-            )?;
-            crate::files::put_into(&self.tree, &selected, &place, cancel)?;
-        }
-        Ok(place)
-    }
-
-    /// Of what is at a path.
-    ///
-    /// # Errors
-    /// It is not there, or cannot be read.
-    pub fn digest(&self, path: &str, cancel: &Cancel) -> Result<Digest> {
-        let sources = [path.to_owned()];
-        let selection = Selection {
-            sources: &sources,
-            ..Selection::default()
         };
-        let selected = self.tree.select(&selection, cancel)?;
-        self.tree.digest(&selected, cancel)
-    }
-
-    /// What ADD fetches.
-    ///
-    /// # Errors
-    /// It cannot be had.
-    pub fn download(
-        &self,
-        _means: &Means<'_>,
-        _request: &Request,
-        _lease: &Lease<'_>,
-        _copy: &build::scope::Transfer,
-        _location: &build::remote::Location,
-    ) -> Result<Tree> {
-        Err(Error::of(Kind::Unsupported, "this source cannot be fetched yet"))
+        Ok(Context {
+            root: self.root,
+            ignore: ignore.map(Arc::new),
+            memory,
+            found: self.found,
+        })
     }
 }
 
-/// Finds the Dockerfile and the files.
-///
-/// # Errors
-/// They are not there or cannot be read.
-pub fn open(
+fn fetch(
+    origin: &Origin,
+    keep_git_dir: bool,
     means: &Means<'_>,
-    request: &Request,
-    _lease: &Lease<'_>,
-    counter: &Counter,
-) -> Result<(Context, Source)> {
-    let request::Origin::Directory(directory) = &request.context else {
-        return Err(Error::of(Kind::Unsupported, "this context cannot be read yet"));
-    };
-    let (path, bytes) = step(
-        means,
-        counter,
-        "[internal] load build definition from Dockerfile",
-        || dockerfile(request, directory),
-    )?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let source = Source::read(name, &bytes)
-        .map_err(|problem| Error::invalid(format!("failed to read dockerfile: {problem}")))?;
-    let ignore = step(means, counter, "[internal] load .dockerignore", || {
-        ignore(directory, &path)
-    })?
-    .map(Arc::new);
-    let failed = || format!("failed to open {}", directory.display());
-    let open = |path: &Path| sys::fs::open(path, libc::O_PATH | libc::O_DIRECTORY, 0);
-    let memory = |path: &Path| {
-        let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let name = Digest::of(whole.as_os_str().as_encoded_bytes());
-        means
-            .maker
-            .store
-            .roots()
-            .root
-            .join("build/contexts")
-            .join(name.hex())
-    };
-    let tree = Tree::local(open(directory).context(failed())?, ignore.clone()).remembering(memory(directory));
-    let mut directories = BTreeMap::new();
-    let mut named = BTreeMap::new();
-    for (name, context) in &request.contexts {
-        if let Named::Origin(request::Origin::Directory(path)) = context {
-            let fd = open(path).context(format!("failed to open {}", path.display()))?;
-            named.insert(
-                name.clone(),
-                Arc::new(Tree::local(fd, None).named(name).remembering(memory(path))),
-            );
-            directories.insert(name.clone(), path.clone());
+    stdin: &mut dyn Read,
+    name: &str,
+) -> Result<Fetched> {
+    match origin {
+        Origin::Directory(path) => match path.to_str().and_then(git::of_this_machine) {
+            Some(git) => repository(&git, keep_git_dir, true, means),
+            None => directory(path),
+        },
+        Origin::Stdin => {
+            let mut first = vec![0; FIRST];
+            let length =
+                fill(stdin, &mut first).context("failed to read the context from the standard input")?;
+            first.truncate(length);
+            if first.is_empty() {
+                return Err(Error::invalid(
+                    "failed to peek context header from STDIN: it is empty",
+                ));
+            }
+            alone(&first, stdin, Found::Archive, means)
+        }
+        Origin::Remote(Location::Path(path)) => directory(Path::new(path)),
+        Origin::Remote(Location::Git(git)) => repository(git, keep_git_dir, true, means),
+        Origin::Remote(Location::Url(address)) => {
+            let place = new_directory(means)?;
+            let what = Download {
+                address,
+                checksum: None,
+                secrets: means.secrets,
+                place: &place,
+            };
+            let mut fetched = download(means.client, &what).context(format!("failed to load {name}"))?;
+            let mut first = vec![0; FIRST];
+            let length = fill(&mut fetched.file, &mut first)?;
+            first.truncate(length);
+            let found = Found::Url {
+                address: address.clone(),
+                digest: fetched.digest,
+            };
+            alone(&first, &mut fetched.file, found, means)
         }
     }
-    Ok((
-        Context {
-            directory: directory.clone(),
-            ignore,
-            tree: Arc::new(tree),
-            directories,
-            named,
+}
+
+fn directory(path: &Path) -> Result<Fetched> {
+    let shown = quoted(&path.display().to_string());
+    let real = path.canonicalize().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::not_found(format!("unable to prepare context: path {shown} not found"))
+        }
+        _ => Error::from(e).context(format!("unable to prepare context: path {shown}")),
+    })?;
+    let root = sys::fs::open(&real, libc::O_RDONLY | libc::O_DIRECTORY, 0)
+        .context(format!("unable to prepare context: path {shown}"))?;
+    Ok(Fetched {
+        root,
+        found: Found::Directory(real),
+        dockerfile: None,
+    })
+}
+
+fn repository(git: &Git, keep_git_dir: bool, may_be_local: bool, means: &Means<'_>) -> Result<Fetched> {
+    let place = new_directory(means)?;
+    let request = git::Request {
+        git,
+        keep_git_dir: git.keep_git_dir.unwrap_or(keep_git_dir),
+        checksum: None,
+        may_be_local,
+        environment: means.environment,
+        secrets: means.secrets,
+        place: &place,
+    };
+    let checkout = git::fetch(&request, means.cancel)?;
+    Ok(Fetched {
+        root: checkout.root,
+        found: Found::Repository {
+            address: git.remote.clone(),
+            commit: checkout.commit,
         },
-        source,
+        dockerfile: None,
+    })
+}
+
+/// A stream that is an archive, or a Dockerfile.
+fn alone(first: &[u8], rest: &mut dyn Read, found: Found, means: &Means<'_>) -> Result<Fetched> {
+    let place = new_directory(means)?;
+    let root = sys::fs::open(&place, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    let whole = first.chain(rest);
+    if unpack::looks_like_archive(first) {
+        unpack::unpack(whole, root.as_fd(), None, means.cancel).context("failed to unpack the context")?;
+        return Ok(Fetched {
+            root,
+            found,
+            dockerfile: None,
+        });
+    }
+    Ok(Fetched {
+        root,
+        found: Found::Nothing,
+        dockerfile: Some(limited(whole)?),
+    })
+}
+
+/// The Dockerfile that was asked for, and the ignore file beside it.
+fn dockerfile(
+    file: &request::File,
+    fetched: &Fetched,
+    means: &Means<'_>,
+    stdin: &mut dyn Read,
+) -> Result<(Source, Option<Vec<u8>>)> {
+    match file {
+        request::File::Stdin => Ok((source(USUAL[0], &limited(stdin)?)?, None)),
+        request::File::Remote(address) => {
+            let place = new_directory(means)?;
+            let what = Download {
+                address,
+                checksum: None,
+                secrets: means.secrets,
+                place: &place,
+            };
+            let fetched = download(means.client, &what).context("failed to read dockerfile")?;
+            Ok((source(USUAL[0], &limited(fetched.file)?)?, None))
+        }
+        request::File::Usual => {
+            for name in USUAL {
+                if let Some(text) = inside(&fetched.root, name)? {
+                    let ignore = inside(&fetched.root, &format!("{name}{IGNORE}"))?;
+                    return Ok((source(name, &text)?, ignore));
+                }
+            }
+            Err(missing(USUAL[0]))
+        }
+        request::File::Path(path) => {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let is_ours = matches!(fetched.found, Found::Directory(_));
+            let read = |path: &Path| match is_ours {
+                true => of_host(path),
+                false => inside(&fetched.root, &path.to_string_lossy()),
+            };
+            let text = read(path)?.ok_or_else(|| missing(&name))?;
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(IGNORE);
+            Ok((source(&name, &text)?, read(Path::new(&beside))?))
+        }
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::not_found(format!(
+        "failed to read dockerfile: open {name}: no such file or directory"
     ))
 }
 
-/// A vertex of its own.
-fn step<T>(means: &Means<'_>, counter: &Counter, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let vertex = counter.next();
-    (means.listener)(&Event::Begun { vertex, name });
-    let done = work();
-    match &done {
-        Ok(_) => (means.listener)(&Event::Done { vertex }),
-        Err(e) => {
-            let why = e.to_string();
-            (means.listener)(&Event::Failed { vertex, why: &why });
-        }
-    }
-    done
+fn source(name: &str, text: &[u8]) -> Result<Source> {
+    Source::read(name, text).map_err(|e| Error::invalid(e.to_string()))
 }
 
-fn dockerfile(request: &Request, directory: &Path) -> Result<(PathBuf, Vec<u8>)> {
-    let failed = |name: &str, e: &std::io::Error| {
-        let why = match e.kind() {
-            ErrorKind::NotFound => "no such file or directory".to_owned(),
-            _ => e.to_string(),
-        };
-        Error::invalid(format!("failed to read dockerfile: open {name}: {why}"))
+fn matcher(text: &[u8]) -> Result<Matcher> {
+    let source = source(IGNORE, text)?;
+    Matcher::read(&source).map_err(|e| Error::invalid(source.show(&e).trim_end().to_owned()))
+}
+
+/// A file of a context; links are followed inside of it.
+fn inside(root: &OwnedFd, name: &str) -> Result<Option<Vec<u8>>> {
+    let doing = || format!("failed to read {name}");
+    let path = paths::resolve(root.as_fd(), name.as_bytes(), &|_| true).context(doing())?;
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match engine::tree::open_beneath(root.as_fd(), &path.join(&b'/'), flags) {
+        Err(e) if e.is(libc::ENOENT) || e.is(libc::ENOTDIR) => return Ok(None),
+        other => File::from(other.context(doing())?),
     };
-    let read = |path: PathBuf, name: &str| match fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
-        Err(e) => Err((failed(name, &e), e.kind())),
-    };
-    match &request.dockerfile {
-        File::Usual => read(directory.join("Dockerfile"), "Dockerfile").or_else(|(e, kind)| match kind {
-            ErrorKind::NotFound => read(directory.join("dockerfile"), "Dockerfile").map_err(|_| e),
-            _ => Err(e),
-        }),
-        File::Path(path) => read(path.clone(), &path.display().to_string()).map_err(|(e, _)| e),
-        File::Stdin => {
-            let mut bytes = Vec::new();
-            let most = build::source::MOST as u64 + 1;
-            let mut stdin = std::io::Read::take(std::io::stdin().lock(), most);
-            std::io::Read::read_to_end(&mut stdin, &mut bytes).map_err(|e| failed("-", &e))?;
-            Ok((directory.join("Dockerfile"), bytes))
-        }
-        File::Remote(_) => Err(Error::of(
-            Kind::Unsupported,
-            "this Dockerfile cannot be fetched yet",
-        )),
+    match sys::fs::fstat(file.as_fd())?.file_type() {
+        libc::S_IFREG => limited(file).context(doing()).map(Some),
+        _ => Err(Error::invalid("not a regular file").context(doing())),
     }
 }
 
-/// The file beside the Dockerfile that has its name, or the one of the context.
-fn ignore(directory: &Path, dockerfile: &Path) -> Result<Option<Matcher>> {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    for path in [PathBuf::from(own), directory.join(".dockerignore")] {
-        let bytes = match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            bytes => bytes.context(format!("failed to read {}", path.display()))?,
-        };
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let wrong = |problem: build::source::Problem| Error::invalid(problem.to_string());
-        let file = Source::read(name, &bytes).map_err(wrong)?;
-        return Matcher::read(&file).map(Some).map_err(wrong);
+/// A file that the command line names: wherever it is, and a pipe of the shell (`-f <(...)`) too.
+fn of_host(path: &Path) -> Result<Option<Vec<u8>>> {
+    let doing = || format!("failed to read {}", path.display());
+    let is_descriptor = path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd");
+    let wait = if is_descriptor { 0 } else { libc::O_NONBLOCK };
+    let file = match sys::fs::open(path, libc::O_RDONLY | libc::O_NOCTTY | wait, 0) {
+        Err(e) if e.is(libc::ENOENT) || e.is(libc::ENOTDIR) => return Ok(None),
+        other => File::from(other.context(doing())?),
+    };
+    let is_file = sys::fs::fstat(file.as_fd())?.file_type() == libc::S_IFREG;
+    match is_file || is_descriptor {
+        true => limited(file).context(doing()).map(Some),
+        false => Err(Error::invalid("not a regular file").context(doing())),
     }
-    Ok(None)
 }
+
+/// A text; one that is longer than any can be is cut, and refused by whoever reads it.
+fn limited(from: impl Read) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    from.take(MOST as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn fill(from: &mut dyn Read, to: &mut [u8]) -> Result<usize> {
+    let mut have = 0;
+    while have < to.len() {
+        match from.read(&mut to[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(have)
+}
+
+/// An empty directory that nobody else can look into.
+fn new_directory(means: &Means<'_>) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::create_dir_all(means.scratch).context(format!("failed to make {}", means.scratch.display()))?;
+    let mut random = [0; 8];
+    sys::random::fill(&mut random)?;
+    let name = format!("context-{:016x}", u64::from_le_bytes(random));
+    let path = means.scratch.join(name);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+    made.context(format!("failed to make {}", path.display()))?;
+    Ok(path)
+}
+
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+#[cfg(test)]
+mod tests;

@@ -436,16 +436,8 @@ struct Hands {
 
 impl Hands {
     fn file(&mut self, one: &One<'_>, dress: &Dress<'_>, selected: &Selected) -> Result<()> {
-        // It was a file when it was looked at: what is a FIFO or a terminal by now does not make us wait.
-        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let from = match fs::openat(one.from, as_path(one.name), flags, 0) {
-            Err(e) if e.is(libc::ELOOP) || e.is(libc::ENXIO) => return Err(replaced()),
-            other => File::from(other?),
-        };
+        let from = open_file(one.from, one.name, one.found)?.ok_or_else(replaced)?;
         let stat = fs::fstat(from.as_fd())?;
-        if stat.file_type() != libc::S_IFREG {
-            return Err(replaced());
-        }
         let to = create(one.to, one.as_name)?;
         match stat.size {
             0..=SMALL => self.small(&from, &to)?,
@@ -478,6 +470,23 @@ impl Hands {
             }
         }
         Ok(())
+    }
+}
+
+/// A file that was one when it was looked at; `None` if it was none. What has become a FIFO or a terminal by now does not make us
+/// wait.
+pub(super) fn open_file(directory: BorrowedFd<'_>, name: &[u8], found: &Dated) -> Result<Option<File>> {
+    if found.stat.file_type() != libc::S_IFREG {
+        return Ok(None);
+    }
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match fs::openat(directory, as_path(name), flags, 0) {
+        Err(e) if e.is(libc::ELOOP) || e.is(libc::ENXIO) => return Err(replaced()),
+        other => File::from(other?),
+    };
+    match fs::fstat(file.as_fd())?.file_type() {
+        libc::S_IFREG => Ok(Some(file)),
+        _ => Err(replaced()),
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! May not: copy. [`super::copy`] does, from descriptor to descriptor.
 
+use std::io::Seek as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use sys::xattr::Time;
 use super::copy::{self, Dress};
 use super::paths::{self, Components};
 use super::select::{Node, Selected, Top};
-use super::{Placement, Tree};
+use super::{Placement, Tree, unpack};
 
 /// What BuildKit gives to files of the Dockerfile.
 const INLINE_MODE: u32 = 0o644;
@@ -152,6 +153,9 @@ impl<'t> Target<'t> {
             .split_last()
             .ok_or_else(|| Error::new("a file without a name"))?;
         let from = paths::open_directory(source.from, above).context(format!("failed to open {shown}"))?;
+        if self.placement.unpack && self.unpacked(from.as_fd(), last, &top.found, selected, cancel)? {
+            return Ok(());
+        }
         let place = self.place(source.name)?;
         copy::single(
             from.as_fd(),
@@ -162,6 +166,32 @@ impl<'t> Target<'t> {
             selected,
         )
         .map_err(|e| copy::failed(e, &paths::shown(&place.path)))
+    }
+
+    /// Unpacks a file, if it is an archive.
+    fn unpacked(
+        &self,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+        found: &Dated,
+        selected: &Selected,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        let Some(mut file) = copy::open_file(directory, name, found)? else {
+            return Ok(false);
+        };
+        if !unpack::is_archive(&file) {
+            return Ok(false);
+        }
+        file.rewind()?;
+        let to = self.directory(&self.path()?)?;
+        unpack::unpack(&file, to.as_fd(), self.placement.owner, cancel)
+            .context(format!("failed to unpack {}", as_path(name).display()))?;
+        let now = fs::dated(file.as_fd(), Path::new(""), libc::AT_EMPTY_PATH)?;
+        if !is_same(&now, found) {
+            selected.change();
+        }
+        Ok(true)
     }
 
     fn inline(&self, name: &str, text: &str) -> Result<()> {

@@ -15,10 +15,12 @@ mod copy;
 mod descent;
 mod destination;
 mod digest;
+pub mod download;
 mod memory;
 mod owner;
-mod paths;
+pub(crate) mod paths;
 mod select;
+pub mod unpack;
 
 #[cfg(test)]
 mod tests;

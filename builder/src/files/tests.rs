@@ -644,3 +644,87 @@ fn what_is_remembered_is_not_read_again() {
     fs::write(scene.at("context/a"), "a").unwrap();
     assert_eq!(digest(), first);
 }
+
+#[test]
+fn archives_are_unpacked_by_their_contents() {
+    let scene = Scene::new("unpack");
+    scene.make("outside", &["in/f", "in/d/g", "other"]);
+    let sh = |script: &str| {
+        let done = std::process::Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(&scene.0)
+            .status()
+            .unwrap();
+        assert!(done.success(), "{script}");
+    };
+    sh(
+        "tar -C outside/in -cf context/plain .; for c in gzip bzip2 xz zstd; do $c -c < context/plain > context/$c; done",
+    );
+    sh(
+        "gzip -c < outside/other > context/text.gz; head -c 1024 /dev/zero > context/zeros; : > context/empty",
+    );
+    sh("head -c 3000 context/xz > /dev/null; cat context/gzip | head -c 60 > context/cut");
+    let tree = scene.tree(&[]);
+    let unpacked = |name: &str| {
+        scene.clear();
+        let placement = Placement {
+            unpack: true,
+            ..to("/n")
+        };
+        scene.copy_with(&tree, &[name], &[], false, &placement)?;
+        Ok::<_, image::Error>(scene.list("root"))
+    };
+    for name in ["plain", "gzip", "bzip2", "xz", "zstd"] {
+        assert_eq!(unpacked(name).unwrap(), ["n/", "n/d/", "n/d/g", "n/f"], "{name}");
+    }
+    for name in ["text.gz", "zeros", "empty", "cut"] {
+        assert_eq!(unpacked(name).unwrap(), ["n"], "{name}");
+    }
+    // Without the word it is a file.
+    scene.clear();
+    scene.copy(&tree, &["gzip"], "/n").unwrap();
+    assert_eq!(scene.list("root"), ["n"]);
+}
+
+#[test]
+fn archives_do_not_lead_out() {
+    let scene = Scene::new("escape");
+    let outside = scene.at("outside").display().to_string();
+    let archive = |name: &str, script: &str| {
+        let done = std::process::Command::new("python3")
+            .arg("-c")
+            .arg(format!(
+                "import tarfile,io\nt=tarfile.open({:?},'w')\ndef add(n,k=tarfile.REGTYPE,l='',b=b'x'):\n i=tarfile.TarInfo(n); i.type=k; i.linkname=l; i.size=len(b) if k==tarfile.REGTYPE else 0; i.mode=0o755; t.addfile(i, io.BytesIO(b))\nO={outside:?}\n{script}\nt.close()",
+                scene.at("context").join(name)
+            ))
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    archive("dots", "add('ok'); add('../../outside/a')");
+    archive("absolute", "add('/'+O+'/a')");
+    archive("link", "add('l',tarfile.SYMTYPE,O); add('l/a')");
+    archive("uplink", "add('l',tarfile.SYMTYPE,'../'*20+O); add('l/a')");
+    archive("hard", "add('h',tarfile.LNKTYPE,'../../../../../../etc/passwd')");
+    archive(
+        "hardlink",
+        "add('l',tarfile.SYMTYPE,'/etc'); add('h',tarfile.LNKTYPE,'l/passwd')",
+    );
+    archive(
+        "swap",
+        "add('d',tarfile.DIRTYPE); add('d',tarfile.SYMTYPE,O); add('d/a')",
+    );
+    let tree = scene.tree(&[]);
+    for name in ["dots", "absolute", "link", "uplink", "hard", "hardlink", "swap"] {
+        scene.clear();
+        let placement = Placement {
+            unpack: true,
+            ..to("/n/")
+        };
+        // Refused, or put where it leads to inside; both are fine.
+        let _ = scene.copy_with(&tree, &[name], &[], false, &placement);
+        assert_eq!(scene.list("outside"), [""; 0], "{name}");
+        assert!(!scene.at("root/n/h").exists(), "{name}");
+        assert!(!scene.at("outside/a").exists(), "{name}");
+    }
+}

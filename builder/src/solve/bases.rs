@@ -3,7 +3,6 @@
 //! May not: unpack what nobody needs: what a configuration says is known before any layer is.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use build::stages::{Graph, Origin};
@@ -16,17 +15,14 @@ use image::reference::Reference;
 use image::store::{Image, Lease};
 use image::{Context as _, Error, Kind, Result};
 
-use super::Counter;
 use super::state::State;
 use crate::make::Means;
 use crate::request::{Named, Request};
-use crate::telling::{Event, Vertex};
+use crate::telling::{Counter, Event, Vertex};
 
 /// What names of images and of contexts stand for.
 pub struct Bases {
     images: BTreeMap<String, (Image, ImageConfig)>,
-    /// Directories of `--build-context`.
-    directories: BTreeMap<String, PathBuf>,
     /// Those whose layers are there for certain.
     states: Mutex<BTreeMap<String, State>>,
 }
@@ -39,14 +35,12 @@ impl Bases {
     pub fn find(
         means: &Means<'_>,
         request: &Request,
-        directories: BTreeMap<String, PathBuf>,
         graph: &mut Graph,
         platform: &Platform,
         counter: &Counter,
     ) -> Result<Bases, BadBase> {
         let mut bases = Bases {
             images: BTreeMap::new(),
-            directories,
             states: Mutex::new(BTreeMap::new()),
         };
         let mut triggered = std::collections::BTreeSet::new();
@@ -91,14 +85,6 @@ impl Bases {
                 _ => Ok(None),
             },
             Origin::Scratch | Origin::Stage(_) => Ok(None),
-        }
-    }
-
-    /// The directory that a name of `--build-context` stands for, if it is one.
-    pub fn named_directory(&self, origin: &Origin) -> Option<&Path> {
-        match origin {
-            Origin::Named(name) => self.directories.get(name).map(PathBuf::as_path),
-            _ => None,
         }
     }
 

@@ -24,11 +24,11 @@ use image::platform::Platform;
 use image::store::Lease;
 use image::{Context as _, Error, Kind, Result};
 
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::make::Means;
 use crate::request::Request;
-use crate::telling::{Event, Vertex};
+use crate::sources::Sources;
+use crate::telling::{Counter, Event};
 
 use bases::Bases;
 use state::State;
@@ -47,21 +47,11 @@ pub struct Solver<'s> {
     pub lease: &'s Lease<'s>,
     pub source: &'s Source,
     pub graph: &'s Graph,
-    pub context: &'s Context,
+    pub sources: &'s Sources<'s>,
     pub bases: &'s Bases,
     pub platform: &'s Platform,
-    /// Numbers vertices for all platforms of a build.
+    /// Of all platforms of a build.
     pub counter: &'s Counter,
-}
-
-/// Gives numbers to vertices.
-#[derive(Default)]
-pub struct Counter(std::sync::atomic::AtomicUsize);
-
-impl Counter {
-    pub fn next(&self) -> Vertex {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-    }
 }
 
 /// What the stages have come to so far.

@@ -20,16 +20,14 @@ use super::state::State;
 use super::{Solver, snapshot};
 use crate::cache::mounts::{self as cache_mounts, CacheMount};
 use crate::files::{self, Selection, Tree};
-use crate::request::{Entitlement, Network, Secret, SecretFrom};
+use crate::request::{Entitlement, Network};
+use crate::sources;
 use crate::telling::{self, Event};
 
 /// The host name of a step, if no build argument says another.
 const HOSTNAME: &str = "buildkitsandbox";
 const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 const NAMESPACE_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
-
-/// A secret is read up to this size, as BuildKit does.
-const LARGEST_SECRET: u64 = 500 << 10;
 
 /// Where agents are found that nobody has given a place.
 const AGENTS: &str = "/run/buildkit/ssh_agent";
@@ -187,12 +185,15 @@ impl Solver<'_> {
     }
 
     fn digest_of(&self, doing: &Doing<'_>, n: usize, source: &str) -> Result<Digest> {
-        match doing.step.origins.get(n).and_then(Option::as_ref) {
-            Some(origin) => {
+        let origin = doing.step.origins.get(n).and_then(Option::as_ref);
+        let of_files = self.sources.digest(origin, source, self.means.maker.cancel)?;
+        match (of_files, origin) {
+            (Some(digest), _) => Ok(digest),
+            (None, Some(origin)) => {
                 let state = self.state_of(origin, doing.shared)?;
                 Ok(super::key::of_step(Some(&state.key), &json!({"path": source})))
             }
-            None => self.context.digest(source, self.means.maker.cancel),
+            (None, None) => Err(Error::not_found("there is no build context")),
         }
     }
 
@@ -289,18 +290,15 @@ impl Solver<'_> {
 
     /// What a mount is of: the build context, a stage, an image.
     fn bound(&self, doing: &Doing<'_>, n: usize, source: &str) -> Result<HeldSource> {
-        let layers = match doing.step.origins.get(n).and_then(Option::as_ref) {
-            Some(origin) => match self.bases.named_directory(origin) {
-                Some(directory) => vec![image::mount::Layer::Tree(directory.to_owned())],
-                None => self
-                    .means
-                    .maker
-                    .store
-                    .mountable(&self.state_of(origin, doing.shared)?.layers),
-            },
-            None => vec![image::mount::Layer::Tree(
-                self.context.bindable(self.lease, self.means.maker.cancel)?,
-            )],
+        let origin = doing.step.origins.get(n).and_then(Option::as_ref);
+        let layers = match (self.sources.bindable(origin)?, origin) {
+            (Some(directory), _) => vec![image::mount::Layer::Tree(directory)],
+            (None, Some(origin)) => self
+                .means
+                .maker
+                .store
+                .mountable(&self.state_of(origin, doing.shared)?.layers),
+            (None, None) => return Err(Error::not_found("there is no build context")),
         };
         Ok(HeldSource::Root {
             layers,
@@ -336,7 +334,7 @@ impl Solver<'_> {
                 false => Ok(()),
             };
         };
-        let content = read_secret(secret)?;
+        let content = sources::read_secret(secret)?;
         if let Some(variable) = variable {
             let text = String::from_utf8(content.clone())
                 .map_err(|_| Error::invalid(format!("secret {id} is no text: it cannot be a variable")))?;
@@ -504,25 +502,6 @@ fn definition_of(mount: &Mount) -> Value {
             id, target, variable, ..
         } => json!({"secret": target, "id": id, "variable": variable}),
         Mount::Ssh { id, target, .. } => json!({"ssh": target, "id": id}),
-    }
-}
-
-fn read_secret(secret: &Secret) -> Result<Vec<u8>> {
-    let failed = || format!("failed to read secret {}", secret.id);
-    match &secret.from {
-        SecretFrom::Variable(name) => match std::env::var_os(name) {
-            Some(value) => Ok(std::os::unix::ffi::OsStringExt::into_vec(value)),
-            None => Err(Error::not_found(format!("secret {}: not found", secret.id))),
-        },
-        SecretFrom::File(path) => {
-            let size = std::fs::metadata(path).context(failed())?.len();
-            if size > LARGEST_SECRET {
-                return Err(Error::invalid(format!(
-                    "invalid secret size {size}: a secret has at most {LARGEST_SECRET} bytes"
-                )));
-            }
-            std::fs::read(path).context(failed())
-        }
     }
 }
 

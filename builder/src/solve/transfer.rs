@@ -14,7 +14,6 @@ use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, key, snapshot};
 use crate::files::{self, Placement, Selected, Selection, Tree};
-use crate::telling::Event;
 
 /// One source of an instruction, looked at.
 struct Piece {
@@ -50,7 +49,7 @@ impl Solver<'_> {
             false => state.clone(),
         };
         // By what the files come from: nothing has to be read then.
-        let by_origin = match origin.filter(|origin| self.bases.named_directory(origin).is_none()) {
+        let by_origin = match origin.filter(|origin| self.sources.tree(Some(origin)).is_none()) {
             Some(origin) => {
                 let from = self.state_of(origin, doing.shared)?;
                 let words: Vec<String> = copy.sources.iter().map(location_text).collect();
@@ -62,10 +61,7 @@ impl Solver<'_> {
         if let Some(key) = &by_origin
             && let Some(made) = self.known(doing.stage, key)?
         {
-            self.tell(&Event::Begun {
-                vertex: doing.vertex,
-                name,
-            });
+            self.tell_begun(doing, name);
             return Ok((made, true));
         }
         let pieces = self.pieces(doing, copy)?;
@@ -93,15 +89,10 @@ impl Solver<'_> {
             match source {
                 Location::Path(path) => local.push(path.clone()),
                 far => {
-                    let tree = self
-                        .context
-                        .download(self.means, self.request, self.lease, copy, far)?;
-                    pieces.push(self.piece(
-                        std::sync::Arc::new(tree),
-                        copy,
-                        &["*".to_owned()],
-                        copy.unpack == Some(true),
-                    )?);
+                    let fetched = self.sources.fetch(copy, far)?;
+                    let may_unpack = fetched.is_file && copy.unpack == Some(true);
+                    let tree = std::sync::Arc::new(fetched.tree);
+                    pieces.push(self.piece(tree, copy, &fetched.sources, may_unpack)?);
                 }
             }
         }
@@ -146,12 +137,11 @@ impl Solver<'_> {
 
     /// What files are taken from.
     fn tree(&self, doing: &Doing<'_>) -> Result<std::sync::Arc<Tree>> {
-        let Some(origin) = doing.step.origins.first().and_then(Option::as_ref) else {
-            return Ok(self.context.tree());
-        };
-        if let Some(tree) = self.context.named(origin) {
+        let origin = doing.step.origins.first().and_then(Option::as_ref);
+        if let Some(tree) = self.sources.tree(origin) {
             return Ok(tree);
         }
+        let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;
         let state = self.state_of(origin, doing.shared)?;
         let layers = self.means.maker.store.mountable(&state.layers);
         let root = match layers.is_empty() {

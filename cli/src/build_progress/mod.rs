@@ -56,7 +56,7 @@ struct Shared {
 /// The progress of a build on stderr.
 pub struct Board {
     shared: Arc<Shared>,
-    shower: Option<JoinHandle<()>>,
+    shower: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Board {
@@ -101,7 +101,7 @@ impl Board {
             .map_err(|e| format!("failed to start a thread: {e}"))?;
         Ok(Board {
             shared,
-            shower: Some(shower),
+            shower: Mutex::new(Some(shower)),
         })
     }
 
@@ -115,15 +115,17 @@ impl Board {
         drop(inner);
     }
 
-    /// Shows the rest.
-    pub fn finish(mut self) {
-        self.end();
+    /// A line that belongs to no vertex.
+    pub fn note(&self, text: &str) {
+        self.tell(&Event::Warning { text });
     }
 
-    fn end(&mut self) {
+    /// Shows the rest. What is told later is shown by nobody.
+    pub fn finish(&self) {
         self.shared.lock().is_over = true;
         self.shared.wake.notify_all();
-        if let Some(shower) = self.shower.take() {
+        let shower = self.shower.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(shower) = shower {
             // If it has panicked it has nothing more to show.
             let _ = shower.join();
         }
@@ -132,7 +134,7 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        self.end();
+        self.finish();
     }
 }
 

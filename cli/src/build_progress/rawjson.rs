@@ -80,20 +80,13 @@ impl Rawjson {
         Rawjson { begun }
     }
 
-    /// The objects of what has happened since the last call. A vertex is shown as it is by now.
+    /// The objects of what has happened since the last call.
     pub fn lines(&mut self, trace: &mut Trace) -> Vec<u8> {
         let mut out = Vec::new();
         for event in trace.take_events() {
             let status = match &event {
-                Kept::Vertex(index) => Status {
-                    vertexes: trace
-                        .vertices
-                        .get(*index)
-                        .map(|told| self.vertex(*index, told))
-                        .into_iter()
-                        .collect(),
-                    ..Status::default()
-                },
+                Kept::Begun(index) => self.vertices(trace, *index, false),
+                Kept::Ended(index) => self.vertices(trace, *index, true),
                 Kept::Part(index, part) => Status {
                     statuses: vec![self.part(*index, part)],
                     ..Status::default()
@@ -132,8 +125,20 @@ impl Rawjson {
         out
     }
 
-    fn vertex<'t>(&self, index: usize, told: &'t Told) -> Vertex<'t> {
-        let end = told.ended.as_ref();
+    /// A vertex as it was then.
+    fn vertices<'t>(&self, trace: &'t Trace, index: usize, has_ended: bool) -> Status<'t> {
+        let vertex = trace
+            .vertices
+            .get(index)
+            .map(|told| self.vertex(index, told, has_ended));
+        Status {
+            vertexes: vertex.into_iter().collect(),
+            ..Status::default()
+        }
+    }
+
+    fn vertex<'t>(&self, index: usize, told: &'t Told, has_ended: bool) -> Vertex<'t> {
+        let end = told.ended.as_ref().filter(|_| has_ended);
         Vertex {
             digest: digest(index),
             name: &told.name,

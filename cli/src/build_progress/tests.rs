@@ -377,8 +377,14 @@ fn json_is_buildkits_solve_status() {
     trace.keep_events(true);
     let mut rawjson = rawjson::Rawjson::new(SystemTime::UNIX_EPOCH);
     trace.tell(&begun(4, "[1/1] RUN x"), ms(0));
+    trace.tell(&begun(5, "quick"), ms(0));
+    trace.tell(&Event::Cached { vertex: 5 }, ms(0));
     let first = String::from_utf8(rawjson.lines(&mut trace)).unwrap();
-    let value: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let lines: Vec<&str> = first.split_inclusive('\n').collect();
+    assert!(lines[1].ends_with("\"name\":\"quick\",\"started\":\"1970-01-01T00:00:00Z\"}]}\n"));
+    assert!(lines[2].ends_with("\"completed\":\"1970-01-01T00:00:00Z\",\"cached\":true}]}\n"));
+    let first = lines[0];
+    let value: serde_json::Value = serde_json::from_str(first).unwrap();
     let digest = value["vertexes"][0]["digest"].as_str().unwrap().to_owned();
     assert_eq!(
         first,

@@ -95,7 +95,8 @@ pub struct Told {
 /// An event that is kept as it came.
 #[derive(Clone, Debug)]
 pub enum Kept {
-    Vertex(usize),
+    Begun(usize),
+    Ended(usize),
     Part(usize, Part),
     Output {
         index: usize,
@@ -203,7 +204,7 @@ impl Trace {
             waiting_since: Some(at),
         });
         let index = self.vertices.len() - 1;
-        self.keep(|| Kept::Vertex(index));
+        self.keep(|| Kept::Begun(index));
     }
 
     fn part(&mut self, vertex: Vertex, id: &str, done: u64, total: u64, at: Duration) {
@@ -259,7 +260,7 @@ impl Trace {
         for part in ended {
             self.keep(|| Kept::Part(index, part));
         }
-        self.keep(|| Kept::Vertex(index));
+        self.keep(|| Kept::Ended(index));
     }
 
     fn output(&mut self, vertex: Vertex, stream: Stream, bytes: &[u8], at: Duration) {

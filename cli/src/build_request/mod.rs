@@ -44,6 +44,8 @@ pub struct Wanted {
     /// The id of the image is printed at the end, and nothing else.
     pub quiet: bool,
     pub call: Option<Call>,
+    /// Say more.
+    pub is_debug: bool,
     pub id_file: Option<PathBuf>,
     pub metadata_file: Option<PathBuf>,
     /// What was said and does not matter here.
@@ -144,6 +146,7 @@ pub fn read(parsed: &Parsed, around: &Surroundings<'_>) -> Result<Wanted, String
         style,
         quiet,
         call,
+        is_debug: parsed.switch("debug"),
         id_file,
         metadata_file: text("metadata-file").map(PathBuf::from),
         warnings: warnings(parsed),

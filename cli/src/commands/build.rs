@@ -3,21 +3,25 @@
 //! May not: know how a build is done. The flags become a request, what happens becomes progress on stderr, and what came of it is
 //! told as buildx tells it.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use build::ignore::Matcher;
+use build::lint::Report;
 use build::scope::Base;
 use build::source::Source;
 use builder::request::{File, Origin, Request};
+use builder::{Built, Means};
 
 use crate::build_call::{self, Subject};
-use crate::build_progress::Board;
-use crate::build_request::{self, Wanted, table};
+use crate::build_progress::screen::Colours;
+use crate::build_progress::{Board, excerpt};
+use crate::build_request::{self, Style, Wanted, table};
 use crate::command::{Command, Count};
 use crate::flags::{Offers, Parsed};
 use crate::session::{Failure, Outcome, Program, Session};
-use crate::workshop;
+use crate::workshop::{self, Workshop};
 
 pub(super) const BUILD: Command = Command {
     aliases: &["b"],
@@ -74,9 +78,134 @@ fn builder_name(session: &Session) -> &'static str {
 }
 
 fn made(session: &Session, wanted: &Wanted) -> Outcome {
-    let board = Board::new(wanted.style, builder_name(session)).map_err(|why| failed(&why))?;
+    let workshop = Workshop::open(session)?;
+    let containers = workshop.containers()?;
+    // From here on stderr is the board's.
+    let board = Arc::new(Board::new(wanted.style, builder_name(session)).map_err(|why| failed(&why))?);
+    let hearing = board.clone();
+    let client = workshop.client_heard(session.credentials(), Arc::new(move |line| hearing.note(line)))?;
+    if let Some(why) = &workshop.single_owner {
+        board.note(&format!("all files will belong to one user: {why}"));
+    }
+    let means = Means {
+        maker: &workshop.maker(&image::progress::silent)?,
+        client: &client,
+        containers: &containers,
+        listener: &|event| board.tell(event),
+        at_once: workshop.settings.parallel(),
+    };
+    let outcome = builder::build(&means, &wanted.request);
     board.finish();
-    Err(not_solved("brig cannot build yet"))
+    match outcome {
+        Ok(built) => {
+            warn(session, wanted, &built.source, &built.report);
+            tell(session, wanted, &built)?;
+            keep_within(session, &workshop, &built)
+        }
+        Err(failure) => {
+            if let builder::Failure::Dockerfile { source, report, .. }
+            | builder::Failure::Step { source, report, .. } = &failure
+            {
+                warn(session, wanted, source, report);
+            }
+            Err(told(&failure))
+        }
+    }
+}
+
+/// What should be otherwise in the Dockerfile, unless nobody is to read anything.
+fn warn(session: &Session, wanted: &Wanted, source: &Source, report: &Report) {
+    if matches!(wanted.style, Style::Quiet | Style::Rawjson) {
+        return;
+    }
+    let colours = match std::io::stderr().is_terminal() {
+        true => Colours::of(|name| std::env::var(name).ok()),
+        false => Colours::none(),
+    };
+    let findings = report.findings();
+    let is_debug = session.debug || wanted.is_debug;
+    let text = excerpt::warnings(source, source.name(), findings, &colours, is_debug);
+    if !text.is_empty() {
+        session.warn(text.trim_end_matches('\n'));
+    }
+}
+
+/// The id, in the files and on the streams where it was wanted.
+fn tell(session: &Session, wanted: &Wanted, built: &Built) -> Outcome {
+    // Of several platforms there is no id of them all here, so that of the first one.
+    let id = built
+        .images
+        .first()
+        .map(|image| image.id.to_string())
+        .unwrap_or_default();
+    if wanted.quiet {
+        session.print(&format!("{id}\n"))?;
+    }
+    if let Some(file) = &wanted.id_file {
+        std::fs::write(file, &id).map_err(|e| failed(&format!("writing image ID file: {e}")))?;
+    }
+    if let Some(file) = &wanted.metadata_file {
+        let text = serde_json::to_string_pretty(&metadata(wanted, &id)).unwrap_or_default();
+        std::fs::write(file, text).map_err(|e| failed(&e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// What `--metadata-file` tells.
+fn metadata(wanted: &Wanted, id: &str) -> serde_json::Value {
+    let names: Vec<String> = wanted.request.tags.iter().map(ToString::to_string).collect();
+    let mut members = serde_json::Map::new();
+    if !id.is_empty() {
+        members.insert("containerimage.config.digest".to_owned(), id.into());
+    }
+    if !names.is_empty() {
+        members.insert("image.name".to_owned(), names.join(",").into());
+    }
+    serde_json::Value::Object(members)
+}
+
+/// The limit of the store holds for what is built, too.
+fn keep_within(session: &Session, workshop: &Workshop, built: &Built) -> Outcome {
+    let Some(image) = built.images.first() else {
+        return Ok(());
+    };
+    for gone in image::evict::keep_within(&workshop.store, &workshop.settings, &image.id)? {
+        session.warn(&format!(
+            "removed image {}: the store had outgrown its limit",
+            gone.id.short()
+        ));
+    }
+    Ok(())
+}
+
+/// Why there is no image, in the words of buildx: the place, the line, and 130 where somebody has said stop.
+fn told(failure: &builder::Failure) -> Failure {
+    let (shown, why, error) = match failure {
+        builder::Failure::Dockerfile { source, problems, .. } => {
+            let problem = problems.first().cloned();
+            let span = problem.as_ref().map(|p| p.span).unwrap_or_default();
+            let why = problem
+                .map(|p| build_call::sentence(source, &p))
+                .unwrap_or_else(|| failure.to_string());
+            (excerpt::excerpt(source, source.name(), span), why, None)
+        }
+        builder::Failure::Step {
+            source, span, error, ..
+        } => (
+            excerpt::excerpt(source, source.name(), *span),
+            error.to_string(),
+            Some(error),
+        ),
+        builder::Failure::Other(error) => (String::new(), error.to_string(), Some(error)),
+    };
+    if error.is_some_and(|error| error.kind() == image::Kind::Cancelled) {
+        let code = crate::signals::exit_code();
+        return Failure::new(
+            code,
+            "ERROR: failed to build: failed to solve: Canceled: context canceled",
+        );
+    }
+    Failure::plain(format!("{shown}ERROR: failed to build: failed to solve: {why}"))
 }
 
 /// `--check` and `--call`.

@@ -141,7 +141,7 @@ pub fn detach_keys(session: &Session, parsed: &Parsed) -> Result<Vec<u8>, Failur
         "" => "ctrl-p,ctrl-q".to_owned(),
         own => own.to_owned(),
     });
-    values::detach_keys(&keys).map_err(Failure::plain)
+    crate::keys::parse(&keys).map_err(Failure::plain)
 }
 
 /// Whoever wants a terminal and its input has to have one.

@@ -391,23 +391,6 @@ pub fn restart(text: &str) -> Result<(String, i64), String> {
     Ok((name.to_owned(), count))
 }
 
-/// `ctrl-p,ctrl-q` as bytes.
-pub fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
-    text.split(',')
-        .map(
-            |key| match (key.as_bytes(), key.strip_prefix("ctrl-").map(str::as_bytes)) {
-                ([one], _) => Ok(*one),
-                (_, Some([c @ b'a'..=b'z'])) => Ok(c - b'a' + 1),
-                (_, Some([c @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')])) => Ok(c - b'@'),
-                (b"DEL", _) => Ok(127),
-                _ => Err(format!(
-                    "invalid detach keys ({text}): Unknown character: '{key}'"
-                )),
-            },
-        )
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -508,15 +491,5 @@ mod tests {
         assert_eq!(mac("92:d0:c6:0a:29"), None);
         assert_eq!(address("::ffff:1.2.3.4").unwrap().to_string(), "1.2.3.4");
         assert_eq!(address("1.2.3.04"), None);
-    }
-
-    #[test]
-    fn keys() {
-        assert_eq!(detach_keys("ctrl-p,ctrl-q").unwrap(), [16, 17]);
-        assert_eq!(detach_keys("a,DEL,ctrl-@,ctrl-_").unwrap(), [b'a', 127, 0, 31]);
-        assert_eq!(
-            detach_keys("ctrl-1").unwrap_err(),
-            "invalid detach keys (ctrl-1): Unknown character: 'ctrl-1'"
-        );
     }
 }

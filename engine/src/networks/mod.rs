@@ -18,7 +18,7 @@ pub mod routes;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -670,10 +670,7 @@ pub fn possible() -> Result<()> {
 /// # Errors
 /// The kernel gives no random numbers.
 pub fn random_id() -> Result<String> {
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("failed to read /dev/urandom")?;
+    let bytes: [u8; 32] = sys::random::bytes()?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 

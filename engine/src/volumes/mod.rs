@@ -161,16 +161,8 @@ pub fn create(containers: &Containers, wanted: &Wanted, durable: Durable) -> Res
 
 /// 64 hexadecimal digits.
 fn random_name() -> Result<String> {
-    use std::fmt::Write as _;
-    let mut bytes = [0; 32];
-    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)
-        .context("failed to make up a name")?;
-    let mut name = String::with_capacity(64);
-    for byte in bytes {
-        // To a string nothing fails.
-        let _ = write!(name, "{byte:02x}");
-    }
-    Ok(name)
+    let bytes: [u8; 32] = sys::random::bytes()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn make(containers: &Containers, volume: Volume, record: &Record, durable: Durable) -> Result<Held> {

@@ -1,8 +1,10 @@
-//! A file from the web, for `import`.
+//! A file from the web, for `import` and for builds.
 //!
 //! May not: send credentials. Whoever serves a file is nobody that the user has logged in to.
 
 use std::io::{self, Read};
+
+use ureq::http::HeaderMap;
 
 use super::client::Client;
 use super::hosts::{Endpoint, Plain};
@@ -20,6 +22,7 @@ pub struct WebFile {
     url: Url,
     /// As the server has announced it.
     length: Option<u64>,
+    headers: HeaderMap,
     read: u64,
 }
 
@@ -30,6 +33,14 @@ impl Client {
     /// # Errors
     /// `Invalid` for what is no address; `NotFound`, `Denied`, `Unavailable`.
     pub fn web_file(&self, address: &str) -> Result<WebFile> {
+        self.web_file_with(address, &[])
+    }
+
+    /// The same with headers, which go to no other host that it may be redirected to.
+    ///
+    /// # Errors
+    /// As [`Client::web_file`].
+    pub fn web_file_with(&self, address: &str, headers: &[(String, String)]) -> Result<WebFile> {
         let url = Url::parse(address)?;
         let endpoint = Endpoint {
             base: url.clone(),
@@ -37,7 +48,7 @@ impl Client {
             tls: Tls::default(),
             // In the clear only if the address says so.
             plain: Plain::Never,
-            headers: Vec::new(),
+            headers: headers.to_vec(),
             namespace: None,
             is_mirror: false,
             dial_timeout: None,
@@ -61,6 +72,7 @@ impl Client {
         }
         Ok(WebFile {
             length: answer.length(),
+            headers: answer.headers.clone(),
             body: answer.body.into_reader(),
             address: url,
             url: answer.url,
@@ -73,6 +85,11 @@ impl WebFile {
     /// What was asked for, without the name and password that may have been written in it.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The first value of a header of the answer, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 }
 

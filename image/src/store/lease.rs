@@ -173,10 +173,6 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
 
 /// 128 random bits.
 pub(super) fn random_name() -> Result<String> {
-    use std::io::Read as _;
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("failed to read /dev/urandom")?;
+    let bytes: [u8; 16] = sys::random::bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

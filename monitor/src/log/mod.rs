@@ -62,6 +62,67 @@ enum Sink {
     Nothing,
     Files(Box<Batch>),
     Journal(Box<Journal>),
+    Other(Other),
+}
+
+/// Whoever else writes the lines, and says whether there was room for one.
+struct Other(Take);
+
+/// What a message is given to.
+pub type Take = Box<dyn FnMut(&[u8]) -> bool>;
+
+impl std::fmt::Debug for Other {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Other")
+    }
+}
+
+/// A line on its way to another process.
+///
+/// ```text
+/// length of the text, 4 bytes | stream, 1 | whole, 1 | time, 8 | text          numbers in the machine's byte order
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    pub stream: Stream,
+    pub text: &'a [u8],
+    pub whole: bool,
+    pub time: i64,
+}
+
+impl<'a> Message<'a> {
+    const HEAD: usize = 14;
+
+    /// No line: asks for an answer when all before it is written.
+    pub const MARK: [u8; Message::HEAD] = [0xff; Message::HEAD];
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.text.len() as u32).to_ne_bytes());
+        out.extend_from_slice(&[self.stream as u8, u8::from(self.whole)]);
+        out.extend_from_slice(&self.time.to_ne_bytes());
+        out.extend_from_slice(self.text);
+    }
+
+    /// The first of several, or a mark, and what comes behind it; `None` where it is not whole yet.
+    pub fn parse(bytes: &'a [u8]) -> Option<(Option<Message<'a>>, &'a [u8])> {
+        let (head, rest) = bytes.split_at_checked(Message::HEAD)?;
+        if head == Message::MARK {
+            return Some((None, rest));
+        }
+        let (length, about) = head.split_first_chunk::<4>()?;
+        let (kind, time) = about.split_first_chunk::<2>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_ne_bytes(*length) as usize)?;
+        let message = Message {
+            stream: match kind[0] {
+                0 => Stream::Stdout,
+                _ => Stream::Stderr,
+            },
+            text,
+            whole: kind[1] != 0,
+            time: i64::from_ne_bytes(time.try_into().ok()?),
+        };
+        Some((Some(message), rest))
+    }
 }
 
 /// A stream, cut where a read ended.
@@ -107,6 +168,26 @@ impl Writer {
             halves: Default::default(),
             lost: 0,
         })
+    }
+
+    /// One whose lines another process writes ([`Message`]).
+    pub fn handing_on(take: Take) -> Writer {
+        Writer {
+            sink: Sink::Other(Other(take)),
+            halves: Default::default(),
+            lost: 0,
+        }
+    }
+
+    /// What another has handed on.
+    pub fn put(&mut self, line: &Message<'_>) {
+        self.lost += self.sink.put(line.stream, line.text, line.whole, line.time);
+    }
+
+    /// What was put is written.
+    pub fn settle(&mut self) {
+        self.lost += self.sink.flush();
+        self.sink.pay();
     }
 
     /// What came out of a stream, whatever its pieces; `now` is the time of the lines that end in it.
@@ -204,6 +285,17 @@ impl Sink {
             Sink::Nothing => 0,
             Sink::Files(batch) => batch.put(stream, text, whole, time),
             Sink::Journal(journal) => u64::from(!journal.send(stream, text, whole)),
+            Sink::Other(Other(take)) => {
+                let mut message = Vec::with_capacity(Message::HEAD + text.len());
+                let line = Message {
+                    stream,
+                    text,
+                    whole,
+                    time,
+                };
+                line.put(&mut message);
+                u64::from(!take(&message))
+            }
         }
     }
 

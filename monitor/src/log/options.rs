@@ -105,6 +105,16 @@ pub fn check(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
     rotation(options).map(drop)
 }
 
+/// How many bytes may wait for a log that is slower than its container; `None`: the container waits.
+pub fn buffer(options: &BTreeMap<String, String>) -> Option<usize> {
+    const USUAL: u64 = 1 << 20;
+    if options.get("mode").map(String::as_str) != Some("non-blocking") {
+        return None;
+    }
+    let wanted = options.get("max-buffer-size").and_then(|text| size(text, 1024));
+    usize::try_from(wanted.unwrap_or(USUAL)).ok()
+}
+
 /// How the files of a container are rotated.
 ///
 /// # Errors
@@ -292,6 +302,21 @@ mod tests {
             let found = rotation(&options(pairs)).unwrap();
             assert_eq!((found.size, found.files), (size, files), "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn buffers() {
+        let of = |pairs: &[(&str, &str)]| {
+            let options = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            buffer(&options.collect())
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("mode", "blocking")]), None);
+        assert_eq!(of(&[("mode", "non-blocking")]), Some(1 << 20));
+        assert_eq!(
+            of(&[("mode", "non-blocking"), ("max-buffer-size", "4k")]),
+            Some(4096)
+        );
     }
 
     #[test]

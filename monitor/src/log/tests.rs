@@ -466,3 +466,47 @@ fn bytes_are_those_of_dockerd() {
         without_time(include_bytes!("golden/odd.json"))
     );
 }
+
+#[test]
+fn lines_survive_the_way_to_another_process() {
+    let sent = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let of_writer = std::rc::Rc::clone(&sent);
+    let room = std::rc::Rc::new(std::cell::Cell::new(true));
+    let of_room = std::rc::Rc::clone(&room);
+    let mut writer = Writer::handing_on(Box::new(move |message| {
+        if of_room.get() {
+            of_writer.borrow_mut().extend_from_slice(message);
+        }
+        of_room.get()
+    }));
+    let now = SystemTime::now();
+    writer.write(Stream::Stdout, b"one\ntw", now);
+    writer.write(Stream::Stderr, b"err\n", now);
+    room.set(false);
+    writer.write(Stream::Stderr, b"lost\n", now);
+    room.set(true);
+    writer.write(Stream::Stdout, b"o\nhalf", now);
+    writer.finish(now);
+    assert_eq!(writer.lost(), 1);
+    sent.borrow_mut().extend_from_slice(&Message::MARK);
+    let bytes = sent.borrow();
+    let (mut rest, mut lines) = (bytes.as_slice(), Vec::new());
+    while let Some((message, after)) = Message::parse(rest) {
+        rest = after;
+        lines.push(message.map(|m| (m.stream, m.text, m.whole)));
+    }
+    assert!(rest.is_empty());
+    assert_eq!(
+        lines,
+        [
+            Some((Stream::Stdout, b"one".as_slice(), true)),
+            Some((Stream::Stderr, b"err", true)),
+            Some((Stream::Stdout, b"two", true)),
+            Some((Stream::Stdout, b"half", false)),
+            None
+        ]
+    );
+    // Cut anywhere, it waits for the rest.
+    assert_eq!(Message::parse(&bytes[..13]), None);
+    assert_eq!(Message::parse(&bytes[..15]), None);
+}

@@ -94,6 +94,7 @@ pub fn world(script: &str) -> Option<World> {
         attributes: BTreeMap::new(),
         volumes: Vec::new(),
         network: None,
+        has_outside: false,
         mounted: Vec::new(),
     };
     let world = World {

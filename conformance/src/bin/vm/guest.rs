@@ -90,6 +90,7 @@ pub const GUESTS: &[Guest] = &[
             "apparmor",
             "journal",
             "rootless",
+            "sctp",
         ],
         quiet: Duration::from_secs(300),
         ..DEBIAN

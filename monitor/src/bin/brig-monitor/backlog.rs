@@ -78,6 +78,11 @@ impl Backlog {
         self.gone.get()
     }
 
+    /// So many bytes are in it.
+    pub fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
     /// Waits until more may be added.
     pub async fn room(&self) {
         let has_room = || self.gone.get() || self.queue.borrow().len() < MOST;

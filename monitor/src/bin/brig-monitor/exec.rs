@@ -147,8 +147,6 @@ fn words_of(process: &Value) -> String {
 }
 
 fn new_id() -> Result<String, Refusal> {
-    let file = sys::fs::open(std::path::Path::new("/dev/urandom"), libc::O_RDONLY, 0)?;
-    let mut bytes = [0u8; 32];
-    sys::fs::read(std::os::fd::AsFd::as_fd(&file), &mut bytes)?;
+    let bytes: [u8; 32] = sys::random::bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use monitor::events::Event;
 use monitor::launch::Launch;
-use monitor::log::Writer;
 use monitor::place;
 use monitor::protocol::{Ended, Kind};
 use monitor::state::{self, Process, State, Status, stamp};
@@ -28,6 +27,7 @@ use shim::sync::Once;
 
 use crate::again;
 use crate::args::Args;
+use crate::beside::Log;
 use crate::connection;
 use crate::health;
 use crate::io::{self, Shape};
@@ -144,8 +144,9 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
     let launch = Launch::read(&place.launch())?;
     let old =
         State::load(&place).map_err(|e| sys::Error::io("read", place.state().display().to_string(), &e))?;
-    let log = Writer::open(&launch.log).context("failed to open the container's log")?;
-    let log = Rc::new(std::cell::RefCell::new(log));
+    let log = Log::open(on, &launch.log)
+        .await
+        .context("failed to open the container's log")?;
     let listener = listen(&place)?;
     let (init, health) = match adopt {
         true => (old.init.clone(), old.health.clone()),
@@ -166,7 +167,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         on: on.clone(),
         remove: std::cell::Cell::new(launch.auto_remove.then_some(true)),
         place,
-        run: std::cell::RefCell::new(Run::new(&log)),
+        run: std::cell::RefCell::new(Run::new(log.writer())),
         launch: launch.into(),
         state: state.into(),
         log,
@@ -277,7 +278,7 @@ pub async fn live(monitor: Rc<Monitor>) {
             state.restart_count = restarts.count();
             state.stopped_by_user = false;
         });
-        monitor.run.replace(Run::new(&monitor.log));
+        monitor.run.replace(Run::new(monitor.log.writer()));
         monitor.bell.ring();
     }
 }
@@ -421,8 +422,7 @@ async fn attend(monitor: &Rc<Monitor>, run: &Rc<Run>, container: &Rc<Container>,
     let exited = container.wait("").await;
     let code = exited.as_ref().map_or(state::UNSEEN, |e| e.code as i32);
     run.io.finish(&monitor.on).await;
-    monitor.log.borrow_mut().finish(SystemTime::now());
-    match monitor.log.borrow().lost() {
+    match monitor.log.finish(&monitor.on).await {
         0 => {}
         lost => monitor.note(&format!("{lost} lines could not be written to the log")),
     }

@@ -6,6 +6,7 @@
 mod again;
 mod args;
 mod backlog;
+mod beside;
 mod connection;
 mod control;
 mod dialer;

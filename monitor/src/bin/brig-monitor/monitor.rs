@@ -18,6 +18,7 @@ use shim::container::Container;
 use shim::runtime::Host;
 use shim::sync::{Bell, Count, Once};
 
+use crate::beside::Log;
 use crate::io::Io;
 use crate::networks::Served;
 
@@ -92,7 +93,7 @@ pub struct Monitor {
     pub place: Place,
     pub launch: RefCell<Launch>,
     pub state: RefCell<State>,
-    pub log: Rc<RefCell<Writer>>,
+    pub log: Log,
     pub run: RefCell<Rc<Run>>,
     pub then: Cell<Then>,
     /// The state on disk is another's from now on: the container may be started by whoever has read it.

@@ -201,11 +201,11 @@ fn following_a_writer_that_does_not_wait() {
     // Small files that all stay: what is missing is the reader's fault.
     let options = [("max-size", "2k"), ("max-file", "400"), ("compress", "false")];
     let log = launch_log("json-file", &dir.path().join("log"), &options);
-    let mut writer = Writer::open(&log).unwrap();
+    drop(Writer::open(&log).unwrap());
     let mut lines = follow(&log.path, None);
     let mut seen = Vec::new();
     std::thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&mut writer, 0..COUNT));
+        let writing = scope.spawn(|| write(&mut Writer::open(&log).unwrap(), 0..COUNT));
         while !writing.is_finished() {
             seen.extend(take(&mut lines));
         }

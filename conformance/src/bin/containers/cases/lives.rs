@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::case::{Case, Done, Scene, case, has, is, lacks};
+use crate::case::{Case, Done, Need, Scene, case, has, is, lacks};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         case("lives.out-of-memory", &[], out_of_memory),
         case("lives.log-rotation", &[], log_rotation),
         case("lives.log-drivers", &[], log_drivers),
+        case("lives.log-non-blocking", &[Need::Brig], log_non_blocking),
         case("lives.log-many-lines", &[], log_many_lines),
         case("lives.log-long-line", &[], log_long_line),
         case("lives.output-after-stop", &[], output_after_stop),
@@ -305,6 +306,32 @@ fn log_rotation(s: &mut Scene) -> Done {
         &["invalid size"],
     )
     .or_else(|_| s.fails("docker run --log-opt max-size=1x tiny true", 125, &["invalid"]))
+}
+
+/// A log that is not written any more holds nobody up who has said so; and one that is, has everything.
+fn log_non_blocking(s: &mut Scene) -> Done {
+    let modes = "--log-opt mode=non-blocking --log-opt max-buffer-size";
+    let id = s.must(&format!(
+        "docker create --name box {modes}=64k tiny sh -c 'yes somebody writes a line | head -c 4000000'"
+    ))?;
+    // Nobody reads from it: whoever writes waits when it is full.
+    let log = s.lab.store().join(format!("containers/{id}/{id}-json.log"));
+    let log = log.display();
+    s.must(&format!("rm -f {log} && mkfifo {log}"))?;
+    s.must("docker start box")?;
+    s.until_ended("box")?;
+    is("exit code", s.inspect("box", "{{.State.ExitCode}}")?, 0)?;
+    s.must("docker rm box")?;
+    s.must(&format!(
+        "docker run --name two {modes}=16m tiny sh -c 'seq 1 20000; echo err >&2; echo last' >/dev/null 2>&1"
+    ))?;
+    let told = |of: &str| s.must(&format!("docker logs two 2>&1 {of}"));
+    is("the last one", told("| tail -n 1")?, "last")?;
+    is("numbers", told("| grep -c '^[0-9]*$'")?, 20000)?;
+    is("others", s.must("docker logs two 2>&1 >/dev/null")?, "err")?;
+    s.must("docker start two")?;
+    s.until_ended("two")?;
+    is("numbers of both", told("| grep -c '^[0-9]*$'")?, 40000)
 }
 
 fn log_drivers(s: &mut Scene) -> Done {
