@@ -123,6 +123,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// What ends it.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// Who speaks with registries.
     ///
     /// # Errors
