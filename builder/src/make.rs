@@ -54,6 +54,7 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 /// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let store = means.maker.store;
+    engine::passing::sweep(means.containers)?;
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
