@@ -212,6 +212,9 @@ pub struct Outside {
     pub process: Process,
     /// Of the device: 256 addresses.
     pub block: Ipv4Addr,
+    /// As it was asked for.
+    #[serde(default)]
+    pub names: bool,
 }
 
 /// One that can lead out.
@@ -247,6 +250,9 @@ pub struct Wanted {
     pub block: Ipv4Addr,
     /// The machine has a way to IPv4 addresses, to IPv6 addresses.
     pub ways: [bool; 2],
+    /// It answers as a name server ([`NAMES`]), because the machine's own are on its loopback device. Not otherwise: pasta of 2023 lets
+    /// answers of the machine's server come from this address, whoever was asked.
+    pub names: bool,
 }
 
 /// What has come of it.

@@ -23,7 +23,7 @@ use sys::process::{ExecStrings, Spawn, Tie};
 
 use super::routes;
 use crate::containers::Containers;
-use crate::programs;
+use crate::{netfiles, programs};
 
 /// Held to the end of this process: that it needs the ground.
 static HELD: OnceLock<File> = OnceLock::new();
@@ -190,6 +190,7 @@ pub fn ready(roots: &Roots) -> Result<Record> {
         programs: programs()?.to_vec(),
         block: block()?,
         ways: routes::ways(),
+        names: !netfiles::has_reachable_servers(),
     };
     // Why there is none stands in the record.
     ground::ask(&files, &wanted).context("failed to ask the keeper of the user's networks")?;
@@ -332,6 +333,6 @@ pub fn host_gateway() -> Option<IpAddr> {
 /// The name server that the program that leads out answers as: it asks the machine's own.
 pub fn name_server(roots: &Roots) -> Option<IpAddr> {
     let record = record(roots)?;
-    let outside = record.way_out()?;
+    let outside = record.way_out().filter(|outside| outside.names)?;
     Some(ground::nth(outside.block, ground::NAMES).into())
 }
