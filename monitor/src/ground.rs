@@ -310,8 +310,9 @@ pub fn orphaned(root: &Path, run: &Path) -> Option<PathBuf> {
         let n = handed.iter().position(|h| matches!(h, Handed::Ground))?;
         let fd = crate::client::HANDED + i32::try_from(n).ok()?;
         let path = PathBuf::from(format!("/proc/{}/fd/{fd}", monitor.pid));
-        let target = fs::read_link(&path).ok()?;
-        target.to_string_lossy().starts_with("net:").then_some(path)
+        let file = File::open(&path).ok()?;
+        let kind = sys::process::namespace_kind(file.as_fd()).ok()?;
+        (kind == libc::CLONE_NEWNET as u64).then_some(path)
     })
 }
 

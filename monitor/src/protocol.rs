@@ -238,10 +238,7 @@ impl Kind {
     pub fn of_start(message: &str) -> (Kind, i32) {
         let lower = message.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-        if says(&["failed to set up container networking"]) {
-            // A port below 1024, say: nothing of its program.
-            (Kind::Other, 128)
-        } else if says(&["permission denied", "is a directory"]) {
+        if says(&["permission denied", "is a directory"]) {
             (Kind::Denied, 126)
         } else if says(&[
             "executable file not found",

@@ -28,7 +28,8 @@ use crate::{netfiles, programs};
 /// Held to the end of this process: that it needs the ground.
 static HELD: OnceLock<File> = OnceLock::new();
 
-static PROGRAMS: OnceLock<Vec<Program>> = OnceLock::new();
+/// Those that may lead out, or what is wrong with what brig.toml says.
+static PROGRAMS: OnceLock<std::result::Result<Vec<Program>, String>> = OnceLock::new();
 
 /// Where a keeper finds the socket of who has started it.
 const REPORT: i32 = 3;
@@ -47,20 +48,23 @@ pub fn is_needed() -> bool {
 /// # Errors
 /// brig.toml is malformed, or names one that is not there.
 pub fn programs() -> Result<&'static [Program]> {
-    if let Some(found) = PROGRAMS.get() {
-        return Ok(found);
-    }
-    let found = match Settings::of_user()?.rootless() {
-        Some(name) => vec![named(name)?],
-        None => [ground::Kind::Pasta, ground::Kind::Slirp4netns]
+    let found = PROGRAMS.get_or_init(|| look_up().map_err(|e| e.to_string()));
+    found
+        .as_deref()
+        .map_err(|why| Error::of(Kind::Unsupported, why.clone()))
+}
+
+fn look_up() -> Result<Vec<Program>> {
+    match Settings::of_user()?.rootless() {
+        Some(name) => Ok(vec![named(name)?]),
+        None => Ok([ground::Kind::Pasta, ground::Kind::Slirp4netns]
             .into_iter()
             .filter_map(|kind| {
                 let path = programs::on_path(kind.name().as_ref())?;
                 Some(Program { kind, path })
             })
-            .collect(),
-    };
-    Ok(PROGRAMS.get_or_init(|| found))
+            .collect()),
+    }
 }
 
 fn named(name: &str) -> Result<Program> {
