@@ -2,19 +2,21 @@
 //!
 //! May not: do any of it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use build::plan::plan;
 use build::stages::{Graph, Platform as Named};
 use engine::containers::Containers;
 use image::platform::Platform;
 use image::provide::Maker;
 use image::registry::Client;
-use image::{Context as _, Digest, Result};
+use image::{Digest, Result};
 
 use crate::failure::Failure;
-use crate::request::Request;
+use crate::output::{self, Exported, Product, Story};
+use crate::request::{Output, OutputKind, Request};
 use crate::solve::Solver;
 use crate::solve::bases::{BadBase, Bases};
-use crate::solve::state::State;
 use crate::sources::Sources;
 use crate::telling::{Counter, Event, Listener};
 
@@ -31,18 +33,18 @@ pub struct Means<'b> {
 /// What came of it.
 #[derive(Debug)]
 pub struct Built {
-    /// For each platform that was asked for.
-    pub images: Vec<BuiltImage>,
+    /// For each output that was asked for.
+    pub exported: Vec<Exported>,
     /// What should be otherwise in the Dockerfile.
     pub report: build::lint::Report,
     pub source: build::source::Source,
 }
 
-/// One image.
-#[derive(Debug)]
-pub struct BuiltImage {
-    pub platform: Platform,
-    pub id: Digest,
+impl Built {
+    /// The id of an image of the store that it came to.
+    pub fn image(&self) -> Option<&Digest> {
+        self.exported.iter().find_map(|done| done.images.first())
+    }
 }
 
 /// Where a reproducible build stands in time.
@@ -54,12 +56,13 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 /// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let store = means.maker.store;
+    let started = SystemTime::now();
     engine::passing::sweep(means.containers)?;
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
-    let mut images = Vec::new();
+    let mut products = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
@@ -91,61 +94,81 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             (means.listener)(&Event::Warning { text: &text });
         }
         store.use_cached(&ended.state.steps)?;
-        images.push((platform.clone(), ended.state));
+        let epoch = epoch(request)?.map(rfc3339);
+        products.push(Product {
+            platform: platform.clone(),
+            config: ended.state.finish(&request.labels, epoch.as_deref()),
+            layers: ended.state.layers,
+            base: ended.state.base,
+            materials: bases.materials(platform),
+        });
     }
-    let vertex = counter.next();
-    let name = "exporting to image";
-    (means.listener)(&Event::Begun { vertex, name });
-    let images = images
-        .iter()
-        .map(|(platform, state)| {
-            let id = put(means, request, &lease, state)?;
-            Ok(BuiltImage {
-                platform: platform.clone(),
-                id,
-            })
-        })
-        .collect::<Result<Vec<_>>>()
-        .context("failed to export the image")?;
-    (means.listener)(&Event::Done { vertex });
+    let story = Story {
+        started,
+        ended: SystemTime::now(),
+        dockerfile: source.text().as_bytes().to_vec(),
+        epoch: epoch(request)?.and_then(|seconds| i64::try_from(seconds).ok()),
+    };
+    let mut exported = Vec::new();
+    for wanted in outputs(request) {
+        let vertex = counter.next();
+        (means.listener)(&Event::Begun {
+            vertex,
+            name: title(wanted.kind),
+        });
+        match output::put(means, &lease, request, &wanted, &products, &story) {
+            Ok(done) => {
+                (means.listener)(&Event::Done { vertex });
+                exported.push(done);
+            }
+            Err(e) => {
+                let why = e.to_string();
+                (means.listener)(&Event::Failed { vertex, why: &why });
+                return Err(Failure::Other(e));
+            }
+        }
+    }
     Ok(Built {
-        images,
+        exported,
         report,
         source,
     })
 }
 
-fn put(
-    means: &Means<'_>,
-    request: &Request,
-    lease: &image::store::Lease<'_>,
-    state: &State,
-) -> Result<Digest> {
-    let epoch = epoch(request)?;
-    let config = state.finish(&request.labels, epoch.as_deref());
-    let annotations = std::collections::BTreeMap::new();
-    image::assemble::assemble(
-        means.maker.store,
-        lease,
-        &image::assemble::Assembly {
-            config: &config,
-            layers: &state.layers,
-            base: state.base.as_ref(),
-            tags: &request.tags,
-            annotations: &annotations,
-            parent: None,
-        },
-    )
+/// What was asked for; an image of the store, if nothing was.
+fn outputs(request: &Request) -> Vec<Output> {
+    match request.outputs.as_slice() {
+        [] => vec![Output {
+            kind: OutputKind::Image,
+            destination: None,
+            values: Default::default(),
+        }],
+        some => some.to_vec(),
+    }
 }
 
-fn epoch(request: &Request) -> Result<Option<String>> {
+/// BuildKit's names.
+fn title(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Image => "exporting to image",
+        OutputKind::Oci => "exporting to oci image format",
+        OutputKind::Docker => "exporting to docker image format",
+        OutputKind::Local => "exporting to client directory",
+        OutputKind::Tar => "exporting to client tarball",
+        OutputKind::Cacheonly => "exporting nothing but the cache",
+    }
+}
+
+/// In seconds.
+fn epoch(request: &Request) -> Result<Option<u64>> {
     let given = request.build_args.get(EPOCH_ARG).filter(|text| !text.is_empty());
     let Some(text) = given else { return Ok(None) };
-    let seconds: u64 = text.parse().map_err(|_| {
-        image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"))
-    })?;
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    Ok(Some(sys::time::rfc3339_nano(time)))
+    let wrong = |_| image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"));
+    text.parse().map(Some).map_err(wrong)
+}
+
+fn rfc3339(seconds: u64) -> String {
+    sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 fn platforms(request: &Request) -> Vec<Platform> {

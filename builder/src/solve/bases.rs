@@ -17,6 +17,7 @@ use image::{Context as _, Error, Kind, Result};
 
 use super::state::State;
 use crate::make::Means;
+use crate::output::{Material, attest::purl};
 use crate::request::{Named, Request};
 use crate::telling::{Counter, Event, Vertex};
 
@@ -128,6 +129,21 @@ impl Bases {
     /// It stands for files, which are no beginning.
     pub fn named_state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
         self.state(means, lease, name)
+    }
+}
+
+impl Bases {
+    /// The images, for whoever says what a build was made of.
+    pub fn materials(&self, platform: &Platform) -> Vec<Material> {
+        let material = |(name, (image, _)): (&String, &(Image, ImageConfig))| {
+            let reference = name.parse::<Reference>().ok()?.or_latest();
+            let tag = reference.tag().unwrap_or_default().to_owned();
+            Some(Material {
+                uri: purl(&reference.repository().familiar(), &tag, platform),
+                digest: image.manifest.to_string(),
+            })
+        };
+        self.images.iter().filter_map(material).collect()
     }
 }
 

@@ -309,7 +309,9 @@ fn without_icc(host: &Host) {
     drop((server, secret));
     let mut stranger = in_network(&net, &["172.30.0.2/24", "fd00:30::2/64"]);
     // As the engine does it, so nobody has to ask anew who has the address.
-    stranger.endpoints[0].mac.clone_from(&web.attachment.endpoints[0].mac);
+    stranger.endpoints[0]
+        .mac
+        .clone_from(&web.attachment.endpoints[0].mac);
     host.stop(web);
     let stranger = host.start(stranger);
     let server = Server::new(&stranger.space, 80);
