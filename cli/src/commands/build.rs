@@ -161,6 +161,7 @@ fn build_name() -> sys::Result<String> {
 
 /// The limit of the store holds for what is built, too.
 fn keep_within(session: &Session, workshop: &Workshop, built: &Built) -> Outcome {
+    image::evict::keep_cache(&workshop.store, &workshop.settings)?;
     let Some(image) = built.image() else {
         return Ok(());
     };
