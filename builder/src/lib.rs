@@ -24,4 +24,4 @@ pub mod telling;
 
 pub use failure::Failure;
 pub use image::{Context, Error, Kind, Result};
-pub use make::{Built, Means, make as build};
+pub use make::{Built, BuiltImage, Means, make as build};

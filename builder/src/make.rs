@@ -33,6 +33,8 @@ pub struct Means<'b> {
 /// What came of it.
 #[derive(Debug)]
 pub struct Built {
+    /// For each platform that was asked for.
+    pub images: Vec<BuiltImage>,
     /// For each output that was asked for.
     pub exported: Vec<Exported>,
     /// What should be otherwise in the Dockerfile.
@@ -40,11 +42,11 @@ pub struct Built {
     pub source: build::source::Source,
 }
 
-impl Built {
-    /// The id of an image of the store that it came to.
-    pub fn image(&self) -> Option<&Digest> {
-        self.exported.iter().find_map(|done| done.images.first())
-    }
+/// One image.
+#[derive(Debug)]
+pub struct BuiltImage {
+    pub platform: Platform,
+    pub id: Digest,
 }
 
 /// Where a reproducible build stands in time.
@@ -55,14 +57,14 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 /// # Errors
 /// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
-    let store = means.maker.store;
     let started = SystemTime::now();
+    let store = means.maker.store;
     engine::passing::sweep(means.containers)?;
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
-    let mut products = Vec::new();
+    let mut states = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
@@ -85,90 +87,106 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         };
         let (ended, told) = solver.solve(report)?;
         report = told;
-        let unused = graph.unused_args(&request.build_args);
-        if !unused.is_empty() {
-            let text = format!(
-                "[Warning] One or more build-args [{}] were not consumed",
-                unused.join(" ")
-            );
+        for name in graph.unused_args(&request.build_args) {
+            let text = format!("[Warning] One or more build-args {name:?} were not consumed");
             (means.listener)(&Event::Warning { text: &text });
         }
         store.use_cached(&ended.state.steps)?;
-        let epoch = epoch(request)?.map(rfc3339);
-        products.push(Product {
-            platform: platform.clone(),
-            config: ended.state.finish(&request.labels, epoch.as_deref()),
-            layers: ended.state.layers,
-            base: ended.state.base,
-            materials: bases.materials(platform),
-        });
+        let materials = bases.materials(store, platform)?;
+        states.push((platform.clone(), ended.state, materials));
     }
+    let epoch = epoch(request)?;
     let story = Story {
         started,
         ended: SystemTime::now(),
         dockerfile: source.text().as_bytes().to_vec(),
-        epoch: epoch(request)?.and_then(|seconds| i64::try_from(seconds).ok()),
+        epoch,
     };
-    let mut exported = Vec::new();
-    for wanted in outputs(request) {
-        let vertex = counter.next();
-        (means.listener)(&Event::Begun {
-            vertex,
-            name: title(wanted.kind),
-        });
-        match output::put(means, &lease, request, &wanted, &products, &story) {
-            Ok(done) => {
-                (means.listener)(&Event::Done { vertex });
-                exported.push(done);
-            }
-            Err(e) => {
-                let why = e.to_string();
-                (means.listener)(&Event::Failed { vertex, why: &why });
-                return Err(Failure::Other(e));
-            }
-        }
-    }
+    let time = epoch.and_then(|epoch| u64::try_from(epoch).ok());
+    let time = time.map(|epoch| sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(epoch)));
+    let products: Vec<Product> = states
+        .into_iter()
+        .map(|(platform, state, materials)| Product {
+            platform,
+            config: state.finish(&request.labels, time.as_deref()),
+            layers: state.layers,
+            base: state.base,
+            materials,
+        })
+        .collect();
+    let exported = export(means, request, &lease, &products, &story, &counter)?;
+    let ids = exported.iter().find(|own| !own.images.is_empty());
+    let ids = ids.map(|own| own.images.clone()).unwrap_or_default();
+    let images = products
+        .iter()
+        .zip(ids)
+        .map(|(product, id)| BuiltImage {
+            platform: product.platform.clone(),
+            id,
+        })
+        .collect();
     Ok(Built {
+        images,
         exported,
         report,
         source,
     })
 }
 
-/// What was asked for; an image of the store, if nothing was.
-fn outputs(request: &Request) -> Vec<Output> {
-    match request.outputs.as_slice() {
-        [] => vec![Output {
-            kind: OutputKind::Image,
-            destination: None,
-            values: Default::default(),
-        }],
-        some => some.to_vec(),
+/// Puts the result everywhere it was wanted: into the store, if nobody has said anything.
+fn export(
+    means: &Means<'_>,
+    request: &Request,
+    lease: &image::store::Lease<'_>,
+    products: &[Product],
+    story: &Story,
+    counter: &Counter,
+) -> Result<Vec<Exported>> {
+    let usual = [Output {
+        kind: OutputKind::Image,
+        destination: None,
+        values: Default::default(),
+    }];
+    let outputs = match request.outputs.is_empty() {
+        true => usual.as_slice(),
+        false => request.outputs.as_slice(),
+    };
+    let mut exported = Vec::new();
+    for output in outputs {
+        let (name, what) = match output.kind {
+            OutputKind::Image => ("exporting to image", "the image"),
+            OutputKind::Oci => ("exporting to oci image format", "the archive"),
+            OutputKind::Docker => ("exporting to docker image format", "the archive"),
+            OutputKind::Local => ("exporting to client directory", "the files"),
+            OutputKind::Tar => ("exporting to client tarball", "the files"),
+            OutputKind::Cacheonly => {
+                exported.push(Exported::default());
+                continue;
+            }
+        };
+        let vertex = counter.next();
+        (means.listener)(&Event::Begun { vertex, name });
+        match output::put(means, lease, request, output, products, story) {
+            Ok(own) => exported.push(own),
+            Err(e) => {
+                let e = e.context(format!("failed to export {what}"));
+                let why = e.to_string();
+                (means.listener)(&Event::Failed { vertex, why: &why });
+                return Err(e);
+            }
+        }
+        (means.listener)(&Event::Done { vertex });
     }
+    Ok(exported)
 }
 
-/// BuildKit's names.
-fn title(kind: OutputKind) -> &'static str {
-    match kind {
-        OutputKind::Image => "exporting to image",
-        OutputKind::Oci => "exporting to oci image format",
-        OutputKind::Docker => "exporting to docker image format",
-        OutputKind::Local => "exporting to client directory",
-        OutputKind::Tar => "exporting to client tarball",
-        OutputKind::Cacheonly => "exporting nothing but the cache",
-    }
-}
-
-/// In seconds.
-fn epoch(request: &Request) -> Result<Option<u64>> {
+fn epoch(request: &Request) -> Result<Option<i64>> {
     let given = request.build_args.get(EPOCH_ARG).filter(|text| !text.is_empty());
     let Some(text) = given else { return Ok(None) };
-    let wrong = |_| image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"));
-    text.parse().map(Some).map_err(wrong)
-}
-
-fn rfc3339(seconds: u64) -> String {
-    sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(seconds))
+    let seconds: u32 = text.parse().map_err(|_| {
+        image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"))
+    })?;
+    Ok(Some(seconds.into()))
 }
 
 fn platforms(request: &Request) -> Vec<Platform> {

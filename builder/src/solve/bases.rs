@@ -17,7 +17,8 @@ use image::{Context as _, Error, Kind, Result};
 
 use super::state::State;
 use crate::make::Means;
-use crate::output::{Material, attest::purl};
+use crate::output::Material;
+use crate::output::attest::purl;
 use crate::request::{Named, Request};
 use crate::telling::{Counter, Event, Vertex};
 
@@ -83,17 +84,29 @@ impl Bases {
                 .context(format!("failed to parse image name {name:?}")),
             Origin::Named(name) => match request.contexts.get(name) {
                 Some(Named::Image(reference)) => Ok(Some(reference.clone())),
-                Some(Named::Layout { path, .. }) => Err(Error::of(
-                    Kind::Unsupported,
-                    format!(
-                        "build context {name}: an oci-layout is not read here; brig load -i {} makes an image of it",
-                        path.display()
-                    ),
-                )),
                 _ => Ok(None),
             },
             Origin::Scratch | Origin::Stage(_) => Ok(None),
         }
+    }
+
+    /// What it was made of, as a provenance names it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn materials(&self, store: &image::store::Store, platform: &Platform) -> Result<Vec<Material>> {
+        let mut materials = Vec::new();
+        for (name, (image, _)) in &self.images {
+            let Ok(reference) = name.parse::<Reference>() else {
+                continue;
+            };
+            let version = reference.tag().unwrap_or("latest");
+            materials.push(Material {
+                uri: purl(&reference.repository().familiar(), version, platform),
+                digest: store.target_of(name, image)?.to_string(),
+            });
+        }
+        Ok(materials)
     }
 
     /// An image as the beginning of a stage, its layers unpacked.
@@ -129,21 +142,6 @@ impl Bases {
     /// It stands for files, which are no beginning.
     pub fn named_state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
         self.state(means, lease, name)
-    }
-}
-
-impl Bases {
-    /// The images, for whoever says what a build was made of.
-    pub fn materials(&self, platform: &Platform) -> Vec<Material> {
-        let material = |(name, (image, _)): (&String, &(Image, ImageConfig))| {
-            let reference = name.parse::<Reference>().ok()?.or_latest();
-            let tag = reference.tag().unwrap_or_default().to_owned();
-            Some(Material {
-                uri: purl(&reference.repository().familiar(), &tag, platform),
-                digest: image.manifest.to_string(),
-            })
-        };
-        self.images.iter().filter_map(material).collect()
     }
 }
 

@@ -162,10 +162,10 @@ fn build_name() -> sys::Result<String> {
 /// The limit of the store holds for what is built, too.
 fn keep_within(session: &Session, workshop: &Workshop, built: &Built) -> Outcome {
     image::evict::keep_cache(&workshop.store, &workshop.settings)?;
-    let Some(image) = built.image() else {
+    let Some(image) = built.images.first() else {
         return Ok(());
     };
-    for gone in image::evict::keep_within(&workshop.store, &workshop.settings, image)? {
+    for gone in image::evict::keep_within(&workshop.store, &workshop.settings, &image.id)? {
         session.warn(&format!(
             "removed image {}: the store had outgrown its limit",
             gone.id.short()
