@@ -73,6 +73,7 @@ pub fn containers_on_ground(session: &Session) -> Result<Containers, Failure> {
     let roots = roots(session)?;
     if rootless::is_needed() && ground::is_there(&roots) {
         ground::enter(&roots)?;
+        return Ok(Containers::of(&roots)?);
     }
     containers(session)
 }
@@ -123,6 +124,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// What ends it.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// Who speaks with registries.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 //! May not: know what is judged.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::kernel;
 
@@ -48,6 +50,62 @@ pub struct Sums {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
+}
+
+impl Sums {
+    pub fn add(&mut self, more: Sums) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
+
+    /// The line of a case that was played.
+    pub fn tell(&mut self, name: &str, began: Instant, verdict: Done) {
+        let seconds = began.elapsed().as_secs_f64();
+        match verdict {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok   {name} ({seconds:.1} s)");
+            }
+            Err(why) => {
+                self.failed += 1;
+                println!("FAIL {name} ({seconds:.1} s)");
+                println!("     {}", indented(&why));
+            }
+        }
+    }
+
+    /// The line of one that cannot be played here.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.skipped += 1;
+        println!("skip {name}: {}", why.lines().next().unwrap_or_default());
+    }
+
+    /// The last line of a program.
+    pub fn end(self) -> ExitCode {
+        println!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
+        match self.failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// A text of several lines below the line of a case.
+pub fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n     ")
+}
+
+/// What went wrong in any of them.
+pub fn all_of(parts: impl IntoIterator<Item = Done>) -> Done {
+    let problems: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n")),
+    }
 }
 
 /// The entries of a directory; of one that is not there, none.

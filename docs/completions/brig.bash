@@ -266,7 +266,7 @@ _brig() {
         ;;
     'builder')
         flags='--help'
-        operands='build'
+        operands='build prune'
         ;;
     'builder build')
         flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
@@ -310,9 +310,19 @@ _brig() {
         --jobs) value='@any' ;;
         esac
         ;;
+    'builder prune')
+        flags='--all -a --filter --force -f --max-used-space --min-free-space --reserved-space --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --max-used-space) value='@any' ;;
+        --min-free-space) value='@any' ;;
+        --reserved-space) value='@any' ;;
+        esac
+        ;;
     'buildx')
         flags='--help'
-        operands='build inspect ls version'
+        operands='build du inspect ls prune version'
         ;;
     'buildx build')
         flags='--add-host --allow --annotation --attest --build-arg --build-context --cache-from --cache-to --call --cgroup-parent --check --debug -D --file -f --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter --output -o --platform --progress --provenance --pull --push --quiet -q --resource --sbom --secret --shm-size --ssh --tag -t --target --ulimit --memory -m --memory-swap --cpu-shares -c --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --squash --jobs --help'
@@ -356,6 +366,14 @@ _brig() {
         --jobs) value='@any' ;;
         esac
         ;;
+    'buildx du')
+        flags='--filter --format --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --format) value='@any' ;;
+        esac
+        ;;
     'buildx inspect')
         flags='--help'
         operands=''
@@ -365,6 +383,16 @@ _brig() {
         operands=''
         case $prev in
         --format) value='@any' ;;
+        esac
+        ;;
+    'buildx prune')
+        flags='--all -a --filter --force -f --max-used-space --min-free-space --reserved-space --verbose --help'
+        operands=''
+        case $prev in
+        --filter) value='@any' ;;
+        --max-used-space) value='@any' ;;
+        --min-free-space) value='@any' ;;
+        --reserved-space) value='@any' ;;
         esac
         ;;
     'buildx version')

@@ -110,8 +110,33 @@ pub fn run(
     }
 }
 
+/// Takes away what steps have left whose builds were killed. How many.
+///
+/// # Errors
+/// Something cannot be taken away; it stays for the next build.
+pub fn sweep(containers: &Containers) -> Result<usize> {
+    let mut swept = 0;
+    for id in containers.ids()? {
+        if containers.place(&id).definition().exists() {
+            continue;
+        }
+        let lock = match containers.try_lock(&id) {
+            Err(e) if e.kind() == Kind::NotFound => continue,
+            lock => lock?,
+        };
+        // Whoever makes one has it locked; a container that is being created gets its record meanwhile.
+        if lock.is_none() || containers.place(&id).definition().exists() {
+            continue;
+        }
+        take_away(containers, &containers.place(&id))
+            .context(format!("failed to remove what is left of container {id}"))?;
+        swept += 1;
+    }
+    Ok(swept)
+}
+
 /// What its end has left: of a killed one all that the runtime would have removed.
-fn take_away(containers: &Containers, place: &Place) -> Result<()> {
+pub(crate) fn take_away(containers: &Containers, place: &Place) -> Result<()> {
     let id = place.id.as_str();
     let root = remove::runtime_root(containers);
     let of_runtime = match root.join(id).exists() {
@@ -215,7 +240,9 @@ impl Step<'_> {
         };
         inputs.sources = sources;
         inputs.joined.own_network = has_network.then(|| self.place.netns());
-        let (config, _) = spec::document(&inputs)?;
+        let (mut config, _) = spec::document(&inputs)?;
+        // A step sees what its file says, and nothing that a container has besides.
+        config["process"]["env"] = serde_json::json!(inputs.definition.config.env);
         spec::prepare(&inputs, &config)?;
         let destinations = config["mounts"].as_array().into_iter().flatten();
         let destinations = destinations.filter_map(|mount| mount["destination"].as_str());

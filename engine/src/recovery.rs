@@ -163,12 +163,14 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
 pub fn repair(containers: &Containers, finding: &Finding) -> Result<Option<String>> {
     Ok(match finding {
         Finding::Unfinished(id) => {
-            if let Some(container) = containers.load(id).ok().flatten() {
-                remove::sweep(containers, &container)?;
+            match containers.load(id).ok().flatten() {
+                Some(container) => {
+                    remove::sweep(containers, &container)?;
+                    monitor::remove::remove(&containers.place(id), &container.definition.name)
+                        .context(format!("failed to remove what is left of container {id}"))?;
+                }
+                None => crate::passing::take_away(containers, &containers.place(id))?,
             }
-            let name = containers.load(id).ok().flatten().map(|c| c.definition.name);
-            monitor::remove::remove(&containers.place(id), name.as_deref().unwrap_or_default())
-                .context(format!("failed to remove what is left of container {id}"))?;
             Some("removed".into())
         }
         Finding::Name(name) => {

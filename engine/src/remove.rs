@@ -140,7 +140,7 @@ pub fn sweep_unfinished(containers: &Containers) -> Result<usize> {
         if lock.is_none() || is_whole(containers, &id)? {
             continue;
         }
-        monitor::remove::remove(&containers.place(&id), "")
+        crate::passing::take_away(containers, &containers.place(&id))
             .context(format!("failed to remove what is left of container {id}"))?;
         swept += 1;
     }

@@ -19,6 +19,7 @@ use crate::layer::compress::{Compressor, Method};
 use crate::layer::decompress::{Compression, Decompressor, Ratio};
 use crate::layer::pack::{self, Sum};
 use crate::oci::{Descriptor, ImageConfig, Manifest, RootFs, media};
+use crate::provide::Maker;
 use crate::reference::Reference;
 use crate::registry::Cancel;
 use crate::store::{Form, Image, Layer, LayerKey, Lease, NewImage, Store};
@@ -40,13 +41,54 @@ pub struct Assembly<'a> {
     pub parent: Option<&'a Digest>,
 }
 
+/// A layer of an image on its way, and the blob of it, if there is one.
+struct Part {
+    diff_id: Digest,
+    layer: Option<Layer>,
+    blob: Option<Descriptor>,
+    /// A base image has it.
+    is_of_base: bool,
+}
+
 /// Adds the image. Its id. What cannot be had again is on the disk then.
 ///
 /// # Errors
 /// A layer is away, or the store cannot be written. Nothing is added then.
 pub fn assemble(store: &Store, lease: &Lease<'_>, assembly: &Assembly<'_>) -> Result<Digest> {
-    let mut known = Vec::new();
+    let parts = parts(store, lease, assembly)?;
+    let mut descriptors = Vec::with_capacity(parts.len());
     let mut blobs = Vec::new();
+    let mut bare = Vec::new();
+    for part in parts {
+        descriptors.push(match (part.blob, part.layer) {
+            (Some(blob), _) => {
+                blobs.push(blob.digest.clone());
+                blob
+            }
+            (None, Some(layer)) => {
+                let descriptor = plain(media::OCI_LAYER, layer.diff_id.clone(), layer.tar);
+                bare.push(layer);
+                descriptor
+            }
+            (None, None) => return Err(is_away(&part.diff_id)),
+        });
+    }
+    store.sync_layers(&bare)?;
+    let config = config_of(
+        assembly,
+        assembly.layers.iter().map(|layer| layer.diff_id.clone()),
+    )?;
+    let id = store.put_blob(lease, &config)?;
+    let document = document(&id, config.len(), &descriptors, assembly.annotations)?;
+    let manifest = store.put_blob(lease, &document)?;
+    blobs.splice(0..0, [manifest.clone(), id.clone()]);
+    add(store, assembly, &id, &manifest, &blobs, &manifest)?;
+    Ok(id)
+}
+
+/// What is known of the layers: each is there, and has a blob or a tar that can be made again.
+fn parts(store: &Store, lease: &Lease<'_>, assembly: &Assembly<'_>) -> Result<Vec<Part>> {
+    let mut known = Vec::new();
     if let Some(base) = assembly.base {
         lease.hold_blobs(&store.blob_keys(&base.manifest)?)?;
         let (manifest, _) = store.manifest(&base.manifest)?;
@@ -55,51 +97,50 @@ pub fn assemble(store: &Store, lease: &Lease<'_>, assembly: &Assembly<'_>) -> Re
             known.push((!bare.contains(&position)).then(|| as_oci(descriptor)));
         }
     }
-    let mut bare = Vec::new();
-    let mut descriptors = Vec::with_capacity(assembly.layers.len());
+    lease.hold_layers(assembly.layers.iter().map(|layer| layer.key.as_str()))?;
+    let mut parts = Vec::with_capacity(assembly.layers.len());
     for (position, layer) in assembly.layers.iter().enumerate() {
-        lease.hold_layer(layer.key.as_str())?;
         // As it is now: another may have packed it since.
         let layer = store.layer(&layer.key)?.ok_or_else(|| is_away(&layer.diff_id))?;
-        let known = known.get(position).cloned().flatten();
-        let descriptor = match known {
+        let blob = match known.get(position).cloned().flatten() {
             Some(known) => Some(known),
             None => packed_before(store, lease, &layer)?,
         };
-        descriptors.push(match descriptor {
-            Some(descriptor) => {
-                blobs.push(descriptor.digest.clone());
-                descriptor
-            }
-            None if layer.tar == 0 => return Err(is_away(&layer.diff_id)),
-            None => {
-                let descriptor = plain(media::OCI_LAYER, layer.diff_id.clone(), layer.tar);
-                bare.push(layer);
-                descriptor
-            }
+        if blob.is_none() && layer.tar == 0 {
+            return Err(is_away(&layer.diff_id));
+        }
+        parts.push(Part {
+            diff_id: layer.diff_id.clone(),
+            layer: Some(layer),
+            blob,
+            is_of_base: position < known.len(),
         });
     }
-    store.sync_layers(&bare)?;
+    Ok(parts)
+}
+
+fn config_of(assembly: &Assembly<'_>, diff_ids: impl Iterator<Item = Digest>) -> Result<Vec<u8>> {
     let mut config = assembly.config.clone();
     config.rootfs = RootFs {
         kind: "layers".to_owned(),
-        diff_ids: assembly
-            .layers
-            .iter()
-            .map(|layer| layer.diff_id.clone())
-            .collect(),
+        diff_ids: diff_ids.collect(),
     };
-    let config = serde_json::to_vec(&config)
-        .map_err(|e| Error::new(format!("failed to write the configuration: {e}")))?;
-    let id = store.put_blob(lease, &config)?;
-    let document = document(&id, config.len(), &descriptors, assembly.annotations)?;
-    let manifest = store.put_blob(lease, &document)?;
-    blobs.splice(0..0, [manifest.clone(), id.clone()]);
+    serde_json::to_vec(&config).map_err(|e| Error::new(format!("failed to write the configuration: {e}")))
+}
+
+fn add(
+    store: &Store,
+    assembly: &Assembly<'_>,
+    id: &Digest,
+    manifest: &Digest,
+    blobs: &[Digest],
+    target: &Digest,
+) -> Result<()> {
     let keys: Vec<LayerKey> = assembly.layers.iter().map(|layer| layer.key.clone()).collect();
     let image = NewImage {
-        id: &id,
-        manifest: &manifest,
-        blobs: &blobs,
+        id,
+        manifest,
+        blobs,
         layers: &keys,
         size: assembly.layers.iter().map(|layer| layer.size).sum(),
         parent: assembly.parent,
@@ -107,10 +148,98 @@ pub fn assemble(store: &Store, lease: &Lease<'_>, assembly: &Assembly<'_>) -> Re
     let tags: Vec<(Reference, Digest)> = assembly
         .tags
         .iter()
-        .map(|reference| (reference.clone().or_latest(), manifest.clone()))
+        .map(|reference| (reference.clone().or_latest(), target.clone()))
         .collect();
-    store.add_image(&image, &tags, &[])?;
-    Ok(id)
+    store.add_image(&image, &tags, &[])
+}
+
+/// An image whose blobs are all in the store, held by a lease and named by nobody.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// With the platform.
+    pub manifest: Descriptor,
+    pub config: Descriptor,
+    pub blobs: Vec<Blob>,
+}
+
+/// Makes all blobs of an image, for who sends it away. With [`Wish::latest`] its id is another than [`assemble`] would give it.
+///
+/// # Errors
+/// A layer is away or damaged, or the store cannot be written.
+pub fn pack(
+    store: &Store,
+    lease: &Lease<'_>,
+    assembly: &Assembly<'_>,
+    wish: &Wish,
+    cancel: &Cancel,
+) -> Result<Packed> {
+    let parts = parts(store, lease, assembly)?;
+    let blobs = blobs_of(store, lease, &parts, wish, cancel)?;
+    let config = config_of(assembly, blobs.iter().map(|blob| blob.diff_id.clone()))?;
+    let id = store.put_blob(lease, &config)?;
+    let mut descriptors: Vec<Descriptor> = blobs.iter().map(|blob| blob.descriptor.clone()).collect();
+    let mut types = (media::OCI_MANIFEST, media::OCI_CONFIG);
+    if wish.docker {
+        types = (media::DOCKER_MANIFEST, media::DOCKER_CONFIG);
+        descriptors = descriptors.into_iter().map(as_docker).collect::<Result<_>>()?;
+    }
+    let document = document_of(types, &id, config.len(), &descriptors, assembly.annotations)?;
+    let manifest = store.put_blob(lease, &document)?;
+    Ok(Packed {
+        manifest: Descriptor {
+            platform: Some(assembly.config.platform()),
+            ..plain(types.0, manifest, document.len() as u64)
+        },
+        config: plain(types.1, id, config.len() as u64),
+        blobs: blobs
+            .into_iter()
+            .zip(descriptors)
+            .map(|(blob, descriptor)| Blob { descriptor, ..blob })
+            .collect(),
+    })
+}
+
+/// Adds such an image. Its names stand for `target`: its manifest, or an index, which is one of the blobs `more`.
+///
+/// # Errors
+/// The store cannot be written. Nothing is added then.
+pub fn add_packed(
+    maker: &Maker<'_>,
+    lease: &Lease<'_>,
+    assembly: &Assembly<'_>,
+    packed: &Packed,
+    target: &Digest,
+    more: &[Digest],
+) -> Result<()> {
+    let mut own = assembly.layers.iter().map(|layer| &layer.diff_id);
+    let is_same =
+        own.len() == packed.blobs.len() && packed.blobs.iter().all(|blob| own.next() == Some(&blob.diff_id));
+    // Files that are no younger than something are in other layers than the assembly's.
+    let layers = match is_same {
+        true => assembly.layers.to_vec(),
+        false => {
+            let diff_ids: Vec<Digest> = packed.blobs.iter().map(|blob| blob.diff_id.clone()).collect();
+            let blobs: Vec<Descriptor> = packed.blobs.iter().map(|blob| blob.descriptor.clone()).collect();
+            maker.all_from_blobs(lease, &diff_ids, &blobs, 1)?
+        }
+    };
+    let mut blobs = vec![packed.manifest.digest.clone(), packed.config.digest.clone()];
+    let rest = packed
+        .blobs
+        .iter()
+        .map(|blob| &blob.descriptor.digest)
+        .chain(more);
+    for digest in rest {
+        if !blobs.contains(digest) {
+            blobs.push(digest.clone());
+        }
+    }
+    let assembly = Assembly {
+        layers: &layers,
+        ..assembly.clone()
+    };
+    let (id, manifest) = (&packed.config.digest, &packed.manifest.digest);
+    add(maker.store, &assembly, id, manifest, &blobs, target)
 }
 
 /// The manifest of an image in the form of OCI.
@@ -123,10 +252,21 @@ pub fn document(
     layers: &[Descriptor],
     annotations: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
+    let types = (media::OCI_MANIFEST, media::OCI_CONFIG);
+    document_of(types, config, config_size, layers, annotations)
+}
+
+fn document_of(
+    types: (&str, &str),
+    config: &Digest,
+    config_size: usize,
+    layers: &[Descriptor],
+    annotations: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     let mut manifest = json!({
         "schemaVersion": 2,
-        "mediaType": media::OCI_MANIFEST,
-        "config": {"mediaType": media::OCI_CONFIG, "digest": config, "size": config_size},
+        "mediaType": types.0,
+        "config": {"mediaType": types.1, "digest": config, "size": config_size},
         "layers": layers,
     });
     if !annotations.is_empty() {
@@ -198,6 +338,8 @@ pub struct Wish {
     pub method: Method,
     /// Blobs that are there, but compressed in another way, are made again.
     pub force: bool,
+    /// In Docker's own form, for registries that know no other.
+    pub docker: bool,
     /// Layers that were made here have no file younger than this, in seconds since 1970.
     pub latest: Option<i64>,
 }
@@ -223,81 +365,69 @@ pub fn blobs(
     lease.hold_blobs(&store.blob_keys(manifest)?)?;
     let (document, _) = store.manifest(manifest)?;
     let (config, _) = store.config(&document.config.digest)?;
-    let diff_ids = &config.rootfs.diff_ids;
     let bare = store.bare_layers(manifest, &document)?;
-    let is_needed = |position: &usize| -> Result<bool> {
-        if bare.contains(position) {
-            return Ok(true);
-        }
-        let descriptor = &document.layers[*position];
-        let other = wish.force && suffix_of(&descriptor.media_type) != wish.method.suffix();
-        let is_ours = wish.latest.is_some() && is_made_here(store, &diff_ids[*position])?;
-        Ok(other || is_ours)
-    };
-    let mut made: Vec<Option<Blob>> = vec![None; document.layers.len()];
-    let mut missing = Vec::new();
-    for (position, descriptor) in document.layers.iter().enumerate() {
-        match is_needed(&position)? {
-            true => missing.push(position),
-            false => {
-                made[position] = Some(Blob {
-                    descriptor: as_oci(descriptor.clone()),
-                    diff_id: diff_ids[position].clone(),
-                });
-            }
-        }
-    }
-    if !missing.is_empty() {
-        let layers = if bare.is_empty() && wish.latest.is_none() {
-            Vec::new()
-        } else {
-            all_layers(store, lease, manifest, diff_ids)?
+    let keys = store.layer_keys(manifest)?;
+    lease.hold_layers(keys.iter().map(String::as_str))?;
+    let mut parts = Vec::with_capacity(document.layers.len());
+    for (position, (descriptor, diff_id)) in document
+        .layers
+        .into_iter()
+        .zip(config.rootfs.diff_ids)
+        .enumerate()
+    {
+        let layer = match keys.get(position) {
+            Some(key) => store.layer_by_name(key)?,
+            None => None,
         };
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        // A failure ends this, not what else the caller is at.
-        let group = Cancel::new();
-        let packed = parallel::each(&missing, at_once, &group, |&position| {
-            match layers.get(position) {
-                Some(layer) if layer.tar > 0 => pack_layer(store, lease, &layers, position, wish, cancel),
-                _ => again(
-                    store,
-                    lease,
-                    &document.layers[position],
-                    &diff_ids[position],
-                    wish,
-                    cancel,
-                ),
-            }
-        })?;
-        for (position, blob) in missing.into_iter().zip(packed) {
-            made[position] = Some(blob);
-        }
+        parts.push(Part {
+            diff_id,
+            is_of_base: layer.as_ref().is_none_or(|layer| layer.tar == 0),
+            layer,
+            blob: (!bare.contains(&position)).then(|| as_oci(descriptor)),
+        });
     }
-    Ok(made.into_iter().flatten().collect())
+    blobs_of(store, lease, &parts, wish, cancel)
 }
 
-fn is_made_here(store: &Store, diff_id: &Digest) -> Result<bool> {
-    Ok(store
-        .layer(&LayerKey::of(diff_id))?
-        .is_some_and(|layer| layer.tar > 0))
-}
-
-fn all_layers(
+fn blobs_of(
     store: &Store,
     lease: &Lease<'_>,
-    manifest: &Digest,
-    diff_ids: &[Digest],
-) -> Result<Vec<Layer>> {
-    let keys = store.layer_keys(manifest)?;
-    let mut layers = Vec::with_capacity(keys.len());
-    for (key, diff_id) in keys.iter().zip(diff_ids) {
-        lease.hold_layer(key)?;
-        layers.push(store.layer_by_name(key)?.ok_or_else(|| is_away(diff_id))?);
-    }
-    match layers.len() == diff_ids.len() {
-        true => Ok(layers),
-        false => Err(Error::corrupt("the store does not know all layers of the image")),
-    }
+    parts: &[Part],
+    wish: &Wish,
+    cancel: &Cancel,
+) -> Result<Vec<Blob>> {
+    let positions: Vec<usize> = (0..parts.len()).collect();
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    // A failure ends this, not what else the caller is at.
+    let group = Cancel::new();
+    parallel::each(&positions, at_once, &group, |&position| {
+        let part = &parts[position];
+        let is_ours = !part.is_of_base && part.layer.as_ref().is_some_and(|layer| layer.tar > 0);
+        let is_clamped = is_ours && wish.latest.is_some();
+        match &part.blob {
+            Some(blob)
+                if !(is_clamped || wish.force && suffix_of(&blob.media_type) != wish.method.suffix()) =>
+            {
+                Ok(Blob {
+                    descriptor: blob.clone(),
+                    diff_id: part.diff_id.clone(),
+                })
+            }
+            Some(blob) if !is_clamped => again(store, lease, blob, &part.diff_id, wish, cancel),
+            _ => {
+                let layers = below(parts, position)?;
+                pack_layer(store, lease, &layers, position, wish, is_clamped, cancel)
+            }
+        }
+    })
+}
+
+/// A layer and all below it.
+fn below(parts: &[Part], position: usize) -> Result<Vec<Layer>> {
+    let own = parts.get(..=position).unwrap_or_default();
+    own.iter()
+        .map(|part| part.layer.clone().ok_or_else(|| is_away(&part.diff_id)))
+        .collect()
 }
 
 /// Gives an image whose layers are bare blobs, and a manifest that names these; its names and digests move along. The image as it is then.
@@ -391,10 +521,11 @@ fn pack_layer(
     layers: &[Layer],
     position: usize,
     wish: &Wish,
+    is_clamped: bool,
     cancel: &Cancel,
 ) -> Result<Blob> {
     let layer = &layers[position];
-    if wish.latest.is_none()
+    if !is_clamped
         && let Some(descriptor) = packed_before(store, lease, layer)?
         && (!wish.force || suffix_of(&descriptor.media_type) == wish.method.suffix())
     {
@@ -406,7 +537,7 @@ fn pack_layer(
     let failed = || format!("failed to pack layer {}", layer.diff_id.short());
     let options = pack::Options {
         without_stubs: false,
-        latest: wish.latest,
+        latest: wish.latest.filter(|_| is_clamped),
         cancel,
     };
     let blob = with_tree(store, lease, layers, position, |upper, lower| {
@@ -415,7 +546,7 @@ fn pack_layer(
         })
     })
     .context(failed())?;
-    if wish.latest.is_none() {
+    if !is_clamped {
         if blob.diff_id != layer.diff_id {
             return Err(is_damaged(&layer.diff_id));
         }
@@ -549,7 +680,26 @@ fn make_blob(
     })
 }
 
-fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+/// As a manifest in Docker's own form names a layer.
+fn as_docker(descriptor: Descriptor) -> Result<Descriptor> {
+    let media_type = match descriptor.media_type.as_str() {
+        media::OCI_LAYER => media::DOCKER_LAYER,
+        media::OCI_LAYER_GZIP => media::DOCKER_LAYER_GZIP,
+        media::OCI_LAYER_ZSTD => {
+            return Err(Error::invalid(
+                "layers that are compressed with zstd need oci-mediatypes=true",
+            ));
+        }
+        _ => return Ok(descriptor),
+    };
+    Ok(Descriptor {
+        media_type: media_type.to_owned(),
+        ..descriptor
+    })
+}
+
+/// A descriptor that says what it has to.
+pub fn plain(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest,

@@ -53,6 +53,23 @@ impl Pusher<'_> {
         self.send(&name, platform)
     }
 
+    /// Sends a manifest or an index of the store, with all that it leads to, under its digest alone.
+    ///
+    /// # Errors
+    /// As [`Pusher::push`].
+    pub fn push_digest(&self, repository: &Repository, digest: &Digest) -> Result<Pushed> {
+        let contents = Contents::of(self.store, digest)?
+            .ok_or_else(|| Error::not_found(format!("{digest} is not in the store whole")))?;
+        let which = Which::Digest(digest);
+        let top = self.send_contents(repository, &contents, which, &repository.familiar())?;
+        Ok(Pushed {
+            reference: repository.with_digest(digest.clone()),
+            digest: top.digest.clone(),
+            size: top.bytes.len() as u64,
+            instead_of: None,
+        })
+    }
+
     /// Sends all tags of a repository.
     ///
     /// # Errors
@@ -81,7 +98,33 @@ impl Pusher<'_> {
         let (contents, instead_of) = self.contents(name, platform)?;
         lease.hold_blobs(contents.blobs())?;
         let repository = name.reference.repository();
-        let failed = || format!("failed to push {}", name.reference.familiar());
+        let which = Which::Tag(name.reference.tag().unwrap_or("latest"));
+        let top = self.send_contents(repository, &contents, which, &name.reference.familiar())?;
+        // The last configuration is that of the only image, if there is one.
+        let image = match contents.configs.as_slice() {
+            [only] => only.digest.clone(),
+            _ => name.image.clone(),
+        };
+        if let Some(image) = self.store.image(&image)? {
+            self.store.pin(repository, &top.digest, &image)?;
+        }
+        Ok(Pushed {
+            reference: name.reference.clone(),
+            digest: top.digest.clone(),
+            size: top.bytes.len() as u64,
+            instead_of,
+        })
+    }
+
+    /// Layers first, what names them last. The document that names all.
+    fn send_contents<'c>(
+        &self,
+        repository: &Repository,
+        contents: &'c Contents,
+        which: Which<'_>,
+        shown: &str,
+    ) -> Result<&'c Held> {
+        let failed = || format!("failed to push {shown}");
         let (top, children) = contents
             .documents
             .split_last()
@@ -104,21 +147,8 @@ impl Pusher<'_> {
         for child in children {
             put(Which::Digest(&child.digest), child)?;
         }
-        put(Which::Tag(name.reference.tag().unwrap_or("latest")), top)?;
-        // The last configuration is that of the only image, if there is one.
-        let image = match contents.configs.as_slice() {
-            [only] => only.digest.clone(),
-            _ => name.image.clone(),
-        };
-        if let Some(image) = self.store.image(&image)? {
-            self.store.pin(repository, &top.digest, &image)?;
-        }
-        Ok(Pushed {
-            reference: name.reference.clone(),
-            digest: top.digest.clone(),
-            size: top.bytes.len() as u64,
-            instead_of,
-        })
+        put(which, top)?;
+        Ok(top)
     }
 
     /// The name, when its image has blobs: one that was built here may have none yet.

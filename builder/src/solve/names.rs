@@ -13,6 +13,17 @@ pub fn is_seen(step: &Step) -> bool {
     )
 }
 
+/// A heredoc by its first line.
+fn heredoc(first: &str, rest: &str) -> String {
+    let content: Vec<&str> = rest.trim_end().lines().collect();
+    match content.as_slice() {
+        [] => first.to_owned(),
+        // The last one is its end.
+        [only] | [only, _] => format!("{first} ({only})"),
+        [only, ..] => format!("{first} ({only}...)"),
+    }
+}
+
 /// Of the `n`th step of a stage, FROM being the first. `platform`: where there are several.
 pub fn of_step(graph: &Graph, stage: &Stage, n: usize, text: &str, platform: Option<&str>) -> String {
     let total = 1 + stage.steps.iter().filter(|step| is_seen(step)).count();
@@ -27,6 +38,9 @@ pub fn of_step(graph: &Graph, stage: &Stage, n: usize, text: &str, platform: Opt
         place.push(' ');
     }
     let width = total.to_string().len();
-    let text = text.lines().next().unwrap_or_default();
+    let text = match text.split_once('\n') {
+        Some((first, rest)) => heredoc(first, rest),
+        None => text.to_owned(),
+    };
     format!("[{place}{n:>width$}/{total}] {text}")
 }

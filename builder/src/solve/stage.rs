@@ -2,6 +2,7 @@
 //!
 //! May not: know how a RUN or a COPY is done.
 
+use std::cell::Cell;
 use std::time::SystemTime;
 
 use build::scope::{self, Action, Base, Scope};
@@ -24,6 +25,8 @@ pub(super) struct Doing<'d> {
     pub scope: &'d Scope,
     pub vertex: Vertex,
     pub shared: &'d Shared,
+    /// Somebody was told that it goes on.
+    pub is_told: Cell<bool>,
 }
 
 /// What makes a layer.
@@ -102,10 +105,14 @@ impl Solver<'_> {
                 scope: &scope,
                 vertex,
                 shared,
+                is_told: Cell::new(false),
             };
             match self.step(&doing, &action, &mut state, &name) {
                 Ok(()) => {}
-                Err(broken) => return Err(self.broken(step, name, vertex, broken)),
+                Err(broken) => {
+                    self.tell_begun(&doing, &name);
+                    return Err(self.failed(step.instruction.span, name, vertex, broken));
+                }
             }
         }
         Ok(Ended { state, scope })
@@ -156,8 +163,14 @@ impl Solver<'_> {
         }
     }
 
-    fn broken(&self, step: &Step, name: String, vertex: Vertex, broken: Broken) -> Failure {
-        self.failed(step.instruction.span, name, vertex, broken)
+    /// Once.
+    pub(super) fn tell_begun(&self, doing: &Doing<'_>, name: &str) {
+        if !doing.is_told.replace(true) {
+            self.tell(&Event::Begun {
+                vertex: doing.vertex,
+                name,
+            });
+        }
     }
 
     fn failed(&self, span: build::source::Span, name: String, vertex: Vertex, broken: Broken) -> Failure {
@@ -229,18 +242,17 @@ impl Solver<'_> {
     ) -> Result<(Made, bool), Broken> {
         let store = self.means.maker.store;
         let cancel = self.means.maker.cancel;
-        let vertex = doing.vertex;
         if let Some(made) = self.known(doing.stage, &key)? {
-            self.tell(&Event::Begun { vertex, name });
+            self.tell_begun(doing, name);
             return Ok((made, true));
         }
         // Another build may be at the same step: what it makes is ours too.
         let lock = store.lock(&format!("build-{}", key.hex()), || (), || cancel.is_called())?;
         if let Some(made) = self.known(doing.stage, &key)? {
-            self.tell(&Event::Begun { vertex, name });
+            self.tell_begun(doing, name);
             return Ok((made, true));
         }
-        self.tell(&Event::Begun { vertex, name });
+        self.tell_begun(doing, name);
         let mut done = Err(Broken::from(Error::new("not done")));
         self.in_turn(doing.shared, || {
             done = work();

@@ -14,7 +14,6 @@ use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, key, snapshot};
 use crate::files::{self, Placement, Selected, Selection, Tree};
-use crate::telling::Event;
 
 /// One source of an instruction, looked at.
 struct Piece {
@@ -62,10 +61,7 @@ impl Solver<'_> {
         if let Some(key) = &by_origin
             && let Some(made) = self.known(doing.stage, key)?
         {
-            self.tell(&Event::Begun {
-                vertex: doing.vertex,
-                name,
-            });
+            self.tell_begun(doing, name);
             return Ok((made, true));
         }
         let pieces = self.pieces(doing, copy)?;

@@ -2,6 +2,7 @@
 //!
 //! May not: find anything out. Each kind of row is a struct that a command fills in.
 
+pub mod cache;
 pub mod containers;
 pub mod df;
 pub mod history;

@@ -65,6 +65,7 @@ pub fn left(before: &Survey, dir: &Path) -> Vec<String> {
 fn is_engines_own(line: &str) -> bool {
     let own_cgroups = [
         "/docker",
+        "/docker/buildkit",
         "/libpod_parent",
         "/libpod_parent/conmon",
         "/default",

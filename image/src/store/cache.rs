@@ -347,7 +347,10 @@ impl Store {
 }
 
 /// Whether all filters are met.
-fn is_meant(entry: &Entry, filters: &[(String, String)]) -> Result<bool> {
+///
+/// # Errors
+/// One is none.
+pub fn is_meant(entry: &Entry, filters: &[(String, String)]) -> Result<bool> {
     for (name, value) in filters {
         let is_met = match name.as_str() {
             "id" => entry.key.hex().starts_with(value.as_str()) || entry.key.to_string() == *value,

@@ -62,6 +62,7 @@ const FILES: &[File] = files![
     ("copy-dir-merge", ""),
     ("copy-dir-over-link", ""),
     ("copy-empty", ""),
+    ("copy-empty-wildcard", ""),
     ("copy-files", ""),
     ("copy-hardlinks", ""),
     ("copy-ignored", ""),
@@ -74,7 +75,9 @@ const FILES: &[File] = files![
     ("copy-relative", ""),
     ("copy-root", ""),
     ("copy-same-twice", ""),
+    ("copy-several-without-slash", ""),
     ("copy-unicode", ""),
+    ("copy-unusual-directory", ""),
     ("copy-user-is-no-owner", ""),
     ("copy-wildcards", ""),
     ("crlf", ""),
@@ -213,12 +216,18 @@ pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
         }
         return sums;
     }
-    // Both at the same time: one machine's clock is nobody's advantage here.
-    let (theirs, ours) = std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| all_of(lab, Subject::Docker, "theirs", &chosen));
-        let ours = all_of(lab, lab.subject, "ours", &chosen);
-        (theirs.join().unwrap_or_default(), ours)
-    });
+    // Both at the same time, because two engines share nothing; Docker beside itself would share its steps.
+    let theirs = || all_of(lab, Subject::Docker, "theirs", &chosen);
+    let ours = || all_of(lab, lab.subject, "ours", &chosen);
+    let (theirs, ours) = if lab.subject == Subject::Docker {
+        (theirs(), ours())
+    } else {
+        std::thread::scope(|scope| {
+            let theirs = scope.spawn(theirs);
+            let ours = ours();
+            (theirs.join().unwrap_or_default(), ours)
+        })
+    };
     for (file, (theirs, ours)) in chosen.iter().zip(theirs.into_iter().zip(ours)) {
         let (began, ours) = ours;
         let verdict = match (theirs.1, ours) {
@@ -231,6 +240,7 @@ pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
     sums
 }
 
+/// When it began, and what came of it.
 type Played = (Instant, Result<Made, String>);
 
 fn all_of(lab: &Lab, who: Subject, tag: &str, files: &[&File]) -> Vec<Played> {
@@ -286,7 +296,6 @@ fn build(lab: &Lab, who: Subject, tag: &str, file: &File) -> Result<Made, String
         })
     });
     std::fs::remove_dir_all(&scratch).map_err(|e| format!("{}: {e}", scratch.display()))?;
-    must(&format!("docker rmi -f {image}"))?;
     seen
 }
 

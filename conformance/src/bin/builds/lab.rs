@@ -59,7 +59,8 @@ pub struct Lab {
     pub subject: Subject,
     pub verbose: bool,
     pub archive: String,
-    pub outside: Outside,
+    /// The rest of the world lives as long as it is held.
+    _outside: Outside,
     pub web: Web,
     /// Started when the first case needs them.
     docker: OnceLock<Result<Daemon, String>>,
@@ -94,7 +95,7 @@ impl Lab {
             subject,
             verbose,
             archive,
-            outside,
+            _outside: outside,
             web: Web::start(&dir.join("www"))?,
             docker: OnceLock::new(),
             registry: OnceLock::new(),

@@ -5,7 +5,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub const ADDRESS: &str = "127.0.0.1:8000";
@@ -15,7 +14,6 @@ pub const CHANGED_SECONDS: i64 = 1_700_000_000;
 
 pub struct Web {
     root: PathBuf,
-    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Web {
@@ -24,14 +22,13 @@ impl Web {
         let listener = TcpListener::bind(ADDRESS).map_err(|e| format!("{ADDRESS}: {e}"))?;
         let web = Web {
             root: root.to_owned(),
-            asked: Arc::default(),
         };
-        let (root, asked) = (web.root.clone(), Arc::clone(&web.asked));
+        let root = web.root.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (root, asked) = (root.clone(), Arc::clone(&asked));
+                let root = root.clone();
                 // Whoever went away in the middle knows that.
-                std::thread::spawn(move || drop(answer(stream, &root, &asked)));
+                std::thread::spawn(move || drop(answer(stream, &root)));
             }
         });
         Ok(web)
@@ -43,24 +40,15 @@ impl Web {
         std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(format!("http://{ADDRESS}/{name}"))
     }
-
-    /// First lines of what was asked since this was last called.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
-fn answer(stream: TcpStream, root: &Path, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn answer(stream: TcpStream, root: &Path) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut headers = String::new();
     while reader.read_line(&mut headers)? > 2 {}
-    asked
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(first.trim().to_owned());
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = path.split('?').next().unwrap_or_default().trim_start_matches('/');

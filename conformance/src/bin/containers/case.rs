@@ -12,8 +12,8 @@ use conformance::daemon::find_program;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::terminal::Terminal;
-use conformance::verdict::unmount_below;
 pub use conformance::verdict::{Choice, Done, Sums, has, is, lacks};
+use conformance::verdict::{all_of, unmount_below};
 
 use crate::cases;
 use crate::lab::{Lab, Subject};
@@ -273,13 +273,11 @@ pub fn run_all(lab: &Lab, choice: &Choice, turn: Turn) -> Sums {
     for case in chosen.filter(|case| turn == turn_of(&case.name)) {
         let name = &case.name;
         if let Some(why) = missing(lab, case) {
-            sums.skipped += 1;
-            println!("skip {name}: {why}");
+            sums.skip(name, &why);
             continue;
         }
         let began = Instant::now();
-        let verdict = perform(lab, case);
-        tell(&mut sums, name, began, verdict);
+        sums.tell(name, began, perform(lab, case));
     }
     sums
 }
@@ -296,22 +294,6 @@ fn turn_of(name: &str) -> Turn {
     match name.starts_with("firewall.flushed") || name.starts_with("wreck.reboot") {
         true => Turn::Last,
         false => Turn::First,
-    }
-}
-
-/// The line of a case, and what it counts as.
-pub fn tell(sums: &mut Sums, name: &str, began: Instant, verdict: Done) {
-    let seconds = began.elapsed().as_secs_f64();
-    match verdict {
-        Ok(()) => {
-            sums.passed += 1;
-            println!("ok   {name} ({seconds:.1} s)");
-        }
-        Err(why) => {
-            sums.failed += 1;
-            println!("FAIL {name} ({seconds:.1} s)");
-            println!("     {}", why.trim_end().replace('\n', "\n     "));
-        }
     }
 }
 
@@ -344,15 +326,7 @@ fn perform(lab: &Lab, case: &Case) -> Done {
     }
     unmount_below(&dir);
     let removed = std::fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()));
-    let problems: Vec<String> = [acted, emptied, clean, removed]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems.join("\n"))
-    }
+    all_of([acted, emptied, clean, removed])
 }
 
 /// Kills what a case left, so that the next one is judged for itself.

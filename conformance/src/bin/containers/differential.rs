@@ -8,7 +8,6 @@ use conformance::command::Outcome;
 use conformance::patience;
 use conformance::verdict::{Choice, Done, Sums};
 
-use crate::case;
 use crate::lab::{Lab, Subject};
 use crate::mask;
 use crate::wires;
@@ -1166,7 +1165,7 @@ pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
         let (docker, subject) = match played {
             Ok(both) => both,
             Err(why) => {
-                case::tell(&mut sums, &format!("diff.{}", group.name), began, Err(why));
+                sums.tell(&format!("diff.{}", group.name), began, Err(why));
                 continue;
             }
         };
@@ -1176,7 +1175,7 @@ pub fn run_all(lab: &Lab, choice: &Choice) -> Sums {
                 continue;
             };
             let verdict = judge(lab.subject, line, theirs, ours);
-            case::tell(&mut sums, &line.name(), Instant::now(), verdict);
+            sums.tell(&line.name(), Instant::now(), verdict);
         }
     }
     sums

@@ -225,18 +225,8 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
         differential::run_all(&lab, &choice),
         case::run_all(&lab, &choice, case::Turn::Last),
     ] {
-        sums.passed += more.passed;
-        sums.failed += more.failed;
-        sums.skipped += more.skipped;
+        sums.add(more);
     }
     lab.shut_down()?;
-    println!(
-        "{} passed, {} failed, {} skipped",
-        sums.passed, sums.failed, sums.skipped
-    );
-    Ok(if sums.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(sums.end())
 }

@@ -5,6 +5,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+pub use conformance::verdict::{Choice, Sums};
+use conformance::verdict::{all_of, indented};
+
 use crate::lab::{Lab, Role};
 use crate::{containerd, cri, docker, leaks, limits, nested, podman, shim};
 
@@ -118,14 +121,6 @@ fn without_noise(text: &str) -> String {
         .collect()
 }
 
-/// How many cases ended how.
-#[derive(Default, Clone, Copy)]
-pub struct Sums {
-    pub passed: usize,
-    pub failed: usize,
-    pub skipped: usize,
-}
-
 enum Verdict {
     Passed,
     Failed(String),
@@ -180,15 +175,6 @@ pub type Shown = HashMap<&'static str, Seen>;
 
 type Seen = Vec<(String, String)>;
 
-/// Which cases the user asked for.
-pub struct Choice<'a>(pub &'a [String]);
-
-impl Choice<'_> {
-    pub fn has(&self, name: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|filter| name.contains(filter.as_str()))
-    }
-}
-
 /// Runs every chosen case with the packaged shim. `also_shim`: the second part will follow and need what the reference
 /// shows; cases about shims alone are then left to it.
 pub fn run_all(lab: &Lab, choice: &Choice, also_shim: bool) -> (Sums, Shown) {
@@ -240,27 +226,13 @@ fn tell(sums: &mut Sums, name: &str, mut judge: impl FnMut() -> Verdict) {
     let mut verdict = judge();
     // The engines race with themselves now and then. What fails twice is ours; what fails once is told.
     if let Verdict::Failed(why) = &verdict {
-        println!(
-            "note {name}: played again after: {}",
-            why.trim_end().replace('\n', "\n     ")
-        );
+        println!("note {name}: played again after: {}", indented(why));
         verdict = judge();
     }
-    let seconds = began.elapsed().as_secs_f64();
     match verdict {
-        Verdict::Passed => {
-            sums.passed += 1;
-            println!("ok   {name} ({seconds:.1} s)");
-        }
-        Verdict::Skipped(why) => {
-            sums.skipped += 1;
-            println!("skip {name}: {}", why.lines().next().unwrap_or_default());
-        }
-        Verdict::Failed(why) => {
-            sums.failed += 1;
-            println!("FAIL {name} ({seconds:.1} s)");
-            println!("     {}", why.trim_end().replace('\n', "\n     "));
-        }
+        Verdict::Passed => sums.tell(name, began, Ok(())),
+        Verdict::Skipped(why) => sums.skip(name, &why),
+        Verdict::Failed(why) => sums.tell(name, began, Err(why)),
     }
 }
 
@@ -323,15 +295,7 @@ fn perform(lab: &Lab, case: &Case, role: Role) -> Result<Seen, String> {
     let acted = (case.act)(&mut scene);
     let removed = lab.remove_containers().map_err(|e| format!("tidying up: {e}"));
     let clean = leaks::check(&before, &lab.dir);
-    let problems: Vec<String> = [acted, removed, clean]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
-    if problems.is_empty() {
-        Ok(scene.seen)
-    } else {
-        Err(problems.join("\n"))
-    }
+    all_of([acted, removed, clean]).map(|()| scene.seen)
 }
 
 fn explain(lab: &Lab, case: &Case, why: String) -> String {

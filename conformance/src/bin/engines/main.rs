@@ -149,18 +149,8 @@ fn inside(arguments: &Arguments, dir: &std::path::Path) -> Result<ExitCode, Stri
     if lab.shim.is_some() {
         lab.change_shim()?;
         let second = case::run_with_shim(&lab, &choice, &shown);
-        sums.passed += second.passed;
-        sums.failed += second.failed;
-        sums.skipped += second.skipped;
+        sums.add(second);
     }
     lab.shut_down()?;
-    println!(
-        "{} passed, {} failed, {} skipped",
-        sums.passed, sums.failed, sums.skipped
-    );
-    Ok(if sums.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(sums.end())
 }

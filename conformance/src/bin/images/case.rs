@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use conformance::command::{self, Outcome};
 use conformance::played::leaks;
-use conformance::verdict::unmount_below;
 pub use conformance::verdict::{Choice, Done, Sums, has, is, lacks, names};
+use conformance::verdict::{all_of, indented, unmount_below};
 
 use crate::cases;
 use crate::lab::{self, Lab, Subject, Used};
@@ -191,26 +191,18 @@ pub fn run_all(lab: &Lab, choice: &Choice, verbose: bool) -> Sums {
     for case in all().iter().filter(|case| choice.has(case.name)) {
         let name = case.name;
         if let Some(why) = missing(lab, case) {
-            sums.skipped += 1;
-            println!("skip {name}: {why}");
+            sums.skip(name, &why);
             continue;
         }
         let began = Instant::now();
         let verdict = perform(lab, case);
-        let seconds = began.elapsed().as_secs_f64();
-        match verdict {
-            Ok(()) => {
-                sums.passed += 1;
-                println!("ok   {name} ({seconds:.1} s)");
-            }
-            Err(why) => {
-                sums.failed += 1;
-                println!("FAIL {name} ({seconds:.1} s)");
-                println!("     {}", why.trim_end().replace('\n', "\n     "));
-                if verbose && let Ok(docker) = &lab.docker {
-                    println!("     {}", docker.log_tail().trim_end().replace('\n', "\n     "));
-                }
-            }
+        let has_failed = verdict.is_err();
+        sums.tell(name, began, verdict);
+        if has_failed
+            && verbose
+            && let Ok(docker) = &lab.docker
+        {
+            println!("     {}", indented(&docker.log_tail()));
         }
     }
     sums
@@ -257,15 +249,7 @@ fn perform(lab: &Lab, case: &Case) -> Done {
     let clean = leaks::check(&before, &lab.dir);
     unmount_below(&dir);
     let removed = std::fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()));
-    let problems: Vec<String> = [acted, sound, emptied, clean, removed]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems.join("\n"))
-    }
+    all_of([acted, sound, emptied, clean, removed])
 }
 
 /// What must be true of a store whenever nobody works on it.

@@ -194,13 +194,5 @@ fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
     }
     let sums = case::run_all(&lab, &case::Choice(&arguments.filters), arguments.verbose);
     lab.shut_down()?;
-    println!(
-        "{} passed, {} failed, {} skipped",
-        sums.passed, sums.failed, sums.skipped
-    );
-    Ok(if sums.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(sums.end())
 }

@@ -88,18 +88,17 @@ async fn keep(reactor: Reactor, args: Args, report: OwnedFd) -> Result<()> {
     // Whoever has started us may have been killed meanwhile: then nobody needs us.
     let _ = sys::socket::send(report.as_fd(), format!("{said}\n").as_bytes(), &[]);
     drop(report);
-    let (keeper, listener, signals) = begun?;
+    let (keeper, listener) = begun?;
     let serving = Rc::clone(&keeper);
     reactor.spawn(async move { serve(serving, listener).await });
-    reactor.spawn(attend_signals(signals));
     until_unneeded(&keeper).await?;
     keeper.end()
 }
 
-async fn begin(reactor: &Reactor, args: Args) -> Result<(Rc<Keeper>, OwnedFd, Signals)> {
+async fn begin(reactor: &Reactor, args: Args) -> Result<(Rc<Keeper>, OwnedFd)> {
     let files = Files::of(&args.run);
     let children = Children::default();
-    let signals = Signals::new(reactor, &children)?;
+    reactor.spawn(attend_signals(Signals::new(reactor, &children)?));
     let limit = Some(Instant::now() + MAKE);
     let net = files.net();
     let make = || match &args.orphan {
@@ -132,7 +131,7 @@ async fn begin(reactor: &Reactor, args: Args) -> Result<(Rc<Keeper>, OwnedFd, Si
         turn: Rc::default(),
     };
     keeper.save()?;
-    Ok((Rc::new(keeper), listener, signals))
+    Ok((Rc::new(keeper), listener))
 }
 
 fn make_space(net: &Path) -> std::result::Result<(), String> {
@@ -266,6 +265,7 @@ impl Keeper {
                             program: program.clone(),
                             process,
                             block: wanted.block,
+                            names: wanted.names,
                         });
                     }
                     return self.save().map_err(|e| e.to_string());
@@ -391,7 +391,9 @@ fn pasta(program: &Program, wanted: &Wanted, net: &Path, ready: &Path) -> Vec<St
     if four || !six {
         all.extend(words(&["--address", &of(ground::OWN), "--netmask", "24"]));
         all.extend(words(&["--gateway", &of(ground::GATEWAY)]));
-        all.extend(words(&["--dns-forward", &of(ground::NAMES)]));
+        if wanted.names {
+            all.extend(words(&["--dns-forward", &of(ground::NAMES)]));
+        }
     }
     if six {
         all.extend(words(&["--address", &six_of(ground::OWN)]));
@@ -434,9 +436,9 @@ fn slirp4netns(program: &Program, wanted: &Wanted, net: &Path) -> Vec<String> {
 /// What a program has said before it ended. An old pasta complains in between that there is no syslog.
 fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let said = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said = said.filter(|line| !line.ends_with("bytes to syslog"));
-    said.last()
+    let is_said = |line: &&str| !line.is_empty() && !line.ends_with("bytes to syslog");
+    let mut said = text.lines().rev().map(str::trim).filter(is_said);
+    said.next()
         .map_or_else(|| "it has ended without a word".to_owned(), str::to_owned)
 }
 
@@ -478,6 +480,7 @@ mod tests {
             programs: Vec::new(),
             block: Ipv4Addr::new(10, 0, 2, 0),
             ways,
+            names: true,
         }
     }
 

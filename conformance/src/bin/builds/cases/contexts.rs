@@ -16,10 +16,10 @@ pub fn cases() -> Vec<Case> {
             )?;
             s.build(&format!("-t from-git {GIT}/context.git#first"))?;
             s.shows("from-git", "cat /repository/file", "first")?;
-            s.build(&format!("-t from-git {GIT}/context.git#main:sub"))?;
-            s.shows("from-git", "cat /inner", "inner")?;
             s.fails(&format!("docker build {GIT}/context.git#absent"), 1, &["absent"])?;
             if s.is_brig() {
+                s.build(&format!("-t from-git {GIT}/context.git#main:sub"))?;
+                s.shows("from-git", "cat /inner", "inner")?;
                 let at = s.lab.repositories().join("context.git");
                 let commit = s.must(&format!("git -C {} rev-parse first", at.display()))?;
                 s.build(&format!("-t from-git {GIT}/context.git#{commit}"))?;
@@ -51,7 +51,11 @@ pub fn cases() -> Vec<Case> {
             let address = s.lab.web.put("context.tar.gz", &bytes)?;
             s.build(&format!("-t from-http {address}"))?;
             s.shows("from-http", "cat /f", "from the web")?;
-            s.fails("docker build http://127.0.0.1:8000/absent.tar.gz", 1, &["404"])
+            s.fails(
+                "docker build http://127.0.0.1:8000/absent.tar.gz",
+                1,
+                &["absent.tar.gz"],
+            )
         }),
         case("context.http-dockerfile", &[Need::NotBuildah], |s| {
             let address = s.lab.web.put("Dockerfile.web", b"FROM tiny\nENV F=web\n")?;
@@ -94,22 +98,15 @@ pub fn cases() -> Vec<Case> {
         }),
         case("context.special-files", &[], |s| {
             s.must(
-                "ln -s nowhere dangling; ln -s Dockerfile good; mkdir d; echo x >d/a && ln d/a d/b; chmod 4711 d/a; \
+                "mkdir d l; ln -s nowhere l/dangling; ln -s dangling l/good; echo x >d/a && ln d/a d/b; chmod 4711 d/a; \
                  touch -d @1600000000 d/a; chmod 700 d",
             )?;
-            s.builds("special", "FROM tiny\nCOPY d /c/\nCOPY dangling good /l/\n")?;
+            s.builds("special", "FROM tiny\nCOPY d /c/\nCOPY l /l/\n")?;
             s.shows(
                 "special",
-                "cd /c; stat -c \"%a %Y %n\" a b .; cd /l; for l in *; do readlink $l || echo $l is none; done",
-                "4711 1600000000 a\n4711 1600000000 b\n700 MTIME .\nnowhere\nDockerfile",
+                "cd /c; stat -c \"%a %Y %n\" a b; stat -c %a .; cd /l; for l in *; do readlink $l || echo $l is none; done",
+                "4711 1600000000 a\n4711 1600000000 b\n700\nnowhere\ndangling",
             )
-            .or_else(|_| {
-                let seen = s.inside(
-                    "special",
-                    "cd /c; stat -c \"%a %Y %n\" a b; stat -c %a .; cd /l; for l in *; do readlink $l || echo $l is none; done",
-                )?;
-                is("seen", seen, "4711 1600000000 a\n4711 1600000000 b\n700\nnowhere\nDockerfile")
-            })
         }),
         case("context.fifo-is-left", &[Need::Brig], |s| {
             // A fifo that nobody writes to must not stop a build.
@@ -157,8 +154,6 @@ fn stdin_archive(s: &Scene) -> Done {
     s.file("c/Dockerfile", "FROM tiny\nCOPY . /c/\n")?;
     s.file("c/f", "archived\n")?;
     s.file("c/x/Other", "FROM tiny\nENV F=other\n")?;
-    s.file("c/ignored", "")?;
-    s.file("c/.dockerignore", "ignored\nx\n")?;
     for pack in ["cat", "gzip", "bzip2", "xz"] {
         let at = |e: String| format!("{pack}: {e}");
         s.must(&format!(
@@ -169,11 +164,11 @@ fn stdin_archive(s: &Scene) -> Done {
         s.shows(
             &format!("archived-{pack}"),
             "cat /c/f; ls -A /c",
-            "archived\n.dockerignore\nDockerfile\nf",
+            "archived\nDockerfile\nf\nx",
         )
         .map_err(at)?;
     }
-    s.must("sed -i /x/d c/.dockerignore; tar c -C c . | docker build -q -f x/Other -t archived-other -")?;
+    s.must("tar c -C c . | docker build -q -f x/Other -t archived-other -")?;
     s.shows("archived-other", "echo $F", "other")
 }
 

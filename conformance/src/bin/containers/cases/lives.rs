@@ -311,11 +311,12 @@ fn log_rotation(s: &mut Scene) -> Done {
 /// A log that is not written any more holds nobody up who has said so; and one that is, has everything.
 fn log_non_blocking(s: &mut Scene) -> Done {
     let modes = "--log-opt mode=non-blocking --log-opt max-buffer-size";
-    s.must(&format!(
+    let id = s.must(&format!(
         "docker create --name box {modes}=64k tiny sh -c 'yes somebody writes a line | head -c 4000000'"
     ))?;
     // Nobody reads from it: whoever writes waits when it is full.
-    let log = s.inspect("box", "{{.LogPath}}")?;
+    let log = s.lab.store().join(format!("containers/{id}/{id}-json.log"));
+    let log = log.display();
     s.must(&format!("rm -f {log} && mkfifo {log}"))?;
     s.must("docker start box")?;
     s.until_ended("box")?;

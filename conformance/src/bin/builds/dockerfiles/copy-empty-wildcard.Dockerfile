@@ -1,0 +1,3 @@
+FROM tiny
+COPY *.absent a.txt /some/
+COPY none*/x /never/
