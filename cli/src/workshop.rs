@@ -124,6 +124,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// What ends it.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// Who speaks with registries.
     ///
     /// # Errors

@@ -3,16 +3,17 @@
 //! May not: know how a build is done. The flags become a request, what happens becomes progress on stderr, and what came of it is
 //! told as buildx tells it.
 
-use std::io::{IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use build::ignore::Matcher;
 use build::lint::Report;
 use build::scope::Base;
 use build::source::Source;
+use builder::context::{self, Context};
 use builder::request::{File, Origin, Request};
 use builder::{Built, Means};
+use image::registry::{Cancel, Client};
 
 use crate::build_call::{self, Subject};
 use crate::build_progress::screen::Colours;
@@ -132,40 +133,35 @@ fn warn(session: &Session, wanted: &Wanted, source: &Source, report: &Report) {
 
 /// The id, in the files and on the streams where it was wanted.
 fn tell(session: &Session, wanted: &Wanted, built: &Built) -> Outcome {
-    // Of several platforms there is no id of them all here, so that of the first one.
-    let id = built
-        .images
-        .first()
-        .map(|image| image.id.to_string())
-        .unwrap_or_default();
-    if wanted.quiet {
+    let id = built.exported.iter().find_map(|done| done.image_id());
+    let id = id.map(ToString::to_string).unwrap_or_default();
+    if wanted.quiet && !id.is_empty() {
         session.print(&format!("{id}\n"))?;
     }
     if let Some(file) = &wanted.id_file {
         std::fs::write(file, &id).map_err(|e| failed(&format!("writing image ID file: {e}")))?;
     }
-    if let Some(file) = &wanted.metadata_file {
-        let text = serde_json::to_string_pretty(&metadata(wanted, &id)).unwrap_or_default();
+    if let (Some(file), Some(done)) = (&wanted.metadata_file, built.exported.first()) {
+        let name = format!(
+            "default/default/{}",
+            build_name().map_err(|e| failed(&e.to_string()))?
+        );
+        let text = serde_json::to_string_pretty(&done.metadata(&name)).unwrap_or_default();
         std::fs::write(file, text).map_err(|e| failed(&e.to_string()))?;
     }
     Ok(())
 }
 
-/// What `--metadata-file` tells.
-fn metadata(wanted: &Wanted, id: &str) -> serde_json::Value {
-    let names: Vec<String> = wanted.request.tags.iter().map(ToString::to_string).collect();
-    let mut members = serde_json::Map::new();
-    if !id.is_empty() {
-        members.insert("containerimage.config.digest".to_owned(), id.into());
-    }
-    if !names.is_empty() {
-        members.insert("image.name".to_owned(), names.join(",").into());
-    }
-    serde_json::Value::Object(members)
+/// What this build is called: nobody can ask for it, but programs want one.
+fn build_name() -> sys::Result<String> {
+    let mut bytes = [0; 16];
+    sys::random::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The limit of the store holds for what is built, too.
 fn keep_within(session: &Session, workshop: &Workshop, built: &Built) -> Outcome {
+    image::evict::keep_cache(&workshop.store, &workshop.settings)?;
     let Some(image) = built.images.first() else {
         return Ok(());
     };
@@ -208,16 +204,24 @@ fn told(failure: &builder::Failure) -> Failure {
     Failure::plain(format!("{shown}ERROR: failed to build: failed to solve: {why}"))
 }
 
+/// Somebody has said stop.
+fn cancelled() -> Failure {
+    Failure::new(
+        crate::signals::exit_code(),
+        "ERROR: failed to build: failed to solve: Canceled: context canceled",
+    )
+}
+
 /// `--check` and `--call`.
 fn call(session: &Session, wanted: &Wanted) -> Outcome {
     let Some(call) = &wanted.call else {
         return Ok(());
     };
-    let (source, ignore) = dockerfile(&wanted.request).map_err(|why| not_solved(&why))?;
+    let (source, context) = inputs(session, &wanted.request)?;
     let base = |name: &str| base_of(session, name);
     let subject = Subject {
         source: &source,
-        ignore: ignore.as_ref(),
+        ignore: context.ignore(),
         request: &wanted.request,
         base: &base,
     };
@@ -250,53 +254,38 @@ fn base_of(session: &Session, name: &str) -> Option<Base> {
     })
 }
 
-/// The Dockerfile of a context that is here, and what the context leaves out.
-fn dockerfile(request: &Request) -> Result<(Source, Option<Matcher>), String> {
-    let unread = |name: &str, e: &std::io::Error| {
-        format!("failed to read dockerfile: {}", crate::run::open_error(name, e))
-    };
-    let directory = match &request.context {
-        Origin::Directory(directory) => Some(directory.as_path()),
-        Origin::Stdin => None,
-        Origin::Remote(_) => {
-            return Err("checks need a context that is here: clone or download it first".to_owned());
-        }
-    };
-    let is_stdin = directory.is_none() || request.dockerfile == File::Stdin;
-    let (name, path, bytes) = match (&request.dockerfile, directory) {
-        (File::Remote(url), _) => return Err(format!("checks need a Dockerfile that is here, not {url}")),
-        _ if is_stdin => {
-            let mut bytes = Vec::new();
-            let mut stdin = std::io::stdin().lock().take(build::source::MOST as u64 + 1);
-            stdin.read_to_end(&mut bytes).map_err(|e| unread("-", &e))?;
-            ("Dockerfile".to_owned(), PathBuf::from("Dockerfile"), bytes)
-        }
-        (File::Path(path), _) => {
-            let name = path.display().to_string();
-            let bytes = std::fs::read(path).map_err(|e| unread(&name, &e))?;
-            (name, path.clone(), bytes)
-        }
-        _ => usual(directory.unwrap_or(Path::new("."))).map_err(|e| unread("Dockerfile", &e))?,
-    };
-    let source = Source::read(name, &bytes).map_err(|problem| problem.to_string())?;
-    let ignore = directory.and_then(|directory| {
-        let mut own = path.into_os_string();
-        own.push(".dockerignore");
-        let files = [PathBuf::from(own), directory.join(".dockerignore")];
-        let bytes = files.iter().find_map(|file| std::fs::read(file).ok())?;
-        Matcher::read(&Source::read(".dockerignore", &bytes).ok()?).ok()
-    });
-    Ok((source, ignore))
+/// The Dockerfile, and the context that it is for. One that is here needs neither store nor network.
+fn inputs(session: &Session, request: &Request) -> Result<(Source, Context), Failure> {
+    let is_here =
+        matches!(request.context, Origin::Directory(_)) && !matches!(request.dockerfile, File::Remote(_));
+    if is_here {
+        let line = Workshop::for_registry(session)?;
+        let client = line.client(session.credentials())?;
+        return open(request, &client, line.cancel(), Path::new(""));
+    }
+    let workshop = Workshop::open(session)?;
+    let client = workshop.client(session.credentials())?;
+    let lease = workshop.store.lease()?;
+    open(request, &client, &workshop.cancel, &lease.directory())
 }
 
-/// `Dockerfile`, or `dockerfile`.
-fn usual(directory: &Path) -> std::io::Result<(String, PathBuf, Vec<u8>)> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        std::fs::read(&path).map(|bytes| (name.to_owned(), path, bytes))
+fn open(
+    request: &Request,
+    client: &Client,
+    cancel: &Cancel,
+    scratch: &Path,
+) -> Result<(Source, Context), Failure> {
+    let means = context::Means {
+        client,
+        scratch,
+        memories: scratch,
+        environment: &request.environment,
+        secrets: &|_| Ok(None),
+        cancel,
     };
-    read("Dockerfile").or_else(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => read("dockerfile").map_err(|_| e),
-        _ => Err(e),
-    })
+    match context::open(request, &means, &mut std::io::stdin().lock()) {
+        Ok((context, source)) => Ok((source, context)),
+        Err(e) if e.kind() == image::Kind::Cancelled => Err(cancelled()),
+        Err(e) => Err(not_solved(&e.to_string())),
+    }
 }

@@ -5,7 +5,6 @@
 
 pub mod devices;
 mod files;
-pub use files::open as open_error;
 pub mod mounts;
 pub mod networks;
 pub mod ports;
