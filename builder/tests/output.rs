@@ -206,7 +206,7 @@ fn images_of_the_store() {
         .unwrap();
     let target = attested.descriptor.clone().unwrap();
     assert_eq!(target.media_type, media::OCI_INDEX);
-    assert_eq!(attested.images, [id.clone()]);
+    assert_eq!(attested.images.as_slice(), std::slice::from_ref(id));
     let bytes = scene.store.read_blob(&target.digest, 1 << 20).unwrap();
     let Document::Index(index) = Document::parse("", &bytes).unwrap() else {
         panic!("no index");
