@@ -16,6 +16,7 @@ pub mod context;
 pub mod failure;
 pub mod files;
 pub mod make;
+pub mod output;
 pub mod request;
 mod solve;
 pub mod sources;

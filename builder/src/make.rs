@@ -2,19 +2,21 @@
 //!
 //! May not: do any of it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use build::plan::plan;
 use build::stages::{Graph, Platform as Named};
 use engine::containers::Containers;
 use image::platform::Platform;
 use image::provide::Maker;
 use image::registry::Client;
-use image::{Context as _, Digest, Result};
+use image::{Digest, Result};
 
 use crate::failure::Failure;
-use crate::request::Request;
+use crate::output::{self, Exported, Product, Story};
+use crate::request::{Output, OutputKind, Request};
 use crate::solve::Solver;
 use crate::solve::bases::{BadBase, Bases};
-use crate::solve::state::State;
 use crate::sources::Sources;
 use crate::telling::{Counter, Event, Listener};
 
@@ -33,6 +35,8 @@ pub struct Means<'b> {
 pub struct Built {
     /// For each platform that was asked for.
     pub images: Vec<BuiltImage>,
+    /// For each output that was asked for.
+    pub exported: Vec<Exported>,
     /// What should be otherwise in the Dockerfile.
     pub report: build::lint::Report,
     pub source: build::source::Source,
@@ -53,13 +57,14 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 /// # Errors
 /// The Dockerfile is wrong, an instruction fails, or the result cannot be put. What was done is in the cache.
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
+    let started = SystemTime::now();
     let store = means.maker.store;
     engine::passing::sweep(means.containers)?;
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
-    let mut images = Vec::new();
+    let mut states = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
@@ -87,61 +92,101 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             (means.listener)(&Event::Warning { text: &text });
         }
         store.use_cached(&ended.state.steps)?;
-        images.push((platform.clone(), ended.state));
+        let materials = bases.materials(store, platform)?;
+        states.push((platform.clone(), ended.state, materials));
     }
-    let vertex = counter.next();
-    let name = "exporting to image";
-    (means.listener)(&Event::Begun { vertex, name });
-    let images = images
-        .iter()
-        .map(|(platform, state)| {
-            let id = put(means, request, &lease, state)?;
-            Ok(BuiltImage {
-                platform: platform.clone(),
-                id,
-            })
+    let epoch = epoch(request)?;
+    let story = Story {
+        started,
+        ended: SystemTime::now(),
+        dockerfile: source.text().as_bytes().to_vec(),
+        epoch,
+    };
+    let time = epoch.and_then(|epoch| u64::try_from(epoch).ok());
+    let time = time.map(|epoch| sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(epoch)));
+    let products: Vec<Product> = states
+        .into_iter()
+        .map(|(platform, state, materials)| Product {
+            platform,
+            config: state.finish(&request.labels, time.as_deref()),
+            layers: state.layers,
+            base: state.base,
+            materials,
         })
-        .collect::<Result<Vec<_>>>()
-        .context("failed to export the image")?;
-    (means.listener)(&Event::Done { vertex });
+        .collect();
+    let exported = export(means, request, &lease, &products, &story, &counter)?;
+    let ids = exported.iter().find(|own| !own.images.is_empty());
+    let ids = ids.map(|own| own.images.clone()).unwrap_or_default();
+    let images = products
+        .iter()
+        .zip(ids)
+        .map(|(product, id)| BuiltImage {
+            platform: product.platform.clone(),
+            id,
+        })
+        .collect();
     Ok(Built {
         images,
+        exported,
         report,
         source,
     })
 }
 
-fn put(
+/// Puts the result everywhere it was wanted: into the store, if nobody has said anything.
+fn export(
     means: &Means<'_>,
     request: &Request,
     lease: &image::store::Lease<'_>,
-    state: &State,
-) -> Result<Digest> {
-    let epoch = epoch(request)?;
-    let config = state.finish(&request.labels, epoch.as_deref());
-    let annotations = std::collections::BTreeMap::new();
-    image::assemble::assemble(
-        means.maker.store,
-        lease,
-        &image::assemble::Assembly {
-            config: &config,
-            layers: &state.layers,
-            base: state.base.as_ref(),
-            tags: &request.tags,
-            annotations: &annotations,
-            parent: None,
-        },
-    )
+    products: &[Product],
+    story: &Story,
+    counter: &Counter,
+) -> Result<Vec<Exported>> {
+    let usual = [Output {
+        kind: OutputKind::Image,
+        destination: None,
+        values: Default::default(),
+    }];
+    let outputs = match request.outputs.is_empty() {
+        true => usual.as_slice(),
+        false => request.outputs.as_slice(),
+    };
+    let mut exported = Vec::new();
+    for output in outputs {
+        let (name, what) = match output.kind {
+            OutputKind::Image => ("exporting to image", "the image"),
+            OutputKind::Oci => ("exporting to oci image format", "the archive"),
+            OutputKind::Docker => ("exporting to docker image format", "the archive"),
+            OutputKind::Local => ("exporting to client directory", "the files"),
+            OutputKind::Tar => ("exporting to client tarball", "the files"),
+            OutputKind::Cacheonly => {
+                exported.push(Exported::default());
+                continue;
+            }
+        };
+        let vertex = counter.next();
+        (means.listener)(&Event::Begun { vertex, name });
+        match output::put(means, lease, request, output, products, story) {
+            Ok(own) => exported.push(own),
+            Err(e) => {
+                let e = e.context(format!("failed to export {what}"));
+                let why = e.to_string();
+                (means.listener)(&Event::Failed { vertex, why: &why });
+                return Err(e);
+            }
+        }
+        (means.listener)(&Event::Done { vertex });
+    }
+    Ok(exported)
 }
 
-fn epoch(request: &Request) -> Result<Option<String>> {
+fn epoch(request: &Request) -> Result<Option<i64>> {
     let given = request.build_args.get(EPOCH_ARG).filter(|text| !text.is_empty());
     let Some(text) = given else { return Ok(None) };
-    let seconds: u64 = text.parse().map_err(|_| {
+    let seconds: u32 = text.parse().map_err(|_| {
         image::Error::invalid(format!("invalid {EPOCH_ARG}: {text:?} is no number of seconds"))
     })?;
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    Ok(Some(sys::time::rfc3339_nano(time)))
+    Ok(Some(seconds.into()))
 }
 
 fn platforms(request: &Request) -> Vec<Platform> {

@@ -213,6 +213,11 @@ fn reachable(other: Option<IpAddr>) -> String {
     }
 }
 
+/// Whether one of the machine's name servers is not on its loopback device.
+pub fn has_reachable_servers() -> bool {
+    has_servers(&without_loopback(&host_file("/etc/resolv.conf")))
+}
+
 fn has_servers(text: &str) -> bool {
     !words_of(text, "nameserver").is_empty()
 }
@@ -360,6 +365,7 @@ mod tests {
             links: vec!["172.17.0.2\tdb aaaa\n".into()],
             host_gateway: Some("172.17.0.1".parse().unwrap()),
             has_names: false,
+            name_server: None,
         };
         write(&place, &web, &Mode::Own, &around).unwrap();
         let read = || {

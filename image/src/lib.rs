@@ -16,6 +16,7 @@ pub mod evict;
 pub mod layer;
 pub mod mount;
 pub mod oci;
+pub mod packages;
 mod parallel;
 pub mod platform;
 pub mod progress;

@@ -212,6 +212,9 @@ pub struct Outside {
     pub process: Process,
     /// Of the device: 256 addresses.
     pub block: Ipv4Addr,
+    /// As it was asked for.
+    #[serde(default)]
+    pub names: bool,
 }
 
 /// One that can lead out.
@@ -247,6 +250,9 @@ pub struct Wanted {
     pub block: Ipv4Addr,
     /// The machine has a way to IPv4 addresses, to IPv6 addresses.
     pub ways: [bool; 2],
+    /// It answers as a name server ([`NAMES`]), because the machine's own are on its loopback device. Not otherwise: pasta of 2023 lets
+    /// answers of the machine's server come from this address, whoever was asked.
+    pub names: bool,
 }
 
 /// What has come of it.
@@ -304,8 +310,9 @@ pub fn orphaned(root: &Path, run: &Path) -> Option<PathBuf> {
         let n = handed.iter().position(|h| matches!(h, Handed::Ground))?;
         let fd = crate::client::HANDED + i32::try_from(n).ok()?;
         let path = PathBuf::from(format!("/proc/{}/fd/{fd}", monitor.pid));
-        let target = fs::read_link(&path).ok()?;
-        target.to_string_lossy().starts_with("net:").then_some(path)
+        let file = File::open(&path).ok()?;
+        let kind = sys::process::namespace_kind(file.as_fd()).ok()?;
+        (kind == libc::CLONE_NEWNET as u64).then_some(path)
     })
 }
 

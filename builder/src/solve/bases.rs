@@ -17,6 +17,8 @@ use image::{Context as _, Error, Kind, Result};
 
 use super::state::State;
 use crate::make::Means;
+use crate::output::Material;
+use crate::output::attest::purl;
 use crate::request::{Named, Request};
 use crate::telling::{Counter, Event, Vertex};
 
@@ -86,6 +88,25 @@ impl Bases {
             },
             Origin::Scratch | Origin::Stage(_) => Ok(None),
         }
+    }
+
+    /// What it was made of, as a provenance names it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn materials(&self, store: &image::store::Store, platform: &Platform) -> Result<Vec<Material>> {
+        let mut materials = Vec::new();
+        for (name, (image, _)) in &self.images {
+            let Ok(reference) = name.parse::<Reference>() else {
+                continue;
+            };
+            let version = reference.tag().unwrap_or("latest");
+            materials.push(Material {
+                uri: purl(&reference.repository().familiar(), version, platform),
+                digest: store.target_of(name, image)?.to_string(),
+            });
+        }
+        Ok(materials)
     }
 
     /// An image as the beginning of a stage, its layers unpacked.

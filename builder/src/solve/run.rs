@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use build::history;
+use build::instruction;
 use build::instruction::mount::{Mount, Owner};
-use build::instruction::{self, Device};
 use build::scope::{Execution, PROXY_ARGS};
-use engine::model::{Config, Definition, HostConfig};
+use engine::model::{Config, Definition, DeviceRequest, HostConfig};
 use engine::passing::{self, Bind, Passing, Source, Stream};
 use image::{Context as _, Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 use sys::process::Exit;
 
+use super::agent::Agent;
 use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, snapshot};
@@ -39,6 +40,7 @@ struct Mounted {
     tmpfs: BTreeMap<String, String>,
     variables: Vec<(String, String)>,
     caches: Vec<CacheMount>,
+    agents: Vec<Agent>,
 }
 
 /// A bind whose content is ours.
@@ -138,7 +140,7 @@ impl Solver<'_> {
         if run.is_insecure && !has(Entitlement::SecurityInsecure) {
             return refused("security.insecure");
         }
-        let is_required = |device: &&Device| device.required;
+        let is_required = |device: &&instruction::Device| device.required;
         if let Some(device) = run.devices.iter().find(is_required)
             && !has(Entitlement::Device)
         {
@@ -272,7 +274,7 @@ impl Solver<'_> {
                     owner,
                 } => {
                     let target = target.clone().unwrap_or_else(|| format!("{AGENTS}.{agents}"));
-                    self.agent(&mut mounted, id, &target, *required, *owner)?;
+                    self.agent(&mut mounted, doing, id, &target, *required, *owner)?;
                     agents += 1;
                 }
             }
@@ -354,23 +356,35 @@ impl Solver<'_> {
         Ok(())
     }
 
+    /// Which agent of whoever builds an id stands for.
+    fn agent_path(&self, id: &str) -> Result<Option<PathBuf>> {
+        let Some(agent) = self.request.ssh.iter().find(|agent| agent.id == id) else {
+            return Ok(None);
+        };
+        let path = match agent.paths.first() {
+            Some(path) => path.clone(),
+            None => match self.request.environment.get("SSH_AUTH_SOCK") {
+                Some(path) if !path.is_empty() => PathBuf::from(path),
+                _ => {
+                    return Err(Error::not_found(format!(
+                        "invalid empty ssh agent socket for {id}: SSH_AUTH_SOCK is not set"
+                    )));
+                }
+            },
+        };
+        Ok(Some(path))
+    }
+
     fn agent(
         &self,
         mounted: &mut Mounted,
+        doing: &Doing<'_>,
         id: &str,
         target: &str,
         required: bool,
-        _owner: Owner,
+        owner: Owner,
     ) -> Result<()> {
-        let agent = self.request.ssh.iter().find(|agent| agent.id == id);
-        let path = match agent {
-            Some(agent) => match agent.paths.first() {
-                Some(path) => Some(path.clone()),
-                None => self.request.environment.get("SSH_AUTH_SOCK").map(PathBuf::from),
-            },
-            None => None,
-        };
-        let Some(path) = path else {
+        let Some(agent) = self.agent_path(id)? else {
             return match required {
                 true => Err(Error::not_found(format!(
                     "unset ssh forward key {id}: brig build --ssh {id} gives one"
@@ -378,7 +392,13 @@ impl Solver<'_> {
                 false => Ok(()),
             };
         };
-        mounted.bind(target, HeldSource::Path(path), true);
+        // An address of a socket has 108 bytes.
+        let name = format!("ssh-{}-{}-{}", doing.index, doing.vertex, mounted.agents.len());
+        let socket = self.lease.directory().join(name);
+        let of = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
+        let ours = Agent::start(socket, &agent, of, owner.mode.unwrap_or(0o600))?;
+        mounted.bind(target, HeldSource::Path(ours.path().to_owned()), true);
+        mounted.agents.push(ours);
         if !mounted.variables.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {
             mounted
                 .variables
@@ -466,6 +486,7 @@ impl Solver<'_> {
             ulimits: self.request.ulimits.clone(),
             cgroup_parent: self.request.cgroup_parent.clone(),
             tmpfs: mounted.tmpfs.clone(),
+            device_requests: devices(run).or(limits.device_requests),
             ..limits
         }
     }
@@ -479,6 +500,17 @@ impl Mounted {
             writable,
         });
     }
+}
+
+/// Devices by their names in the files of CDI.
+fn devices(run: &Execution) -> Option<Vec<DeviceRequest>> {
+    let names: Vec<String> = run.devices.iter().map(|device| device.name.clone()).collect();
+    let request = DeviceRequest {
+        driver: "cdi".into(),
+        device_ids: Some(names),
+        ..DeviceRequest::default()
+    };
+    (!run.devices.is_empty()).then(|| vec![request])
 }
 
 /// What a key says of a mount. An id of a cache that is its target says nothing more.

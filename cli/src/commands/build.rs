@@ -133,40 +133,35 @@ fn warn(session: &Session, wanted: &Wanted, source: &Source, report: &Report) {
 
 /// The id, in the files and on the streams where it was wanted.
 fn tell(session: &Session, wanted: &Wanted, built: &Built) -> Outcome {
-    // Of several platforms there is no id of them all here, so that of the first one.
-    let id = built
-        .images
-        .first()
-        .map(|image| image.id.to_string())
-        .unwrap_or_default();
-    if wanted.quiet {
+    let id = built.exported.iter().find_map(|done| done.image_id());
+    let id = id.map(ToString::to_string).unwrap_or_default();
+    if wanted.quiet && !id.is_empty() {
         session.print(&format!("{id}\n"))?;
     }
     if let Some(file) = &wanted.id_file {
         std::fs::write(file, &id).map_err(|e| failed(&format!("writing image ID file: {e}")))?;
     }
-    if let Some(file) = &wanted.metadata_file {
-        let text = serde_json::to_string_pretty(&metadata(wanted, &id)).unwrap_or_default();
+    if let (Some(file), Some(done)) = (&wanted.metadata_file, built.exported.first()) {
+        let name = format!(
+            "default/default/{}",
+            build_name().map_err(|e| failed(&e.to_string()))?
+        );
+        let text = serde_json::to_string_pretty(&done.metadata(&name)).unwrap_or_default();
         std::fs::write(file, text).map_err(|e| failed(&e.to_string()))?;
     }
     Ok(())
 }
 
-/// What `--metadata-file` tells.
-fn metadata(wanted: &Wanted, id: &str) -> serde_json::Value {
-    let names: Vec<String> = wanted.request.tags.iter().map(ToString::to_string).collect();
-    let mut members = serde_json::Map::new();
-    if !id.is_empty() {
-        members.insert("containerimage.config.digest".to_owned(), id.into());
-    }
-    if !names.is_empty() {
-        members.insert("image.name".to_owned(), names.join(",").into());
-    }
-    serde_json::Value::Object(members)
+/// What this build is called: nobody can ask for it, but programs want one.
+fn build_name() -> sys::Result<String> {
+    let mut bytes = [0; 16];
+    sys::random::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The limit of the store holds for what is built, too.
 fn keep_within(session: &Session, workshop: &Workshop, built: &Built) -> Outcome {
+    image::evict::keep_cache(&workshop.store, &workshop.settings)?;
     let Some(image) = built.images.first() else {
         return Ok(());
     };

@@ -23,12 +23,13 @@ use sys::process::{ExecStrings, Spawn, Tie};
 
 use super::routes;
 use crate::containers::Containers;
-use crate::programs;
+use crate::{netfiles, programs};
 
 /// Held to the end of this process: that it needs the ground.
 static HELD: OnceLock<File> = OnceLock::new();
 
-static PROGRAMS: OnceLock<Vec<Program>> = OnceLock::new();
+/// Those that may lead out, or what is wrong with what brig.toml says.
+static PROGRAMS: OnceLock<std::result::Result<Vec<Program>, String>> = OnceLock::new();
 
 /// Where a keeper finds the socket of who has started it.
 const REPORT: i32 = 3;
@@ -47,20 +48,23 @@ pub fn is_needed() -> bool {
 /// # Errors
 /// brig.toml is malformed, or names one that is not there.
 pub fn programs() -> Result<&'static [Program]> {
-    if let Some(found) = PROGRAMS.get() {
-        return Ok(found);
-    }
-    let found = match Settings::of_user()?.rootless() {
-        Some(name) => vec![named(name)?],
-        None => [ground::Kind::Pasta, ground::Kind::Slirp4netns]
+    let found = PROGRAMS.get_or_init(|| look_up().map_err(|e| e.to_string()));
+    found
+        .as_deref()
+        .map_err(|why| Error::of(Kind::Unsupported, why.clone()))
+}
+
+fn look_up() -> Result<Vec<Program>> {
+    match Settings::of_user()?.rootless() {
+        Some(name) => Ok(vec![named(name)?]),
+        None => Ok([ground::Kind::Pasta, ground::Kind::Slirp4netns]
             .into_iter()
             .filter_map(|kind| {
                 let path = programs::on_path(kind.name().as_ref())?;
                 Some(Program { kind, path })
             })
-            .collect(),
-    };
-    Ok(PROGRAMS.get_or_init(|| found))
+            .collect()),
+    }
 }
 
 fn named(name: &str) -> Result<Program> {
@@ -190,6 +194,7 @@ pub fn ready(roots: &Roots) -> Result<Record> {
         programs: programs()?.to_vec(),
         block: block()?,
         ways: routes::ways(),
+        names: !netfiles::has_reachable_servers(),
     };
     // Why there is none stands in the record.
     ground::ask(&files, &wanted).context("failed to ask the keeper of the user's networks")?;
@@ -332,6 +337,6 @@ pub fn host_gateway() -> Option<IpAddr> {
 /// The name server that the program that leads out answers as: it asks the machine's own.
 pub fn name_server(roots: &Roots) -> Option<IpAddr> {
     let record = record(roots)?;
-    let outside = record.way_out()?;
+    let outside = record.way_out().filter(|outside| outside.names)?;
     Some(ground::nth(outside.block, ground::NAMES).into())
 }

@@ -258,6 +258,7 @@ fn without_icc(host: &Host) {
             container: web.attachment.container.clone(),
         })
         .to_vec();
+    let again = linked.clone();
     let linked = host.start(linked);
     let other = host.start(in_network(&net, &["172.30.0.4/24", "fd00:30::4/64"]));
     let server = Server::new(&web.space, 80);
@@ -295,12 +296,32 @@ fn without_icc(host: &Host) {
     assert!(server.sees(From::Us, "172.30.0.2:80").is_some());
 
     host.stop(linked);
-    let again = host.start(in_network(&net, &["172.30.0.3/24", "fd00:30::3/64"]));
+    let unlinked = host.start(in_network(&net, &["172.30.0.3/24", "fd00:30::3/64"]));
     assert_eq!(
-        server.sees(From::In(&again.space), "172.30.0.2:80"),
+        server.sees(From::In(&unlinked.space), "172.30.0.2:80"),
         None,
         "the link has gone"
     );
+
+    host.stop(unlinked);
+    let linked = host.start(again);
+    assert!(server.sees(From::In(&linked.space), "172.30.0.2:80").is_some());
+    drop((server, secret));
+    let mut stranger = in_network(&net, &["172.30.0.2/24", "fd00:30::2/64"]);
+    // As the engine does it, so nobody has to ask anew who has the address.
+    stranger.endpoints[0]
+        .mac
+        .clone_from(&web.attachment.endpoints[0].mac);
+    host.stop(web);
+    let stranger = host.start(stranger);
+    let server = Server::new(&stranger.space, 80);
+    let is_cut_off = |when: &str| {
+        let told = server.sees(From::In(&linked.space), "172.30.0.2:80");
+        assert_eq!(told, None, "the address is somebody else's, {when}");
+    };
+    is_cut_off("since it has ended");
+    host.machine.restore().unwrap();
+    is_cut_off("and the rules were made again");
 }
 
 #[test]

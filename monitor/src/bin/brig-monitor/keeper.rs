@@ -265,6 +265,7 @@ impl Keeper {
                             program: program.clone(),
                             process,
                             block: wanted.block,
+                            names: wanted.names,
                         });
                     }
                     return self.save().map_err(|e| e.to_string());
@@ -390,7 +391,9 @@ fn pasta(program: &Program, wanted: &Wanted, net: &Path, ready: &Path) -> Vec<St
     if four || !six {
         all.extend(words(&["--address", &of(ground::OWN), "--netmask", "24"]));
         all.extend(words(&["--gateway", &of(ground::GATEWAY)]));
-        all.extend(words(&["--dns-forward", &of(ground::NAMES)]));
+        if wanted.names {
+            all.extend(words(&["--dns-forward", &of(ground::NAMES)]));
+        }
     }
     if six {
         all.extend(words(&["--address", &six_of(ground::OWN)]));
@@ -477,6 +480,7 @@ mod tests {
             programs: Vec::new(),
             block: Ipv4Addr::new(10, 0, 2, 0),
             ways,
+            names: true,
         }
     }
 

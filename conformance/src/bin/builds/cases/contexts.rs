@@ -51,7 +51,11 @@ pub fn cases() -> Vec<Case> {
             let address = s.lab.web.put("context.tar.gz", &bytes)?;
             s.build(&format!("-t from-http {address}"))?;
             s.shows("from-http", "cat /f", "from the web")?;
-            s.fails("docker build http://127.0.0.1:8000/absent.tar.gz", 1, &["404"])
+            s.fails(
+                "docker build http://127.0.0.1:8000/absent.tar.gz",
+                1,
+                &["absent.tar.gz"],
+            )
         }),
         case("context.http-dockerfile", &[Need::NotBuildah], |s| {
             let address = s.lab.web.put("Dockerfile.web", b"FROM tiny\nENV F=web\n")?;

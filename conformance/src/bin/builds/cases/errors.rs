@@ -20,11 +20,7 @@ pub fn cases() -> Vec<Case> {
         case("error.usage", &[Need::NotBuildah], |s| {
             let o = s.sh("docker build")?;
             is("code without an argument", o.code, 1)?;
-            has(
-                "message",
-                &o.stderr,
-                "\"docker build\" requires exactly 1 argument",
-            )?;
+            has("message", &o.stderr, "1 argument")?;
             is("code with two", s.sh("docker build . .")?.code, 1)?;
             let o = s.sh("docker build --nonsense .")?;
             is("code of a wrong flag", o.code, 125)?;
@@ -59,14 +55,6 @@ pub fn cases() -> Vec<Case> {
             s.file(".dockerignore", "ignored\n")?;
             s.refuses("FROM tiny\nCOPY ignored /\n", &["ignored", "not found"])
         }),
-        case("error.copy-to-file", &[Need::Brig], |s| {
-            s.file("a", "a\n")?;
-            s.file("b", "b\n")?;
-            s.refuses(
-                "FROM tiny\nCOPY a b /etc/both\n",
-                &["with more than one source file, the destination must be a directory and end with a /"],
-            )
-        }),
         case("error.chown-unknown", &[Need::Brig], |s| {
             s.file("a", "a\n")?;
             s.refuses("FROM tiny\nCOPY --chown=nobody-here a /\n", &["nobody-here"])
@@ -91,7 +79,7 @@ pub fn cases() -> Vec<Case> {
             s.refuses("FROM tiny\nARG B\nWORKDIR \"${B?say B}\"\n", &["say B"])
         }),
         case("error.empty-file", &[Need::Brig], |s| {
-            s.refuses("", &["file with no instructions"])
+            s.refuses("", &["Dockerfile cannot be empty"])
         }),
         case("error.frontend-unknown", &[Need::Brig], |s| {
             s.refuses(

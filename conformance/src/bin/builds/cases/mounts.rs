@@ -60,7 +60,7 @@ RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent && echo absent >
             s.builds("cm1", &step("one"))?;
             s.builds("cm2", &step("two"))?;
             // Not one byte of it is in a layer, and what is in it makes no other step.
-            s.shows("cm2", "cat /log; ls -A /c", "one\ntwo")?;
+            s.shows("cm2", "cat /log; ls -A /c 2>/dev/null; true", "one\ntwo")?;
             let told = s.builds("cm2", &step("two"))?;
             was_cached(&told, "RUN --mount=type=cache", true)?;
             s.builds(
@@ -102,7 +102,7 @@ RUN --mount=from=full,source=/data,target=/z cat /z/seed >>/seen
             )?;
             s.shows(
                 "bound",
-                "cat /seen; ls /m",
+                "cat /seen; ls /m 2>/dev/null; true",
                 "from the context\nread-only\nwritten\nf\nfrom a stage\nfrom the image",
             )?;
             is("the context", s.must("ls d")?, "f")
@@ -124,7 +124,7 @@ RUN --mount=from=full,source=/data,target=/z cat /z/seed >>/seen
                 "tmpfs",
                 "FROM tiny\nRUN --mount=type=tmpfs,target=/t stat -f -c %T /t >/seen && echo x >/t/x\n",
             )?;
-            s.shows("tmpfs", "cat /seen; ls -A /t", "tmpfs")?;
+            s.shows("tmpfs", "cat /seen; ls -A /t 2>/dev/null; true", "tmpfs")?;
             if s.is_brig() {
                 s.builds(
                     "tmpfs",
@@ -138,7 +138,7 @@ RUN --mount=from=full,source=/data,target=/z cat /z/seed >>/seen
             s.builds(
                 "run-env",
                 "FROM tiny\nENV E=env\nARG A=arg\nRUN hostname >/seen; id -u >>/seen; echo $E $A $PATH >>/seen; \
-                 test -w /proc/sys/kernel/hostname || echo masked >>/seen\nRUN chmod 1777 /tmp\nUSER guest\n\
+                 sh -c \"echo buildkitsandbox >/proc/sys/kernel/hostname\" 2>/dev/null || echo masked >>/seen\nRUN chmod 1777 /tmp\nUSER guest\n\
                  RUN id -un >/tmp/who; pwd >>/tmp/who\n",
             )?;
             // BuildKit of then leaves /proc/sys as it is.
@@ -187,14 +187,11 @@ COPY . /context/
     )?;
     let told = s.build("--secret id=s,src=secret.txt -t secretive .")?;
     lacks("what was told", &told, SECRET)?;
-    s.shows("secretive", "cat /used; ls -A /run/secrets 2>/dev/null", "used")
-        .or_else(|_| {
-            is(
-                "used",
-                s.inside("secretive", "cat /used; find /run -type f")?,
-                "used",
-            )
-        })?;
+    s.shows(
+        "secretive",
+        "cat /used; find /run -type f 2>/dev/null; true",
+        "used",
+    )?;
     lacks("history", &s.must("docker history --no-trunc secretive")?, SECRET)?;
     lacks("inspect", &s.must("docker image inspect secretive")?, SECRET)?;
     s.must("docker save -o saved.tar secretive")?;

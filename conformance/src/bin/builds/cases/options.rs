@@ -48,11 +48,9 @@ pub fn cases() -> Vec<Case> {
         case("option.build-arg-unused", &[Need::Brig], |s| {
             s.dockerfile("FROM tiny\n")?;
             let told = s.build("--build-arg NOBODY=1 -t unused-arg .")?;
-            has(
-                "warning",
-                &told,
-                "[Warning] One or more build-args [NOBODY] were not consumed",
-            )
+            has("warning", &told, "[Warning] One or more build-args")?;
+            has("warning", &told, "NOBODY")?;
+            has("warning", &told, "were not consumed")
         }),
         case("option.proxies", &[Need::NotBuildah], |s| {
             s.dockerfile("FROM tiny\nRUN echo $http_proxy $NO_PROXY >/proxies\n")?;
