@@ -125,7 +125,7 @@ fn warn(session: &Session, wanted: &Wanted, source: &Source, report: &Report) {
     };
     let findings = report.findings();
     let is_debug = session.debug || wanted.is_debug;
-    let text = excerpt::warnings(source, source.name(), findings, &colours, is_debug);
+    let text = excerpt::warnings(source, findings, &colours, session.program.name(), is_debug);
     if !text.is_empty() {
         session.warn(text.trim_end_matches('\n'));
     }
