@@ -1,2 +1,3 @@
 FROM full
 ENTRYPOINT []
+CMD ["later"]

@@ -1,2 +1,3 @@
 FROM scratch
 COPY a.txt /
+ENTRYPOINT ["/a.txt"]

@@ -1,0 +1,2 @@
+FROM tiny
+COPY a.txt b.txt /etc/both
