@@ -195,11 +195,7 @@ fn told(failure: &builder::Failure) -> Failure {
         builder::Failure::Other(error) => (String::new(), error.to_string(), Some(error)),
     };
     if error.is_some_and(|error| error.kind() == image::Kind::Cancelled) {
-        let code = crate::signals::exit_code();
-        return Failure::new(
-            code,
-            "ERROR: failed to build: failed to solve: Canceled: context canceled",
-        );
+        return cancelled();
     }
     Failure::plain(format!("{shown}ERROR: failed to build: failed to solve: {why}"))
 }
