@@ -27,6 +27,8 @@ pub(super) struct Doing<'d> {
     pub shared: &'d Shared,
     /// Somebody was told that it goes on.
     pub is_told: Cell<bool>,
+    /// The next build may have what came of it.
+    pub is_lasting: Cell<bool>,
 }
 
 /// What makes a layer.
@@ -106,6 +108,7 @@ impl Solver<'_> {
                 vertex,
                 shared,
                 is_told: Cell::new(false),
+                is_lasting: Cell::new(true),
             };
             match self.step(&doing, &action, &mut state, &name) {
                 Ok(()) => {}
@@ -272,7 +275,9 @@ impl Solver<'_> {
             created: sys::time::rfc3339_nano(SystemTime::now()),
             key: key.clone(),
         };
-        self.keep(&key, below, &made, name)?;
+        if doing.is_lasting.get() {
+            self.keep(&key, below, &made, name)?;
+        }
         drop(lock);
         Ok((made, false))
     }

@@ -73,9 +73,15 @@ impl Solver<'_> {
         let done = self.once_by_key(doing, by_content, &below.key, name, || {
             let snapshot = self.snapshot(doing, &below)?;
             self.put(copy, state, &snapshot, &pieces)?;
+            // What somebody has changed meanwhile is not what the key says.
+            if pieces.iter().any(|piece| piece.selected.has_changed()) {
+                doing.is_lasting.set(false);
+            }
             Ok::<Option<Layer>, Broken>(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })?;
-        if let Some(key) = by_origin {
+        if let Some(key) = by_origin
+            && doing.is_lasting.get()
+        {
             self.keep(&key, &below.key, &done.0, name)?;
         }
         Ok(done)
@@ -84,10 +90,14 @@ impl Solver<'_> {
     /// What the sources name.
     fn pieces(&self, doing: &Doing<'_>, copy: &Transfer) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        let mut local: Vec<String> = Vec::new();
+        // In their order: of two files with one name the later one stays.
         for source in &copy.sources {
             match source {
-                Location::Path(path) => local.push(path.clone()),
+                Location::Path(path) => {
+                    let may_unpack = copy.is_add && copy.unpack != Some(false);
+                    let tree = self.tree(doing)?;
+                    pieces.push(self.piece(tree, copy, std::slice::from_ref(path), may_unpack)?);
+                }
                 far => {
                     let fetched = self.sources.fetch(copy, far)?;
                     let may_unpack = fetched.is_file && copy.unpack == Some(true);
@@ -98,17 +108,8 @@ impl Solver<'_> {
         }
         if !copy.files.is_empty() {
             let names: Vec<String> = copy.files.iter().map(|file| file.name.clone()).collect();
-            pieces.push(self.piece(
-                std::sync::Arc::new(Tree::inline(&copy.files)),
-                copy,
-                &names,
-                false,
-            )?);
-        }
-        if !local.is_empty() {
-            let tree = self.tree(doing)?;
-            let may_unpack = copy.is_add && copy.unpack != Some(false);
-            pieces.push(self.piece(tree, copy, &local, may_unpack)?);
+            let tree = std::sync::Arc::new(Tree::inline(&copy.files));
+            pieces.push(self.piece(tree, copy, &names, false)?);
         }
         Ok(pieces)
     }
