@@ -100,6 +100,8 @@ fn moments(s: &Scene) -> Done {
         build.signal("KILL")?;
         let code = build.end()?;
         let at = |e: String| format!("killed after {after:?}: {e}");
+        // Processes and mounts go by themselves; files and cgroups are swept by whoever comes next.
+        s.must("docker ps -aq").map_err(at)?;
         leaks::check(&before, &s.lab.dir).map_err(at)?;
         if code == 0 {
             break;
