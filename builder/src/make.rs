@@ -83,6 +83,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             sources: &sources,
             bases: &bases,
             platform,
+            epoch: epoch(request)?,
             counter: &counter,
         };
         let (ended, told) = solver.solve(report)?;

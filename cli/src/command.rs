@@ -140,11 +140,16 @@ impl Called {
         }
     }
 
-    /// How messages name it. Docker forwards some commands to a plugin, and that speaks of itself.
+    /// Docker forwards some commands to a plugin, and that speaks of itself, in its own way.
+    fn is_plugin(&self) -> bool {
+        !self.command.plugin.is_empty() && self.path.starts_with("docker ")
+    }
+
+    /// How messages name it.
     fn shown(&self) -> String {
-        match (self.path.split_once(' '), self.command.plugin) {
-            (Some(("docker", _)), plugin) if !plugin.is_empty() => format!("docker {plugin}"),
-            _ => self.path.clone(),
+        match self.is_plugin() {
+            true => format!("docker {}", self.command.plugin),
+            false => self.path.clone(),
         }
     }
 
@@ -181,7 +186,7 @@ impl Called {
             _ => return Ok(()),
         };
         let shown = self.shown();
-        let begin = if shown == self.path { "" } else { "ERROR: " };
+        let begin = if self.is_plugin() { "ERROR: " } else { "" };
         Err(Failure::new(
             1,
             self.with_usage(&format!("{begin}{program}: '{shown}' {complaint}"), hint),

@@ -71,8 +71,9 @@ pub fn bind(to: SocketAddr, kind: i32, protocol: i32) -> Result<OwnedFd> {
     if to.is_ipv6() {
         set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
-    if kind == libc::SOCK_STREAM {
-        // Connections of an earlier owner that linger do not keep the port from us; one that listens does.
+    if kind == libc::SOCK_STREAM && protocol != libc::IPPROTO_SCTP {
+        // Connections of an earlier owner that linger do not keep the port from us; one that listens does. Of SCTP nothing lingers, and
+        // two that say this would share a port, as long as none of them listens.
         set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     }
     bind_socket(&socket, to)?;

@@ -21,7 +21,7 @@ use engine::tree::walk::{self, Attributes};
 use engine::tree::{Contents, Sink as _, as_path};
 use image::bytes::Bytes;
 use image::registry::Cancel;
-use image::{Context, Error, Kind, Result};
+use image::{Error, Kind, Result};
 use sys::fs::{self, Dated};
 use sys::xattr::Time;
 
@@ -267,9 +267,8 @@ impl Crew<'_> {
         match task {
             Task::Top => self.directory(hands, &Arc::clone(&self.top)),
             Task::Directory { node, above } => {
-                let pair = self
-                    .open(node, above.as_deref())
-                    .context(format!("failed to open {}", self.shown(node)))?;
+                let pair = self.open(node, above.as_deref());
+                let pair = pair.map_err(|e| e.context(format!("failed to open {}", self.shown(node))))?;
                 self.directory(hands, &Arc::new(pair))
             }
             Task::Files { pair, nodes } => {
@@ -373,7 +372,7 @@ impl Crew<'_> {
             copy_attributes(from, to)?;
             Ok(sys::xattr::futimens(to, node.found.mtime)?)
         };
-        dress().context(format!("failed to finish {}", self.shown(pair.node)))
+        dress().map_err(|e| e.context(format!("failed to finish {}", self.shown(pair.node))))
     }
 
     fn file(&self, hands: &mut Hands, pair: &Pair, at: usize) -> Result<()> {

@@ -10,7 +10,7 @@
 //! May not: count what the copy does not take over: mode and owner of a directory whose files are put into another one.
 
 use std::num::NonZero;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ use std::time::SystemTime;
 use engine::tree::as_path;
 use image::digest::{Algorithm, Hasher};
 use image::registry::Cancel;
-use image::{Context, Digest, Error, Result};
+use image::{Digest, Error, Result};
 use sha2::{Digest as _, Sha256};
 use sys::fs::{self, Dated};
 
@@ -33,6 +33,9 @@ use super::select::{Node, Selected, Top, path_of};
 const CHUNK: usize = 64;
 
 const MOST_THREADS: usize = 4;
+
+/// As many levels may lie between a directory and the one that was open before it.
+const NEAR: usize = 16;
 
 const BUFFER: usize = 128 << 10;
 
@@ -191,8 +194,9 @@ impl Reading<'_> {
         let done: Mutex<Result<Vec<(usize, Hash, bool)>>> = Mutex::new(Ok(Vec::new()));
         let worker = || {
             let mut buffer = vec![0; BUFFER];
+            let mut last = None;
             while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let read = self.chunk(chunk, &mut buffer);
+                let read = self.chunk(chunk, &mut last, &mut buffer);
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 match (&mut *done, read) {
                     (Ok(all), Ok(read)) => all.extend(read),
@@ -215,27 +219,62 @@ impl Reading<'_> {
         paths::shown(&[self.path, &path_of(self.nodes, node)].concat())
     }
 
-    fn chunk(&self, chunk: &Chunk, buffer: &mut [u8]) -> Result<Vec<(usize, Hash, bool)>> {
+    fn chunk(
+        &self,
+        chunk: &Chunk,
+        last: &mut Option<(usize, OwnedFd)>,
+        buffer: &mut [u8],
+    ) -> Result<Vec<(usize, Hash, bool)>> {
         self.cancel.check()?;
-        let mut path = self.path.to_vec();
         // A single file is its own top.
         let is_single = !self.nodes.first().is_some_and(Node::is_dir);
-        let single = if is_single { path.pop() } else { None };
-        path.extend(path_of(self.nodes, chunk.directory));
-        let directory =
-            paths::open_far(self.root, &path).context(format!("failed to open {}", paths::shown(&path)))?;
+        let single = self.path.last().filter(|_| is_single);
+        let opened = self.open(chunk.directory, is_single, last.take());
+        let directory = match opened {
+            Err(e) => {
+                let shown = self.shown(chunk.directory);
+                return Err(Error::from(e).context(format!("failed to open {shown}")));
+            }
+            Ok(directory) => directory,
+        };
         let mut read = Vec::with_capacity(chunk.files.len());
         for at in &chunk.files {
             let Some(node) = self.nodes.get(*at) else { continue };
-            let name = single.as_deref().unwrap_or(&node.name);
-            let (hash, is_same) = hash(directory.as_fd(), name, &node.found, buffer)
-                .context(format!("failed to read {}", self.shown(*at)))?;
+            let name = single.map_or(&*node.name, Vec::as_slice);
+            let hashed = hash(directory.as_fd(), name, &node.found, buffer);
+            let (hash, is_same) =
+                hashed.map_err(|e| e.context(format!("failed to read {}", self.shown(*at))))?;
             if !is_same {
                 self.selected.change();
             }
             read.push((*at, hash, is_same));
         }
+        *last = Some((chunk.directory, directory));
         Ok(read)
+    }
+
+    /// A directory, from the one that was open last if that lies not far above it: a tree may be so deep that to go down from the top
+    /// each time would take for ever.
+    fn open(&self, node: usize, is_single: bool, last: Option<(usize, OwnedFd)>) -> sys::Result<OwnedFd> {
+        let mut below = Vec::new();
+        let mut at = node;
+        if let Some((above, fd)) = last {
+            while at != above && at != 0 && below.len() < NEAR {
+                let Some(node) = self.nodes.get(at) else { break };
+                below.push(node.name.to_vec());
+                at = node.parent as usize;
+            }
+            if at == above {
+                below.reverse();
+                return paths::open_directory(fd.as_fd(), &below);
+            }
+        }
+        let mut path = self.path.to_vec();
+        if is_single {
+            path.pop();
+        }
+        path.extend(path_of(self.nodes, node));
+        paths::open_far(self.root, &path)
     }
 }
 

@@ -160,10 +160,12 @@ fn escaped(name: &str) -> String {
     }
     let mut escaped = String::new();
     for c in name.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-            escaped.push('\\');
+        // With a backslash before it, it would be no wildcard, and the whole no pattern.
+        match c {
+            '*' | '?' | '[' => escaped.extend(['[', c, ']']),
+            '\\' => escaped.push_str("\\\\"),
+            c => escaped.push(c),
         }
-        escaped.push(c);
     }
     escaped
 }
@@ -219,7 +221,7 @@ mod tests {
         }
         assert_eq!(
             (escaped("a*b"), escaped("a\\b")),
-            ("a\\*b".to_owned(), "a\\b".to_owned())
+            ("a[*]b".to_owned(), "a\\b".to_owned())
         );
         for (text, seconds) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),

@@ -728,3 +728,249 @@ fn archives_do_not_lead_out() {
         assert!(!scene.at("outside/a").exists(), "{name}");
     }
 }
+
+#[test]
+fn names_may_be_anything() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let scene = Scene::new("names");
+    for name in [
+        &b"new\nline"[..],
+        b"\xff\xfe",
+        b"a\\b",
+        b"[x",
+        b"*",
+        b" ",
+        b"-rf",
+        b"\x1b[31m",
+    ] {
+        let name = std::ffi::OsStr::from_bytes(name);
+        fs::create_dir(scene.at("context").join(name)).unwrap();
+        fs::write(scene.at("context").join(name).join(name), "x").unwrap();
+    }
+    let tree = scene.tree(&["nothing"]);
+    scene.copy(&tree, &["."], "/").unwrap();
+    let same = std::process::Command::new("diff")
+        .arg("-r")
+        .args([scene.at("context"), scene.at("root")])
+        .status();
+    assert!(same.unwrap().success());
+    let selection = Selection {
+        sources: &[".".to_owned()],
+        ..Selection::default()
+    };
+    let selected = tree.select(&selection, &Cancel::new()).unwrap();
+    tree.digest(&selected, &Cancel::new()).unwrap();
+    // One that stands for itself, and one that is written with its escape.
+    scene.clear();
+    scene.copy(&tree, &["[[]x/[[]x"], "/one").unwrap();
+    scene.copy(&tree, &["a\\b/a\\b"], "/two").unwrap();
+    assert_eq!(scene.list("root"), ["one", "two"]);
+}
+
+/// Makes `levels` directories, one in the other, with a file and an empty directory in each; their path is longer than any call takes.
+fn make_deep(at: OwnedFd, levels: usize) {
+    let mut at = at;
+    for _ in 0..levels {
+        for name in ["deeper", "beside"] {
+            sys::fs::mkdirat(at.as_fd(), std::path::Path::new(name), 0o755).unwrap();
+        }
+        let flags = libc::O_WRONLY | libc::O_CREAT;
+        drop(sys::fs::openat(at.as_fd(), std::path::Path::new("file"), flags, 0o644).unwrap());
+        at = sys::fs::openat(at.as_fd(), std::path::Path::new("deeper"), libc::O_RDONLY, 0).unwrap();
+    }
+}
+
+#[test]
+fn depth_needs_few_descriptors() {
+    let scene = Scene::new("deep");
+    const LEVELS: usize = 5000;
+    make_deep(scene.open("context"), LEVELS);
+    let tree = scene.tree(&["nothing"]);
+    let selection = Selection {
+        sources: &[".".to_owned()],
+        ..Selection::default()
+    };
+    let selected = tree.select(&selection, &Cancel::new()).unwrap();
+    let first = tree.digest(&selected, &Cancel::new()).unwrap();
+    let root = scene.open("root");
+    put(&tree, &selected, root.as_fd(), &to("/"), &Cancel::new()).unwrap();
+    assert!(!selected.has_changed());
+    let copied = Tree::local(scene.open("root"), None);
+    let selected = copied.select(&selection, &Cancel::new()).unwrap();
+    assert_eq!(copied.digest(&selected, &Cancel::new()).unwrap(), first);
+    for part in ["context", "root"] {
+        image::layer::remove_path(&scene.at(part)).unwrap();
+    }
+}
+
+#[test]
+fn nothing_blocks_and_sockets_are_stubs() {
+    if !is_root() {
+        println!("skip: needs root");
+        return;
+    }
+    let scene = Scene::new("special");
+    scene.make("context", &["d/f"]);
+    let at = |name: &str| scene.at("context/d").join(name);
+    let null = libc::makedev(1, 3);
+    sys::fs::mkfifoat(sys::fs::cwd(), &at("fifo"), 0o640).unwrap();
+    sys::fs::mknodat(sys::fs::cwd(), &at("null"), libc::S_IFCHR | 0o666, null).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    let tree = scene.tree(&[]);
+    for sources in [["d"], ["d/*"]] {
+        scene.clear();
+        let placement = Placement {
+            unpack: true,
+            ..to("/n/")
+        };
+        scene.copy_with(&tree, &sources, &[], false, &placement).unwrap();
+        let kind = |name: &str| fs::symlink_metadata(scene.at("root/n").join(name)).unwrap();
+        assert_eq!(kind("fifo").mode(), libc::S_IFIFO | 0o640);
+        assert_eq!(
+            (kind("null").mode() & libc::S_IFMT, kind("null").rdev()),
+            (libc::S_IFCHR, null)
+        );
+        assert_eq!(
+            (kind("socket").mode() & libc::S_IFMT, kind("socket").len()),
+            (libc::S_IFREG, 0)
+        );
+    }
+    let selection = Selection {
+        sources: &["d".to_owned()],
+        ..Selection::default()
+    };
+    let selected = tree.select(&selection, &Cancel::new()).unwrap();
+    tree.digest(&selected, &Cancel::new()).unwrap();
+}
+
+#[test]
+fn a_file_that_becomes_something_else_is_not_followed() {
+    let scene = Scene::new("race");
+    scene.make("outside", &["secret"]);
+    scene.make("context", &["d/f", "d/g/h"]);
+    let selection = Selection {
+        sources: &["d".to_owned()],
+        ..Selection::default()
+    };
+    let tree = scene.tree(&[]);
+    let attempt = |change: &dyn Fn()| {
+        let selected = tree.select(&selection, &Cancel::new()).unwrap();
+        change();
+        scene.clear();
+        let digest = tree.digest(&selected, &Cancel::new());
+        let done = put(
+            &tree,
+            &selected,
+            scene.open("root").as_fd(),
+            &to("/"),
+            &Cancel::new(),
+        );
+        for name in scene.list("root") {
+            let text = fs::read_to_string(scene.at("root").join(name)).unwrap_or_default();
+            assert_ne!(text, "secret");
+        }
+        (digest, done, selected.has_changed())
+    };
+    let at = |name: &str| scene.at("context").join(name);
+    let (digest, done, _) = attempt(&|| {
+        fs::remove_file(at("d/f")).unwrap();
+        symlink(scene.at("outside/secret"), at("d/f")).unwrap();
+    });
+    assert!(digest.is_err() && done.unwrap_err().to_string().contains("replaced"));
+    fs::remove_file(at("d/f")).unwrap();
+    scene.make("context", &["d/f"]);
+    let (digest, done, _) = attempt(&|| {
+        fs::remove_dir_all(at("d/g")).unwrap();
+        symlink(scene.at("outside"), at("d/g")).unwrap();
+    });
+    assert!(digest.is_err() && done.is_err());
+    fs::remove_file(at("d/g")).unwrap();
+    scene.make("context", &["d/f", "d/g/h"]);
+    let (digest, done, _) = attempt(&|| {
+        fs::remove_file(at("d/f")).unwrap();
+        sys::fs::mkfifoat(sys::fs::cwd(), &at("d/f"), 0o644).unwrap();
+    });
+    assert!(digest.is_err() && done.is_err());
+    fs::remove_file(at("d/f")).unwrap();
+    scene.make("context", &["d/f"]);
+    // Other bytes are taken, and it is said that they are others.
+    let (digest, done, changed) = attempt(&|| fs::write(at("d/f"), "other").unwrap());
+    assert!(digest.is_ok() && done.is_ok() && changed);
+    let (digest, done, changed) = attempt(&|| ());
+    assert!(digest.is_ok() && done.is_ok() && !changed);
+}
+
+#[test]
+fn swaps_while_it_is_copied_lead_nowhere() {
+    let scene = Scene::new("swap");
+    scene.make("outside", &["in/secret"]);
+    fs::write(scene.at("outside/in/f"), "secret").unwrap();
+    scene.make("context", &["d/f"]);
+    for n in 0..50 {
+        scene.make("context", &[&format!("d/x{n}")]);
+    }
+    symlink(scene.at("outside/in"), scene.at("context/l")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (d, l) = (scene.at("context/d"), scene.at("context/l"));
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                sys::fs::exchange(sys::fs::cwd(), &d, sys::fs::cwd(), &l).unwrap();
+            }
+        });
+        let tree = scene.tree(&[]);
+        for _ in 0..40 {
+            scene.clear();
+            let _ = scene.copy(&tree, &["."], "/");
+            let _ = scene.copy(&tree, &["d"], "/n");
+            let _ = scene.copy(&tree, &["l"], "/m");
+            let found = scene.list("root");
+            assert!(!found.iter().any(|name| name.ends_with("secret")), "{found:?}");
+            for name in found.iter().filter(|name| name.ends_with("/f")) {
+                assert_eq!(fs::read_to_string(scene.at("root").join(name)).unwrap(), "d/f");
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn rights_of_programs_go_along() {
+    if !is_root() {
+        println!("skip: needs root");
+        return;
+    }
+    let scene = Scene::new("rights");
+    scene.make("context", &["d/f"]);
+    let path = std::ffi::CString::new(scene.at("context/d/f").to_str().unwrap()).unwrap();
+    // cap_net_raw+ep, as setcap(8) writes it (VFS_CAP_REVISION_2).
+    let mut rights = vec![0u8; 20];
+    (rights[0], rights[3], rights[5]) = (1, 2, 0x20);
+    sys::fs::set_xattr(&path, c"security.capability", &rights).unwrap();
+    let placement = Placement {
+        owner: Some((5, 6)),
+        ..to("/n")
+    };
+    scene
+        .copy_with(&scene.tree(&[]), &["d"], &[], false, &placement)
+        .unwrap();
+    let path = std::ffi::CString::new(scene.at("root/n/f").to_str().unwrap()).unwrap();
+    assert_eq!(
+        sys::copy::xattr(&path, c"security.capability").unwrap(),
+        Some(rights)
+    );
+}
+
+#[test]
+fn holes_and_large_files() {
+    let scene = Scene::new("holes");
+    let path = scene.at("context/large");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(300 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", (300 << 20) - 3).unwrap();
+    drop(file);
+    scene.copy(&scene.tree(&[]), &["large"], "/n").unwrap();
+    let meta = fs::metadata(scene.at("root/n")).unwrap();
+    assert_eq!(meta.len(), 300 << 20);
+    assert!(meta.blocks() * 512 < 8 << 20, "{}", meta.blocks());
+}

@@ -6,6 +6,7 @@
 
 mod agent;
 pub mod bases;
+mod clamp;
 mod key;
 mod names;
 mod run;
@@ -51,6 +52,8 @@ pub struct Solver<'s> {
     pub sources: &'s Sources<'s>,
     pub bases: &'s Bases,
     pub platform: &'s Platform,
+    /// `SOURCE_DATE_EPOCH`, in seconds.
+    pub epoch: Option<i64>,
     /// Of all platforms of a build.
     pub counter: &'s Counter,
 }

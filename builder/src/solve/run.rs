@@ -119,7 +119,7 @@ impl Solver<'_> {
             let mounted = self.mount_all(doing, run)?;
             let exit = self.execute(doing, run, &words, &snapshot, &mounted)?;
             check_exit(exit, &words)?;
-            Ok(snapshot.finish(self.means.maker.cancel)?)
+            Ok(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })
     }
 

@@ -70,11 +70,15 @@ impl<'s> Snapshot<'s> {
         root(&self.below, Some(self.upper()), self.lease)
     }
 
-    /// What was written, as a layer of the store; none, if nothing was. Nobody may have it mounted any more.
+    /// What was written, as a layer of the store; none, if nothing was. With `epoch`, in seconds, nothing in it is younger. Nobody may have it mounted any more.
     ///
     /// # Errors
     /// It cannot be read, or the store cannot be written.
-    pub fn finish(self, cancel: &Cancel) -> Result<Option<Layer>> {
+    pub fn finish(self, epoch: Option<i64>, cancel: &Cancel) -> Result<Option<Layer>> {
+        if let Some(epoch) = epoch {
+            let upper = sys::fs::open(&self.upper().upper, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+            super::clamp::clamp(upper.as_fd(), epoch)?;
+        }
         let lower = match self.below.as_slice() {
             [] => None,
             below => Some(root(below, None, self.lease)?),

@@ -227,8 +227,16 @@ impl Solver<'_> {
         name: &str,
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
     ) -> Result<(Made, bool), Broken> {
-        let key = key::of_step(Some(&state.key), definition);
+        let key = self.key_of(&state.key, definition);
         self.once_by_key(doing, key, &state.key, name, work)
+    }
+
+    /// A reproducible build has layers of its own.
+    pub(super) fn key_of(&self, below: &Digest, definition: &Value) -> Digest {
+        match self.epoch {
+            Some(epoch) => key::of_step(Some(below), &json!({"epoch": epoch, "of": definition})),
+            None => key::of_step(Some(below), definition),
+        }
     }
 
     /// The same for a step whose key does not depend on what is below it.
@@ -314,7 +322,7 @@ impl Solver<'_> {
             let owner = image::bundle::user::find(&user, std::os::fd::AsFd::as_fd(&root))?;
             crate::files::make_directory(std::os::fd::AsFd::as_fd(&root), path, (owner.uid, owner.gid))?;
             drop(root);
-            Ok(snapshot.finish(self.means.maker.cancel)?)
+            Ok(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })
     }
 

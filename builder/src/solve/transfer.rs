@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::stage::{Broken, Doing, Made};
 use super::state::State;
-use super::{Solver, key, snapshot};
+use super::{Solver, snapshot};
 use crate::files::{self, Placement, Selected, Selection, Tree};
 
 /// One source of an instruction, looked at.
@@ -54,7 +54,7 @@ impl Solver<'_> {
                 let from = self.state_of(origin, doing.shared)?;
                 let words: Vec<String> = copy.sources.iter().map(location_text).collect();
                 let content = json!({"from": from.key, "sources": words, "exclude": copy.exclude});
-                Some(key::of_step(Some(&below.key), &definition(content)))
+                Some(self.key_of(&below.key, &definition(content)))
             }
             None => None,
         };
@@ -69,11 +69,11 @@ impl Solver<'_> {
         for piece in &pieces {
             digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
         }
-        let by_content = key::of_step(Some(&below.key), &definition(json!(digests)));
+        let by_content = self.key_of(&below.key, &definition(json!(digests)));
         let done = self.once_by_key(doing, by_content, &below.key, name, || {
             let snapshot = self.snapshot(doing, &below)?;
             self.put(copy, state, &snapshot, &pieces)?;
-            Ok::<Option<Layer>, Broken>(snapshot.finish(self.means.maker.cancel)?)
+            Ok::<Option<Layer>, Broken>(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })?;
         if let Some(key) = by_origin {
             self.keep(&key, &below.key, &done.0, name)?;

@@ -51,9 +51,9 @@ pub fn excerpt(source: &Source, name: &str, span: Span) -> String {
 /// What is wrong with a file, behind a build: one line each, or with `is_debug` everything that is known.
 pub fn warnings(
     source: &Source,
-    name: &str,
     findings: &[Finding],
     colours: &Colours,
+    program: &str,
     is_debug: bool,
 ) -> String {
     if findings.is_empty() {
@@ -63,10 +63,9 @@ pub fn warnings(
         1 => "1 warning found".to_owned(),
         n => format!("{n} warnings found"),
     };
-    let hint = if is_debug {
-        ""
-    } else {
-        " (use docker --debug to expand)"
+    let hint = match is_debug {
+        true => String::new(),
+        false => format!(" (use {program} --debug to expand)"),
     };
     let mut text = format!("\n {}\n", colours.warning(&format!("{count}{hint}:")));
     for finding in findings {
@@ -84,7 +83,7 @@ pub fn warnings(
         if let Some(url) = rule.url() {
             text.push_str(&format!("More info: {url}\n"));
         }
-        text.push_str(&excerpt(source, name, finding.span));
+        text.push_str(&excerpt(source, source.name(), finding.span));
         text.push('\n');
     }
     text

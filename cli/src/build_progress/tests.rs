@@ -435,17 +435,11 @@ fn excerpts_and_warnings_look_like_dockers() {
     };
     let none = Colours::none();
     assert_eq!(
-        excerpt::warnings(
-            &source,
-            "Dockerfile",
-            std::slice::from_ref(&finding),
-            &none,
-            false
-        ),
+        excerpt::warnings(&source, std::slice::from_ref(&finding), &none, "docker", false),
         "\n 1 warning found (use docker --debug to expand):\n - JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 4)\n"
     );
     let two = [finding.clone(), finding];
-    let text = excerpt::warnings(&source, "Dockerfile", &two, &none, true);
+    let text = excerpt::warnings(&source, &two, &none, "docker", true);
     assert!(text.starts_with("\n 2 warnings found:\n"), "{text}");
     assert!(
         text.contains(
@@ -453,5 +447,5 @@ fn excerpts_and_warnings_look_like_dockers() {
         ),
         "{text}"
     );
-    assert_eq!(excerpt::warnings(&source, "Dockerfile", &[], &none, false), "");
+    assert_eq!(excerpt::warnings(&source, &[], &none, "docker", false), "");
 }

@@ -311,7 +311,14 @@ fn names(parsed: &Parsed, request: &mut Request, around: &Surroundings<'_>) -> R
     }
     for text in given(parsed, "tag") {
         let invalid = |why: String| format!("invalid tag {}: {why}", quote(&text));
-        let reference: Reference = text.parse().map_err(|e: image::Error| invalid(e.to_string()))?;
+        let reference: Reference = text.parse().map_err(|e: image::Error| {
+            // buildx reads tags by another function than names of images, which has its own words for this.
+            let why = e.to_string();
+            match why.ends_with("must be lowercase") {
+                true => invalid("repository name must be lowercase".to_owned()),
+                false => invalid(why),
+            }
+        })?;
         if reference.digest().is_some() {
             return Err(invalid(
                 "a name with a digest cannot be given to an image".to_owned(),

@@ -279,7 +279,7 @@ fn the_words_of_buildx() {
         ),
         (
             &["-t", "a/B", "."],
-            "failed to build: invalid tag \"a/B\": invalid reference format: repository name (a/B) must be lowercase",
+            "failed to build: invalid tag \"a/B\": repository name must be lowercase",
         ),
         (
             &["--build-arg", "=x", "."],

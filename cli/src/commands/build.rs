@@ -125,7 +125,7 @@ fn warn(session: &Session, wanted: &Wanted, source: &Source, report: &Report) {
     };
     let findings = report.findings();
     let is_debug = session.debug || wanted.is_debug;
-    let text = excerpt::warnings(source, source.name(), findings, &colours, is_debug);
+    let text = excerpt::warnings(source, findings, &colours, session.program.name(), is_debug);
     if !text.is_empty() {
         session.warn(text.trim_end_matches('\n'));
     }
@@ -195,11 +195,7 @@ fn told(failure: &builder::Failure) -> Failure {
         builder::Failure::Other(error) => (String::new(), error.to_string(), Some(error)),
     };
     if error.is_some_and(|error| error.kind() == image::Kind::Cancelled) {
-        let code = crate::signals::exit_code();
-        return Failure::new(
-            code,
-            "ERROR: failed to build: failed to solve: Canceled: context canceled",
-        );
+        return cancelled();
     }
     Failure::plain(format!("{shown}ERROR: failed to build: failed to solve: {why}"))
 }
