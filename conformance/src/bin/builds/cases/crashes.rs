@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
             // A store of its own in little memory: the build fails with a reason, and the store is sound.
             s.must("mkdir small && mount -t tmpfs -o size=24m tmpfs small")?;
             s.must("docker save -o base.tar tiny && BRIG_ROOT=$PWD/small/store docker load -q -i base.tar")?;
-            s.dockerfile("FROM tiny\nRUN echo kept >/f\nRUN head -c 64M /dev/zero >/big\n")?;
+            s.dockerfile("FROM tiny\nRUN echo kept >/f\nRUN head -c 67108864 /dev/zero >/big\n")?;
             let o = s.sh("BRIG_ROOT=$PWD/small/store docker build --progress plain .")?;
             is("code", o.code, 1)?;
             has(
@@ -74,7 +74,7 @@ pub fn cases() -> Vec<Case> {
                 &o.stderr.to_lowercase(),
                 "no space left on device",
             )?;
-            s.must("sed -i 's/64M/1M/' Dockerfile")?;
+            s.must("sed -i 's/67108864/1048576/' Dockerfile")?;
             let told = s.told("BRIG_ROOT=$PWD/small/store docker build --progress plain -t fits .")?;
             was_cached(&told, "RUN echo kept", true)?;
             s.must("BRIG_ROOT=$PWD/small/store docker system check")?;
@@ -100,6 +100,8 @@ fn moments(s: &Scene) -> Done {
         build.signal("KILL")?;
         let code = build.end()?;
         let at = |e: String| format!("killed after {after:?}: {e}");
+        // Processes and mounts go by themselves; files and cgroups are swept by whoever comes next.
+        s.must("docker ps -aq").map_err(at)?;
         leaks::check(&before, &s.lab.dir).map_err(at)?;
         if code == 0 {
             break;

@@ -104,7 +104,7 @@ pub fn cases() -> Vec<Case> {
                 has("Docker runs it", &o.ok()?, "for others")?;
                 let stores = format!("--root {}/podman --runroot /run/podman-test", s.lab.dir.display());
                 let run = format!(
-                    "podman {stores} --cgroup-manager cgroupfs --events-backend file --runtime /usr/bin/runc run --rm --network none \
+                    "env -u DOCKER_CONFIG podman {stores} --cgroup-manager cgroupfs --events-backend file --runtime /usr/bin/runc run --rm --network none \
                  --tls-verify=false {name}"
                 );
                 if conformance::daemon::installed("podman").is_ok() {

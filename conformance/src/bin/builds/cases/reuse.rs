@@ -179,10 +179,6 @@ pub fn cases() -> Vec<Case> {
             s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
             s.build(&format!("--cache-to type=inline --push -t {name} ."))?;
             let first = s.inside(&name, "cat /u")?;
-            let told = s.told(&format!(
-                "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again --build-context tiny=docker-image://{REGISTRY}/inline-base:1 . || true"
-            ));
-            drop(told);
             other_store(s)?;
             let told = s.told(&format!(
                 "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again ."
