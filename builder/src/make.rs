@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use build::plan::plan;
-use build::stages::{Graph, Platform as Named};
+use build::stages::{Graph, Origin, Platform as Named};
 use engine::containers::Containers;
 use image::platform::Platform;
 use image::provide::Maker;
@@ -60,6 +60,17 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let started = SystemTime::now();
     let store = means.maker.store;
     engine::passing::sweep(means.containers)?;
+    if !request.cache_to.is_empty() {
+        return Err(Failure::Other(image::Error::of(
+            image::Kind::Unsupported,
+            "--cache-to: caches are not sent elsewhere yet; all builds of this store share theirs",
+        )));
+    }
+    if !request.cache_from.is_empty() {
+        let text =
+            "--cache-from: caches are not brought from elsewhere yet; all builds of this store share theirs";
+        (means.listener)(&Event::Warning { text });
+    }
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
@@ -74,6 +85,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
             Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
         };
+        replace_stages(&mut graph, &sources);
         let solver = Solver {
             means,
             request,
@@ -168,7 +180,10 @@ fn export(
         let vertex = counter.next();
         (means.listener)(&Event::Begun { vertex, name });
         match output::put(means, lease, request, output, products, story) {
-            Ok(own) => exported.push(own),
+            Ok(own) => {
+                tell_image(means, vertex, &own);
+                exported.push(own);
+            }
             Err(e) => {
                 let e = e.context(format!("failed to export {what}"));
                 let why = e.to_string();
@@ -179,6 +194,20 @@ fn export(
         (means.listener)(&Event::Done { vertex });
     }
     Ok(exported)
+}
+
+/// What programs look for in the progress: the id, and the names.
+fn tell_image(means: &Means<'_>, vertex: usize, exported: &Exported) {
+    let ids = exported.images.iter().map(|id| format!("writing image {id}"));
+    let names = exported.names.iter().map(|name| format!("naming to {name}"));
+    for id in ids.chain(names) {
+        (means.listener)(&Event::Progress {
+            vertex,
+            id: &id,
+            done: 1,
+            total: 1,
+        });
+    }
 }
 
 fn epoch(request: &Request) -> Result<Option<i64>> {
@@ -212,6 +241,29 @@ fn named(platform: &Platform) -> Named {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),
         variant: platform.variant.clone().unwrap_or_default(),
+    }
+}
+
+/// A stage that a context of files stands for is taken from as that context is.
+fn replace_stages(graph: &mut Graph, sources: &Sources<'_>) {
+    let is_of_files = |origin: &Origin| sources.tree(Some(origin)).is_some();
+    let replaced: Vec<Option<Origin>> = graph
+        .stages
+        .iter()
+        .map(|stage| Some(stage.base.clone()).filter(|base| stage.steps.is_empty() && is_of_files(base)))
+        .collect();
+    let target = graph.target;
+    for (index, stage) in graph.stages.iter_mut().enumerate() {
+        if index != target && replaced.get(index).is_some_and(Option::is_some) {
+            stage.is_needed = false;
+        }
+        for origin in stage.steps.iter_mut().flat_map(|step| &mut step.origins) {
+            if let Some(Origin::Stage(other)) = origin
+                && let Some(Some(named)) = replaced.get(*other)
+            {
+                *origin = Some(named.clone());
+            }
+        }
     }
 }
 

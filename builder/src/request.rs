@@ -50,8 +50,6 @@ pub struct Request {
     /// `--allow`, and what the command line itself opens.
     pub entitlements: BTreeSet<Entitlement>,
     pub attestations: Attestations,
-    /// `--squash`: the layers of the build as one.
-    pub squash: bool,
     /// Stages that are built at the same time; None is as many as there are processors.
     pub at_once: Option<usize>,
     /// Variables of the environment that something here refers to: proxies, SOURCE_DATE_EPOCH.

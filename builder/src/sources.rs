@@ -110,6 +110,7 @@ impl<'s> Sources<'s> {
             "[internal] load build definition from Dockerfile",
             || context::open(request, &may_have, &mut std::io::stdin().lock()),
         )?;
+        told(means, counter, "[internal] load .dockerignore", || Ok(()))?;
         let mut named = BTreeMap::new();
         for (name, what) in &request.contexts {
             if let Named::Origin(origin) = what {

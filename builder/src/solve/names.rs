@@ -3,7 +3,8 @@
 //! May not: be long: BuildKit's names have one line.
 
 use build::instruction::Body;
-use build::stages::{Graph, Stage, Step};
+use build::stages::{Graph, Origin, Stage, Step};
+use image::reference::Reference;
 
 /// Whether an instruction is a step that people see: one that makes files.
 pub fn is_seen(step: &Step) -> bool {
@@ -11,6 +12,18 @@ pub fn is_seen(step: &Step) -> bool {
         step.instruction.body,
         Body::Run(_) | Body::Copy(_) | Body::Workdir(_)
     )
+}
+
+/// Of the step that a stage begins with: the image by its whole name.
+pub fn of_base(graph: &Graph, stage: &Stage, platform: Option<&str>) -> String {
+    let text = match &stage.base {
+        Origin::Image(name) => match name.parse::<Reference>() {
+            Ok(reference) => format!("FROM {}", reference.or_latest()),
+            Err(_) => stage.from.text.clone(),
+        },
+        _ => stage.from.text.clone(),
+    };
+    of_step(graph, stage, 1, &text, platform)
 }
 
 /// A heredoc by its first line.

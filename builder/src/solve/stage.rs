@@ -97,7 +97,7 @@ impl Solver<'_> {
                 stage,
                 seen,
                 &step.instruction.text,
-                self.shown_platform(),
+                self.shown_platform().as_deref(),
             );
             let vertex = self.counter.next();
             let doing = Doing {
@@ -121,8 +121,9 @@ impl Solver<'_> {
         Ok(Ended { state, scope })
     }
 
-    fn shown_platform(&self) -> Option<&str> {
-        None
+    /// Where there are several.
+    fn shown_platform(&self) -> Option<String> {
+        (self.request.platforms.len() > 1).then(|| self.platform.to_string())
     }
 
     /// Where the stage begins.
@@ -133,7 +134,7 @@ impl Solver<'_> {
                 Ok((ended.state.of_stage(), ended.scope.of_stage()))
             }
             origin => {
-                let name = names::of_step(self.graph, stage, 1, &stage.from.text, self.shown_platform());
+                let name = names::of_base(self.graph, stage, self.shown_platform().as_deref());
                 let vertex = self.counter.next();
                 if !matches!(origin, Origin::Scratch) {
                     self.tell(&Event::Begun { vertex, name: &name });

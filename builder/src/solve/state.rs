@@ -131,7 +131,11 @@ impl State {
                 let all = config.exposed_ports.get_or_insert_default();
                 all.extend(ports.iter().map(|port| (port.clone(), json!({}))));
             }
-            Action::Cmd(command) => config.cmd = Some(words(command, scope)),
+            Action::Cmd(command) => {
+                config.cmd = Some(words(command, scope));
+                // Of Windows; BuildKit says it of every image.
+                config.other.insert("ArgsEscaped".into(), json!(true));
+            }
             Action::Entrypoint(command) => {
                 config.entrypoint = Some(words(command, scope));
                 // What an image runs by itself was not meant for this entrypoint.

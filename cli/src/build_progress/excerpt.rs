@@ -44,8 +44,27 @@ pub fn excerpt(source: &Source, name: &str, span: Span) -> String {
             "   "
         };
         text.push_str(&format!(" {:3} | {mark} {line}\n", n + 1));
+        if first == last && n + 1 == first {
+            text.push_str(&carets(source, span, line));
+        }
     }
     text + "--------------------\n"
+}
+
+/// Which part of a line is meant, if not all of it. BuildKit does not say.
+fn carets(source: &Source, span: Span, line: &str) -> String {
+    let part = source.at(span).trim_end();
+    if part.is_empty() || part.contains('\n') || part == line.trim() {
+        return String::new();
+    }
+    let before = source.position(span.start).column.saturating_sub(1) as usize;
+    // Tabs stay tabs, so that the carets are below their word whatever a terminal makes of them.
+    let pad: String = line
+        .chars()
+        .take(before)
+        .map(|c| if c == '\t' { c } else { ' ' })
+        .collect();
+    format!("     |     {pad}{}\n", "^".repeat(part.chars().count()))
 }
 
 /// What is wrong with a file, behind a build: one line each, or with `is_debug` everything that is known.

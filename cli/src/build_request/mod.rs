@@ -88,7 +88,6 @@ pub fn read(parsed: &Parsed, around: &Surroundings<'_>) -> Result<Wanted, String
         no_cache: parsed.switch("no-cache"),
         no_cache_filter: words(&parsed.list("no-cache-filter"))?.into_iter().collect(),
         pull: parsed.switch("pull"),
-        squash: parsed.switch("squash"),
         target: text("target"),
         ..Request::default()
     };
@@ -510,6 +509,12 @@ fn warnings(parsed: &Parsed) -> Vec<String> {
     if !parsed.list("security-opt").is_empty() {
         lines.push(
             "WARNING: --security-opt does nothing: use RUN --security=insecure and --allow security.insecure"
+                .to_owned(),
+        );
+    }
+    if parsed.switch("squash") {
+        lines.push(
+            "WARNING: experimental flag squash is removed with BuildKit. You should squash inside build using a multi-stage Dockerfile for efficiency."
                 .to_owned(),
         );
     }

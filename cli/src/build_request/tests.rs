@@ -157,7 +157,7 @@ fn everything_that_can_be_asked() {
     let limits = request.limits.as_ref().unwrap();
     assert_eq!((limits.memory, limits.cpu_shares), (1 << 30, 5));
     assert_eq!(request.no_cache_filter.iter().collect::<Vec<_>>(), ["a", "b"]);
-    assert!(request.pull && request.squash && !request.no_cache);
+    assert!(request.pull && !request.no_cache);
     let stores: Vec<_> = request
         .cache_from
         .iter()

@@ -392,6 +392,9 @@ pub fn origin(text: &str) -> Result<Origin, String> {
     if path.is_dir() {
         return Ok(Origin::Directory(path));
     }
+    if let Some(git) = builder::context::git::of_this_machine(text) {
+        return Ok(Origin::Remote(Location::Git(git)));
+    }
     match Location::parse(text)? {
         Location::Path(_) => Err(format!(
             "unable to prepare context: path {} not found",

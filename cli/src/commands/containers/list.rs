@@ -42,6 +42,8 @@ pub(super) fn list(session: &Session, parsed: &Parsed) -> Outcome {
     filter.all = parsed.switch("all") || limit.is_some() || filter.is_about_status();
     let list = summary::list(&containers, |state| filter.needs(state))?;
     recovery::free_networks(&containers, &list.stale);
+    // What killed builds have left. Whatever cannot go now is looked at again by the next command.
+    let _ = engine::passing::sweep(&containers);
     let shown = filter.take(list.shown, limit.unwrap_or(usize::MAX));
     let found = match quiet {
         true => shown.into_iter().map(plain).collect(),
