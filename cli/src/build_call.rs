@@ -17,7 +17,7 @@ use build::stages::{Graph, Platform};
 use builder::request::Request;
 use serde_json::{Map, Value, json};
 
-use crate::build_progress::excerpt::excerpt;
+use crate::build_progress::excerpt::{excerpt, pointed};
 use crate::build_request::values::Call;
 use crate::tabs::{self, Layout};
 
@@ -96,7 +96,7 @@ fn nothing() -> Problem {
 
 fn broken(subject: &Subject<'_>, problem: &Problem) -> Broken {
     Broken {
-        excerpt: excerpt(subject.source, subject.source.name(), problem.span),
+        excerpt: pointed(subject.source, subject.source.name(), problem.span),
         why: sentence(subject.source, problem),
     }
 }
@@ -318,7 +318,7 @@ fn checked(call: &Call, subject: &Subject<'_>) -> Answer {
         if !findings.is_empty() {
             text.push('\n');
         }
-        let shown = excerpt(subject.source, subject.source.name(), problem.span);
+        let shown = pointed(subject.source, subject.source.name(), problem.span);
         format!("{}\n{shown}", sentence(subject.source, &problem))
     });
     Answer { text, error, code }
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_file() {
-        let shown = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> EXPOSS 1\n   3 |     \n--------------------\n";
+        let shown = "Dockerfile:2\n--------------------\n   1 |     FROM a\n   2 | >>> EXPOSS 1\n     |     ^^^^^^\n   3 |     \n--------------------\n";
         let why = "dockerfile parse error on line 2: unknown instruction: EXPOSS (did you mean EXPOSE?)";
         let found = ask("FROM a\nEXPOSS 1\n", "check", None).unwrap();
         assert_eq!(

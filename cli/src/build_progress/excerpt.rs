@@ -13,6 +13,15 @@ const AROUND_ONE: usize = 4;
 
 /// `Dockerfile:3`, a few lines, `>>>` before those that are meant. Empty for a place that is nowhere.
 pub fn excerpt(source: &Source, name: &str, span: Span) -> String {
+    around(source, name, span, false)
+}
+
+/// The same with carets below the words that are wrong, which BuildKit does not have.
+pub fn pointed(source: &Source, name: &str, span: Span) -> String {
+    around(source, name, span, true)
+}
+
+fn around(source: &Source, name: &str, span: Span, is_pointed: bool) -> String {
     if span == Span::default() {
         return String::new();
     }
@@ -44,14 +53,14 @@ pub fn excerpt(source: &Source, name: &str, span: Span) -> String {
             "   "
         };
         text.push_str(&format!(" {:3} | {mark} {line}\n", n + 1));
-        if first == last && n + 1 == first {
+        if is_pointed && first == last && n + 1 == first {
             text.push_str(&carets(source, span, line));
         }
     }
     text + "--------------------\n"
 }
 
-/// Which part of a line is meant, if not all of it. BuildKit does not say.
+/// Which part of a line is meant, if not all of it.
 fn carets(source: &Source, span: Span, line: &str) -> String {
     let part = source.at(span).trim_end();
     if part.is_empty() || part.contains('\n') || part == line.trim() {

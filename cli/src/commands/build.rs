@@ -183,7 +183,7 @@ fn told(failure: &builder::Failure) -> Failure {
             let why = problem
                 .map(|p| build_call::sentence(source, &p))
                 .unwrap_or_else(|| failure.to_string());
-            (excerpt::excerpt(source, source.name(), span), why, None)
+            (excerpt::pointed(source, source.name(), span), why, None)
         }
         builder::Failure::Step {
             source, span, error, ..
