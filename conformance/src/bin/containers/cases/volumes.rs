@@ -427,11 +427,11 @@ fn image_stays(s: &mut Scene) -> Done {
         s.idle("box", "--mount type=image,source=kept,target=/i")?;
         s.fails("docker rmi kept", 1, &["image is being used by container"])?;
         s.fails("docker rmi -f kept", 1, &["cannot be forced"])?;
-        s.must("docker image prune -af")?;
+        s.must("docker image prune -f")?;
         is("seed", s.within("box", "cat /i/data/seed")?, "from the image")?;
         s.must("docker stop -t 0 box")?;
         s.fails("docker rmi kept", 1, &["must be forced"])?;
-        s.must("docker image prune -af")?;
+        s.must("docker image prune -f")?;
         s.must("docker start box")?;
         is("seed", s.within("box", "cat /i/data/seed")?, "from the image")?;
         s.must("docker rm -f box").map(|_| ())
