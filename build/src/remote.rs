@@ -79,7 +79,10 @@ fn is_scp(text: &str) -> bool {
 
 impl Git {
     /// `REMOTE[?QUERY][#REFERENCE[:DIRECTORY]]`.
-    fn parse(text: &str) -> Result<Git, String> {
+    ///
+    /// # Errors
+    /// Its query makes no sense.
+    pub fn parse(text: &str) -> Result<Git, String> {
         let (rest, fragment) = match text.split_once('#') {
             Some((rest, fragment)) => (rest, fragment),
             None => (text, ""),

@@ -33,6 +33,9 @@ pub struct Sources<'s> {
     tree: Arc<Tree>,
     named: BTreeMap<String, (Context, Arc<Tree>)>,
     downloads: AtomicUsize,
+    counter: &'s Counter,
+    /// People are told once that files of the context are read.
+    is_told: std::sync::Once,
     /// The context without what it leaves out, once somebody has wanted it.
     bindable: std::sync::Mutex<Option<PathBuf>>,
 }
@@ -89,7 +92,7 @@ impl<'s> Sources<'s> {
         means: &'s Means<'s>,
         request: &'s Request,
         lease: &'s Lease<'s>,
-        counter: &Counter,
+        counter: &'s Counter,
     ) -> Result<(Sources<'s>, Source)> {
         let scratch = lease.directory().join("fetched");
         std::fs::create_dir_all(&scratch).context("failed to make room for what is fetched")?;
@@ -129,6 +132,8 @@ impl<'s> Sources<'s> {
             tree,
             named,
             downloads: AtomicUsize::new(0),
+            counter,
+            is_told: std::sync::Once::new(),
             bindable: std::sync::Mutex::new(None),
         };
         Ok((sources, source))
@@ -146,6 +151,19 @@ impl<'s> Sources<'s> {
             Some(Origin::Named(name)) => self.named.get(name).map(|(_, tree)| tree.clone()),
             Some(_) => None,
         }
+    }
+
+    /// The same for who copies of them.
+    pub fn tree_to_copy(&self, origin: Option<&Origin>) -> Option<Arc<Tree>> {
+        if origin.is_none() {
+            self.is_told.call_once(|| {
+                let vertex = self.counter.next();
+                let name = "[internal] load build context";
+                (self.means.listener)(&Event::Begun { vertex, name });
+                (self.means.listener)(&Event::Done { vertex });
+            });
+        }
+        self.tree(origin)
     }
 
     /// A directory with these files, to be bound: what is left out is not in it.

@@ -519,22 +519,24 @@ fn each(
     Ok(())
 }
 
-/// A repository of this machine as a context: `file://PATH[#REFERENCE[:DIRECTORY]]`, or a path with such an end.
+/// A repository of this machine as a context: `file://PATH[?QUERY][#REFERENCE[:DIRECTORY]]`, or a path with such an end.
 pub fn of_this_machine(text: &str) -> Option<Git> {
-    let (place, fragment) = text.split_once('#').unwrap_or((text, ""));
-    let path = place.strip_prefix("file://");
-    if path.is_none() && (fragment.is_empty() || !Path::new(place).is_dir()) {
-        return None;
-    }
-    let absolute = std::path::absolute(path.unwrap_or(place)).ok()?;
-    let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let some = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
+    let whole = match text.strip_prefix("file://") {
+        Some(_) => text.to_owned(),
+        None => {
+            let (place, fragment) = text.split_once('#')?;
+            if fragment.is_empty() || !Path::new(place).is_dir() {
+                return None;
+            }
+            format!("file://{text}")
+        }
+    };
+    let git = Git::parse(&whole).ok()?;
+    let absolute = std::path::absolute(git.remote.strip_prefix("file://")?).ok()?;
     Some(Git {
         // With a scheme, or git would take hard links and alternates of it.
         remote: format!("file://{}", absolute.display()),
-        reference: some(reference),
-        directory: some(directory),
-        ..Git::default()
+        ..git
     })
 }
 

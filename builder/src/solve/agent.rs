@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use image::{Context as _, Error, Result};
+use sys::process::{Block, ExecStrings, Spawn, Tie};
 use sys::wait::{Deadline, Interest};
 
 /// How often we look whether the step has ended.
@@ -27,6 +28,8 @@ pub struct Agent {
     path: PathBuf,
     is_over: Arc<AtomicBool>,
     at_work: Option<JoinHandle<()>>,
+    /// Ours, behind it; ends after it.
+    _keys: Option<Keys>,
 }
 
 impl Agent {
@@ -35,6 +38,25 @@ impl Agent {
     /// # Errors
     /// The agent does not answer, or the socket cannot be made.
     pub fn start(path: PathBuf, agent: &Path, owner: (u32, u32), mode: u32) -> Result<Agent> {
+        Agent::before(path, agent, owner, mode, None)
+    }
+
+    /// The same before an agent of ours.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn of_keys(path: PathBuf, keys: Keys, owner: (u32, u32), mode: u32) -> Result<Agent> {
+        let agent = keys.socket().to_owned();
+        Agent::before(path, &agent, owner, mode, Some(keys))
+    }
+
+    fn before(
+        path: PathBuf,
+        agent: &Path,
+        owner: (u32, u32),
+        mode: u32,
+        keys: Option<Keys>,
+    ) -> Result<Agent> {
         // A wrong address is said before the step begins, not by ssh in it.
         UnixStream::connect(agent).context(format!(
             "failed to connect to the ssh agent at {}",
@@ -55,6 +77,7 @@ impl Agent {
             path,
             is_over,
             at_work: Some(at_work),
+            _keys: keys,
         })
     }
 
@@ -72,6 +95,102 @@ impl Drop for Agent {
             let _ = at_work.join();
         }
     }
+}
+
+/// An agent that has the keys of some files. It dies with us.
+pub struct Keys {
+    pid: i32,
+    socket: PathBuf,
+}
+
+/// How long an agent may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Keys {
+    /// Starts ssh-agent(1) at `socket`, a name that is free, and gives it the keys.
+    ///
+    /// # Errors
+    /// The programs of OpenSSH are not installed, or a file is no key that can be read without a passphrase.
+    pub fn of(files: &[PathBuf], socket: PathBuf) -> Result<Keys> {
+        let program = program("ssh-agent")?;
+        let words = [
+            program.as_os_str(),
+            "-D".as_ref(),
+            "-a".as_ref(),
+            socket.as_os_str(),
+        ];
+        let args = ExecStrings::new(words.iter().map(|word| word.as_encoded_bytes()))?;
+        let env = ExecStrings::new(["PATH=/usr/bin:/bin"])?;
+        let nothing = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        let (pid, _) = sys::process::spawn(&Spawn {
+            path: &sys::fs::c_path(&program)?,
+            args: &args,
+            env: &env,
+            fds: &[nothing.as_fd(), nothing.as_fd(), nothing.as_fd()],
+            tie: Tie::DiesWithUs,
+        })
+        .context("failed to start ssh-agent")?;
+        let keys = Keys { pid, socket };
+        keys.wait()?;
+        for file in files {
+            keys.add(file)?;
+        }
+        Ok(keys)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn wait(&self) -> Result<()> {
+        let until = std::time::Instant::now() + PATIENCE;
+        while UnixStream::connect(&self.socket).is_err() {
+            if std::time::Instant::now() > until {
+                return Err(Error::new("ssh-agent does not listen"));
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn add(&self, file: &Path) -> Result<()> {
+        let failed = || format!("failed to load the ssh key {}", file.display());
+        let done = std::process::Command::new(program("ssh-add")?)
+            .arg("-q")
+            .arg(file)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            // Nobody is there to be asked for a passphrase.
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context(failed())?;
+        match done.status.success() {
+            true => Ok(()),
+            false => Err(Error::invalid(String::from_utf8_lossy(&done.stderr).trim()).context(failed())),
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // One that has ended by itself is gone.
+        let _ = sys::process::kill(self.pid, libc::SIGKILL);
+        let _ = sys::process::wait_pid(self.pid, Block::Yes);
+    }
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    let found = ["/usr/bin", "/usr/local/bin", "/bin"].map(|place| Path::new(place).join(name));
+    found.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        Error::of(
+            image::Kind::Unsupported,
+            format!("{name} is not installed: keys for --ssh need OpenSSH; a socket of an agent does not"),
+        )
+    })
 }
 
 fn serve(listener: &UnixListener, agent: &Path, is_over: &AtomicBool) {

@@ -15,7 +15,7 @@ use image::{Context as _, Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 use sys::process::Exit;
 
-use super::agent::Agent;
+use super::agent::{Agent, Keys};
 use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, snapshot};
@@ -356,23 +356,20 @@ impl Solver<'_> {
         Ok(())
     }
 
-    /// Which agent of whoever builds an id stands for.
-    fn agent_path(&self, id: &str) -> Result<Option<PathBuf>> {
+    /// Which socket, or which keys, of whoever builds an id stands for.
+    fn agent_paths(&self, id: &str) -> Result<Option<Vec<PathBuf>>> {
         let Some(agent) = self.request.ssh.iter().find(|agent| agent.id == id) else {
             return Ok(None);
         };
-        let path = match agent.paths.first() {
-            Some(path) => path.clone(),
-            None => match self.request.environment.get("SSH_AUTH_SOCK") {
-                Some(path) if !path.is_empty() => PathBuf::from(path),
-                _ => {
-                    return Err(Error::not_found(format!(
-                        "invalid empty ssh agent socket for {id}: SSH_AUTH_SOCK is not set"
-                    )));
-                }
-            },
-        };
-        Ok(Some(path))
+        if !agent.paths.is_empty() {
+            return Ok(Some(agent.paths.clone()));
+        }
+        match self.request.environment.get("SSH_AUTH_SOCK") {
+            Some(path) if !path.is_empty() => Ok(Some(vec![PathBuf::from(path)])),
+            _ => Err(Error::not_found(format!(
+                "invalid empty ssh agent socket for {id}: SSH_AUTH_SOCK is not set"
+            ))),
+        }
     }
 
     fn agent(
@@ -384,7 +381,7 @@ impl Solver<'_> {
         required: bool,
         owner: Owner,
     ) -> Result<()> {
-        let Some(agent) = self.agent_path(id)? else {
+        let Some(paths) = self.agent_paths(id)? else {
             return match required {
                 true => Err(Error::not_found(format!(
                     "unset ssh forward key {id}: brig build --ssh {id} gives one"
@@ -396,7 +393,18 @@ impl Solver<'_> {
         let name = format!("ssh-{}-{}-{}", doing.index, doing.vertex, mounted.agents.len());
         let socket = self.lease.directory().join(name);
         let of = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
-        let ours = Agent::start(socket, &agent, of, owner.mode.unwrap_or(0o600))?;
+        let mode = owner.mode.unwrap_or(0o600);
+        let is_socket = |path: &PathBuf| {
+            use std::os::unix::fs::FileTypeExt as _;
+            std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        };
+        let ours = match paths.as_slice() {
+            [agent] if is_socket(agent) => Agent::start(socket, agent, of, mode)?,
+            files => {
+                let own = socket.with_extension("keys");
+                Agent::of_keys(socket, Keys::of(files, own)?, of, mode)?
+            }
+        };
         mounted.bind(target, HeldSource::Path(ours.path().to_owned()), true);
         mounted.agents.push(ours);
         if !mounted.variables.iter().any(|(name, _)| name == "SSH_AUTH_SOCK") {

@@ -139,7 +139,7 @@ impl Solver<'_> {
     /// What files are taken from.
     fn tree(&self, doing: &Doing<'_>) -> Result<std::sync::Arc<Tree>> {
         let origin = doing.step.origins.first().and_then(Option::as_ref);
-        if let Some(tree) = self.sources.tree(origin) {
+        if let Some(tree) = self.sources.tree_to_copy(origin) {
             return Ok(tree);
         }
         let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;

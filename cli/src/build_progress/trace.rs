@@ -386,7 +386,8 @@ pub fn bytes(n: u64) -> String {
 /// ` 1.20MB / 3.40MB` or what there is of it.
 pub fn amount(part: &Part) -> String {
     match (part.done, part.total) {
-        (0, 0) => String::new(),
+        // A part of one is a thing that is done, and no bytes.
+        (0, 0) | (_, 1) => String::new(),
         (done, 0) => bytes(done),
         (done, total) => format!("{} / {}", bytes(done), bytes(total)),
     }

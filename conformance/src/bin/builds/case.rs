@@ -33,8 +33,8 @@ pub enum Need {
     Program(&'static str),
     /// What the machine's own package manager reaches.
     Packages,
-    /// Caches that are sent to and brought from elsewhere.
-    Exchange,
+    /// What brig does not do yet, in a sentence.
+    More(&'static str),
 }
 
 pub struct Case {
@@ -284,7 +284,7 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
             .is_none()
             .then(|| format!("{program} is not installed")),
         Need::Packages => lab.packages().as_ref().err().cloned(),
-        Need::Exchange => Some("brig does not exchange caches yet".to_owned()),
+        Need::More(what) => Some((*what).to_owned()),
     })
 }
 

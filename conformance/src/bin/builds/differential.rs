@@ -210,6 +210,11 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "A=stage",
         "BuildKit of today hands an ARG on to stages that begin with this one",
     ),
+    (
+        "arg-inherited-stage",
+        "/inherited # buildkit",
+        "the ARGs of the stage below stand in the history of RUN, as they are in its environment",
+    ),
     ("copy-attributes", "security.capability", CAPABILITY),
     ("copy-ignored", "security.capability", CAPABILITY),
     ("copy-root", "security.capability", CAPABILITY),
@@ -234,6 +239,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("user-number-and-group", "chmod 1777 /tmp", NOTHING),
     ("workdir-existing", "layers: ", NOTHING),
     ("workdir-existing", "WORKDIR /own", NOTHING),
+    ("big-mix", "directory 0755 0:0, there nothing", PLACE),
     ("big-mix", "layers: ", NOTHING),
     ("big-mix", "WORKDIR /opt", NOTHING),
 ];

@@ -105,7 +105,7 @@ pub fn cases() -> Vec<Case> {
             s.shows(
                 "special",
                 "cd /c; stat -c \"%a %Y %n\" a b; stat -c %a .; cd /l; for l in *; do readlink $l || echo $l is none; done",
-                "4711 1600000000 a\n4711 1600000000 b\n700\nnowhere\ndangling",
+                "4711 1600000000 a\n4711 1600000000 b\n755\nnowhere\ndangling",
             )
         }),
         case("context.fifo-is-left", &[Need::Brig], |s| {

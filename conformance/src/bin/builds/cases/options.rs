@@ -189,7 +189,7 @@ pub fn cases() -> Vec<Case> {
                 "FROM base\nCOPY --from=other f /f\nCOPY --from=stage f /g\nRUN --mount=from=other,target=/m cp /m/f /h\n\
                  FROM tiny AS stage\nRUN exit 9\nFROM base\n",
             )?;
-            let ordered = "FROM tiny AS stage\nRUN exit 9\nFROM base\nCOPY --from=other f /f\nCOPY --from=stage f /g\n\
+            let ordered = "FROM tiny AS stage\nRUN exit 9\nFROM base\nUSER root\nCOPY --from=other f /f\nCOPY --from=stage f /g\n\
                            RUN --mount=from=other,target=/m cp /m/f /h\n";
             s.dockerfile(ordered)?;
             s.build(

@@ -90,8 +90,8 @@ fn typos(s: &Scene) -> Done {
             &[
                 "Dockerfile:10",
                 "did you mean EXPOSE?",
-                "  10 | EXPOSS 22\n",
-                "     | ^^^^^^\n",
+                "  10 | >>> EXPOSS 22\n",
+                "     |     ^^^^^^\n",
             ],
         )?;
     }
