@@ -80,6 +80,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
         report = read;
+        obey(&report)?;
         let bases = match Bases::find(means, request, &mut graph, platform, &counter) {
             Ok(bases) => bases,
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
@@ -100,6 +101,8 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         };
         let (ended, told) = solver.solve(report)?;
         report = told;
+        // What only the values have shown.
+        obey(&report)?;
         for name in graph.unused_args(&request.build_args) {
             let text = format!("[Warning] One or more build-args {name:?} were not consumed");
             (means.listener)(&Event::Warning { text: &text });
@@ -241,6 +244,14 @@ fn named(platform: &Platform) -> Named {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),
         variant: platform.variant.clone().unwrap_or_default(),
+    }
+}
+
+/// `# check=error=true` makes what is found an error.
+fn obey(report: &build::lint::Report) -> Result<()> {
+    match report.error() {
+        Some(sentence) => Err(image::Error::invalid(sentence)),
+        None => Ok(()),
     }
 }
 

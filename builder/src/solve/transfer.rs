@@ -72,7 +72,7 @@ impl Solver<'_> {
         let by_content = self.key_of(&below.key, &definition(json!(digests)));
         let done = self.once_by_key(doing, by_content, &below.key, name, || {
             let snapshot = self.snapshot(doing, &below)?;
-            self.put(copy, state, &snapshot, &pieces)?;
+            self.put(copy, &snapshot, &pieces)?;
             // What somebody has changed meanwhile is not what the key says.
             if pieces.iter().any(|piece| piece.selected.has_changed()) {
                 doing.is_lasting.set(false);
@@ -152,15 +152,9 @@ impl Solver<'_> {
         Ok(std::sync::Arc::new(Tree::of_root(root)))
     }
 
-    fn put(
-        &self,
-        copy: &Transfer,
-        state: &State,
-        snapshot: &snapshot::Snapshot<'_>,
-        pieces: &[Piece],
-    ) -> Result<()> {
+    fn put(&self, copy: &Transfer, snapshot: &snapshot::Snapshot<'_>, pieces: &[Piece]) -> Result<()> {
         let root = snapshot.open()?;
-        let owner = self.owner(copy, state, root.as_fd())?;
+        let owner = Self::owner(copy, root.as_fd())?;
         for piece in pieces {
             files::put(
                 &piece.tree,
@@ -179,16 +173,11 @@ impl Solver<'_> {
         Ok(())
     }
 
-    /// `--chown`, by the names of the stage. With `--link` there is none below to look into.
-    fn owner(&self, copy: &Transfer, state: &State, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+    /// `--chown`, by the names of the stage. With `--link` there is nothing below to look into: numbers alone have a meaning.
+    fn owner(copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
         let Some(chown) = &copy.chown else {
             return Ok(None);
         };
-        let layers = self.means.maker.store.mountable(&state.layers);
-        if copy.link && !layers.is_empty() {
-            let own = snapshot::root(&layers, None, self.lease)?;
-            return files::owner(own.as_fd(), chown).map(Some);
-        }
         files::owner(root, chown).map(Some)
     }
 }

@@ -145,7 +145,7 @@ pub fn cases() -> Vec<Case> {
             s.dockerfile("# check=skip=FromAsCasing;error=true\nFROM tiny as x\nMAINTAINER me\n")?;
             let o = s.sh("docker build --check .")?;
             is("code with error=true", o.code, 1)?;
-            lacks("what was told", &(o.stdout + &o.stderr), "FromAsCasing")?;
+            lacks("what was told", &(o.stdout + &o.stderr), "WARNING: FromAsCasing")?;
             s.fails("docker build .", 1, &["MaintainerDeprecated"])?;
             s.must("docker build -q --build-arg BUILDKIT_DOCKERFILE_CHECK=skip=all .")?;
             Ok(())
