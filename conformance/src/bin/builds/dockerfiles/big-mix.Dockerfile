@@ -3,7 +3,7 @@ FROM tiny AS build
 ARG V
 WORKDIR /src
 COPY tree .
-RUN find . -type f | sort >list && echo v$V >version
+RUN find . -type f ! -name list | sort >list && echo v$V >version
 FROM full
 ARG V
 USER root
