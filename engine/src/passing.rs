@@ -32,6 +32,7 @@ use crate::networks::attach as networks;
 use crate::root::{Last, Root};
 use crate::spec::{self, Files, Found, Inputs, host::Driver};
 use crate::stubs::Stubs;
+use crate::tree::{as_path, proc_path};
 use crate::{mounts, programs, remove};
 
 /// How often we look whether it was called off.
@@ -277,7 +278,8 @@ impl Step<'_> {
                 mount::mount(&spec, &root)?;
                 let found = Root::at(&root)?.open(Path::new(path), Last::Follow, 0)?;
                 // Where it lies, whatever links led there. Nobody else changes this root.
-                fs::read_link(proc_path(found.as_fd())).context(format!("failed to find {path}"))
+                fs::read_link(as_path(proc_path(found.as_fd()).as_bytes()))
+                    .context(format!("failed to find {path}"))
             }
             Source::Secret {
                 content,
@@ -422,9 +424,4 @@ fn secret(place: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
 
 fn make_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).context(format!("failed to make {}", path.display()))
-}
-
-fn proc_path(fd: BorrowedFd<'_>) -> PathBuf {
-    use std::os::fd::AsRawFd as _;
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
