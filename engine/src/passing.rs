@@ -111,7 +111,7 @@ pub fn run(
     }
 }
 
-/// Takes away what steps have left whose builds were killed. How many.
+/// Takes away what steps have left whose builds were killed, also in the middle of their removal. How many.
 ///
 /// # Errors
 /// Something cannot be taken away; it stays for the next build.
@@ -133,6 +133,7 @@ pub fn sweep(containers: &Containers) -> Result<usize> {
             .context(format!("failed to remove what is left of container {id}"))?;
         swept += 1;
     }
+    image::store::empty_trash(&containers.roots().root)?;
     Ok(swept)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! May not: be called for a container that runs. Whoever calls has it locked, or is its monitor.
 //!
-//! The name goes first, then the directory in one step; what is left after a kill has no name that anybody looks for, and goes with the
-//! rest of `ROOT/trash`.
+//! The name goes first, then what it has in this uptime, then the directory in one step: as long as something is left elsewhere, the
+//! directory is there to be swept. What is left of itself after a kill has no name that anybody looks for, and goes with the rest of
+//! `ROOT/trash`.
 
 use std::fs;
 use std::io;
@@ -29,10 +30,10 @@ pub fn remove(place: &Place, name: &str) -> io::Result<()> {
     let away = trash.join(away);
     // Of an earlier attempt.
     gone(fs::remove_dir_all(&away))?;
-    gone(fs::rename(&place.dir, &away))?;
     // A monitor sees what is mounted there for its container: parts of volumes. They are not ours to delete.
     crate::volumes::detach_below(&place.run)?;
     gone(fs::remove_dir_all(&place.run))?;
+    gone(fs::rename(&place.dir, &away))?;
     gone(fs::remove_dir_all(&away))
 }
 

@@ -67,8 +67,11 @@ fn remove_all(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
             continue;
         }
         if depth < DEEPEST {
-            let inner = open(level.fd.as_fd(), Path::new(&child))?;
-            levels.push(inner);
+            match open(level.fd.as_fd(), Path::new(&child)) {
+                // Somebody else removes the same tree. Neither may stop for what the other has done, or something stays.
+                Err(e) if e.kind() == crate::Kind::NotFound => {}
+                inner => levels.push(inner?),
+            }
             continue;
         }
         let up = move_up(&levels, &child, &mut moved)?;

@@ -35,8 +35,7 @@ impl Store {
     pub fn collect(&self) -> Result<Freed> {
         // What the dead held is not needed any more.
         self.clear_dead_leases()?;
-        let trash = self.path("trash").join(random_name()?);
-        fs::create_dir(&trash).context("failed to make room for what goes")?;
+        let away = Away::new(self)?;
         let freed = self.write(|db| {
             self.count_containers(db)?;
             db.execute_batch(
@@ -45,15 +44,15 @@ impl Store {
                      UNION SELECT manifest FROM use UNION SELECT key FROM hold WHERE kind = 'manifest')",
             )?;
             let mut freed = Freed::default();
-            self.collect_blobs(db, &trash, &mut freed)?;
-            self.collect_layers(db, &trash, &mut freed)?;
+            self.collect_blobs(db, &away, &mut freed)?;
+            self.collect_layers(db, &away, &mut freed)?;
             Ok(freed)
         })?;
         self.empty_trash()?;
         Ok(freed)
     }
 
-    fn collect_blobs(&self, db: &Transaction<'_>, trash: &std::path::Path, freed: &mut Freed) -> Result<()> {
+    fn collect_blobs(&self, db: &Transaction<'_>, away: &Away, freed: &mut Freed) -> Result<()> {
         let mut find = db.prepare(&format!(
             "SELECT digest, size FROM blob WHERE digest NOT IN {NEEDED}"
         ))?;
@@ -63,7 +62,7 @@ impl Store {
         for row in rows {
             let (digest, size) = row?;
             let digest: Digest = digest.parse()?;
-            move_away(self.blob_path(&digest), trash.join(digest.hex()))?;
+            move_away(self.blob_path(&digest), away.place(digest.hex()))?;
             freed.bytes += size;
             freed.blobs += 1;
             db.execute("DELETE FROM blob WHERE digest = ?", params![digest.to_string()])?;
@@ -71,7 +70,7 @@ impl Store {
         Ok(())
     }
 
-    fn collect_layers(&self, db: &Transaction<'_>, trash: &std::path::Path, freed: &mut Freed) -> Result<()> {
+    fn collect_layers(&self, db: &Transaction<'_>, away: &Away, freed: &mut Freed) -> Result<()> {
         let mut find = db.prepare(&format!(
             "SELECT key, diff_id, disk FROM layer WHERE key NOT IN {NEEDED}"
         ))?;
@@ -84,7 +83,10 @@ impl Store {
         })?;
         for row in rows {
             let (key, diff_id, disk) = row?;
-            move_away(self.path("layers").join(&key), trash.join(format!("layer-{key}")))?;
+            move_away(
+                self.path("layers").join(&key),
+                away.place(&format!("layer-{key}")),
+            )?;
             freed.bytes += disk;
             freed.layers.push(diff_id.parse()?);
             db.execute("DELETE FROM layer WHERE key = ?", params![key])?;
@@ -97,16 +99,7 @@ impl Store {
     /// # Errors
     /// Something cannot be removed.
     pub fn empty_trash(&self) -> Result<()> {
-        let failed = || "failed to empty the trash".to_owned();
-        for entry in fs::read_dir(self.path("trash")).context(failed())? {
-            let path = entry.context(failed())?.path();
-            match layer::remove_path(&path) {
-                // Somebody else is at it as well.
-                Err(e) if e.kind() == crate::Kind::NotFound => {}
-                other => other.context(failed())?,
-            }
-        }
-        Ok(())
+        empty_trash(&self.roots.root)
     }
 
     /// Files in the store that no row knows: the rest of a kill between a move and its commit.
@@ -143,14 +136,13 @@ impl Store {
     /// # Errors
     /// One cannot be removed.
     pub fn remove_strays(&self) -> Result<usize> {
-        let trash = self.path("trash").join(random_name()?);
-        fs::create_dir(&trash).context("failed to make room for what goes")?;
+        let away = Away::new(self)?;
         let strays = self.strays()?;
         for (index, path) in strays.iter().enumerate() {
             // Between the list and now, somebody may have published exactly this one: looked at again under the lock.
             self.write(|db| {
                 if !is_known(db, path)? {
-                    move_away(path.clone(), trash.join(index.to_string()))?;
+                    move_away(path.clone(), away.place(&index.to_string()))?;
                 }
                 Ok(())
             })?;
@@ -158,6 +150,45 @@ impl Store {
         self.empty_trash()?;
         Ok(strays.len())
     }
+}
+
+/// The names that one collection gives to what it moves away. No directory of its own: whoever empties the trash meanwhile would take it.
+struct Away {
+    trash: PathBuf,
+    of: String,
+}
+
+impl Away {
+    fn new(store: &Store) -> Result<Away> {
+        Ok(Away {
+            trash: store.path("trash"),
+            of: random_name()?,
+        })
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.trash.join(format!("{}-{name}", self.of))
+    }
+}
+
+/// [`Store::empty_trash`], for who has no need of the rest of the store.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn empty_trash(root: &std::path::Path) -> Result<()> {
+    let failed = || "failed to empty the trash".to_owned();
+    let entries = match fs::read_dir(root.join("trash")) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.context(failed())?,
+    };
+    for entry in entries {
+        match layer::remove_path(&entry.context(failed())?.path()) {
+            // Somebody else is at it as well.
+            Err(e) if e.kind() == crate::Kind::NotFound => {}
+            other => other.context(failed())?,
+        }
+    }
+    Ok(())
 }
 
 fn is_known(db: &Transaction<'_>, path: &std::path::Path) -> Result<bool> {

@@ -74,6 +74,7 @@ impl Store {
                 cleared += 1;
             }
         }
+        self.empty_trash()?;
         Ok(cleared)
     }
 

@@ -40,7 +40,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 pub use check::{Damage, Depth, Finding, Subject};
-pub use gc::Freed;
+pub use gc::{Freed, empty_trash};
 pub use images::{Image, Name, NewImage, Pin, Untagged};
 pub use layers::{Form, Layer, LayerKey, Settle};
 pub use lease::Lease;

@@ -546,3 +546,22 @@ fn directories_that_runs_keep_go_when_nobody_is_at_them() {
     assert_eq!(store.cache_size().unwrap(), 0);
     assert_eq!(fs::read_dir(place.0.join("trash")).unwrap().count(), 0);
 }
+
+#[test]
+fn trash_goes_with_the_next_lease_also_under_several_hands() {
+    let place = Place::new();
+    let store = place.open();
+    let trash = place.0.join("trash");
+    for tree in 0..40 {
+        for directory in 0..20 {
+            fs::create_dir_all(trash.join(format!("container-{tree}/fs/{directory}/a/b"))).unwrap();
+        }
+    }
+    std::thread::scope(|all| {
+        for _ in 0..4 {
+            all.spawn(|| drop(place.open().lease().unwrap()));
+        }
+        all.spawn(|| place.open().collect().unwrap());
+    });
+    assert_eq!(fs::read_dir(&trash).unwrap().count(), 0);
+}

@@ -50,6 +50,13 @@ pub fn cases() -> Vec<Case> {
             swept(s)
         }),
         case("crash.moments", &[Need::Brig], moments),
+        case("crash.in-removal", &[Need::Brig], |s| {
+            // Killed when a step's container had left its place, and not the disk yet.
+            let left = s.lab.store().join("trash/container-0123/fs/upper/d");
+            let made = std::fs::create_dir_all(&left).and_then(|()| std::fs::write(left.join("f"), "x"));
+            made.map_err(|e| format!("{}: {e}", left.display()))?;
+            swept(s)
+        }),
         case("crash.two-at-once", &[Need::Brig], |s| {
             // One of two that share a step dies: the other one does the work.
             s.dockerfile("FROM tiny\nRUN sleep 1.003; echo shared >/f\n")?;
