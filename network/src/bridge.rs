@@ -4,13 +4,12 @@
 //!
 //! May not: know containers or rules.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::attachment::{Address, Kind, Network};
-use crate::error::{self, Context as _, Error, Result};
+use crate::error::{self, Error, Result};
 use crate::link::{self, Link, Links, Request};
+use crate::sysctl::Settings;
 
 /// Neighbours are asked for with it. One that the kernel gives to the bridge is of use only after a second or two, when nobody has
 /// objected, and until then no container is reached.
@@ -93,12 +92,7 @@ fn mac(network: &Network) -> [u8; 6] {
 }
 
 fn ignore_routers(name: &str) -> Result<()> {
-    let setting = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
-    match fs::write(&setting, "0") {
-        // A kernel without IPv6.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.context(format!("failed to write {setting}")),
-    }
+    Settings::of_machine().set_if_there(&format!("net/ipv6/conf/{name}/accept_ra"), "0")
 }
 
 fn check(network: &Network, link: &Link, kind: &str) -> Result<()> {

@@ -4,9 +4,12 @@
 //! oneself, and nobody ever reads half of an entry. A container that ends gives its addresses back; one whose monitor was killed keeps
 //! them until they are needed.
 //!
+//! `RUN/networks/ID/taking/CONTAINER` is there from before the first lease until the container's own record names it ([`settle`]). So
+//! those who were killed in between are found without a look at every lease: the 1,000th container would pay for the 999 before it.
+//!
 //! May not: know what a container is. Whether one still lives is said by who asks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -51,7 +54,7 @@ impl Range {
 
 /// What is known of those who have leases.
 pub struct Owners<'o> {
-    /// It has begun to use what it has: nobody looks closer at that as long as other addresses are free.
+    /// Its own record names what it has, so that goes when the record does. Asked of those who are taking, or seem to be.
     pub is_settled: &'o dyn Fn(&str) -> bool,
     /// It runs, or somebody is at work on it.
     pub lives: &'o dyn Fn(&str) -> bool,
@@ -66,29 +69,48 @@ fn directory(run: &Path, network: &str) -> PathBuf {
     place(run, network).join("leases")
 }
 
+fn taking(run: &Path, network: &str) -> PathBuf {
+    place(run, network).join("taking")
+}
+
+/// The addresses of a network that somebody has.
+///
+/// # Errors
+/// They cannot be listed.
+fn taken(run: &Path, network: &str) -> Result<HashSet<IpAddr>> {
+    let names = names_in(&directory(run, network))?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let failed = || format!("failed to list {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(failed())?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.context(failed())?.file_name().into_string());
+    }
+    Ok(names)
+}
+
 /// The addresses of a network that somebody has, and who.
 ///
 /// # Errors
 /// They cannot be listed.
 pub fn list(run: &Path, network: &str) -> Result<Vec<(IpAddr, String)>> {
     let directory = directory(run, network);
-    let failed = || format!("failed to list {}", directory.display());
-    let entries = match fs::read_dir(&directory) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.context(failed())?,
-    };
     let mut all = Vec::new();
-    for entry in entries {
-        let entry = entry.context(failed())?;
-        let address = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let (Some(address), Some(owner)) = (address, owner(&entry.path())) {
+    for name in names_in(&directory)? {
+        if let (Ok(address), Some(owner)) = (name.parse(), owner(&directory.join(&name))) {
             all.push((address, owner));
         }
     }
     Ok(all)
 }
 
-/// Takes an address: the one that is asked for, or the lowest that is free.
+/// Takes an address: the one that is asked for, or the lowest that is free. Whoever takes it tells [`settle`] when its record names it.
 ///
 /// # Errors
 /// [`Kind::Taken`], [`Kind::Exhausted`], [`Kind::Invalid`]: in Docker's words.
@@ -100,48 +122,63 @@ pub fn take(
     wanted: Option<IpAddr>,
     owners: &Owners<'_>,
 ) -> Result<IpAddr> {
-    let lives = owners.lives;
     let directory = directory(run, network);
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)
-        .context(format!("failed to make {}", directory.display()))?;
-    if let Some(wanted) = wanted {
-        if !range.subnet.contains(wanted) {
-            return Err(Error::of(
-                Kind::Invalid,
-                "no configured subnet or ip-range contain the IP address ".to_owned() + &wanted.to_string(),
-            ));
-        }
-        let free = range.may_give(wanted) && claim(&directory, wanted, container, Some(lives))?;
-        return match free {
-            true => Ok(wanted),
-            false => Err(Error::of(Kind::Taken, "Address already in use")),
-        };
+    make_private(&directory)?;
+    let mine = forget_the_killed(run, network, container, owners)?;
+    begin(run, network, container)?;
+    let got = match wanted {
+        Some(wanted) => take_this(&directory, range, container, wanted, owners),
+        None => take_lowest(run, network, range, container, &mine, owners),
+    };
+    got.or_else(|e| {
+        settle_one(run, network, container)?;
+        Err(e)
+    })
+}
+
+fn take_this(
+    directory: &Path,
+    range: &Range,
+    container: &str,
+    wanted: IpAddr,
+    owners: &Owners<'_>,
+) -> Result<IpAddr> {
+    if !range.subnet.contains(wanted) {
+        return Err(Error::of(
+            Kind::Invalid,
+            "no configured subnet or ip-range contain the IP address ".to_owned() + &wanted.to_string(),
+        ));
     }
+    match range.may_give(wanted) && claim(directory, wanted, container, Some(owners.lives))? {
+        true => Ok(wanted),
+        false => Err(Error::of(Kind::Taken, "Address already in use")),
+    }
+}
+
+fn take_lowest(
+    run: &Path,
+    network: &str,
+    range: &Range,
+    container: &str,
+    mine: &[IpAddr],
+    owners: &Owners<'_>,
+) -> Result<IpAddr> {
+    let directory = directory(run, network);
     let part = range.part();
-    let taken: HashMap<IpAddr, String> = list(run, network)?.into_iter().collect();
-    let candidates = (0..part.size())
-        .map_while(|n| part.nth(n))
-        .filter(|a| range.may_give(*a));
-    for address in candidates {
-        let owner = taken.get(&address);
-        // Its own is one of a `connect` that was killed.
-        if owner.is_some_and(|owner| owner != container && (owners.is_settled)(owner)) {
-            continue;
-        }
-        // One who was killed before he could use it.
-        if claim(&directory, address, container, owner.map(|_| lives))? {
+    let may_give = |address: &IpAddr| part.contains(*address) && range.may_give(*address);
+    if let Some(address) = mine.iter().find(|a| may_give(a)) {
+        return Ok(*address);
+    }
+    let taken = taken(run, network)?;
+    let candidates = (0..part.size()).map_while(|n| part.nth(n));
+    for address in candidates.filter(|a| range.may_give(*a) && !taken.contains(a)) {
+        if claim(&directory, address, container, None)? {
             return Ok(address);
         }
     }
     // None was never given away: some may be the dead's.
     for (address, _) in list(run, network)? {
-        if part.contains(address)
-            && range.may_give(address)
-            && claim(&directory, address, container, Some(lives))?
-        {
+        if may_give(&address) && claim(&directory, address, container, Some(owners.lives))? {
             return Ok(address);
         }
     }
@@ -152,6 +189,70 @@ pub fn take(
             if part.is_v4() { 4 } else { 6 }
         ),
     ))
+}
+
+/// Gives back what those have who were killed before they could use it. What the container itself has taken already: now, or in a `connect`
+/// that was killed.
+fn forget_the_killed(run: &Path, network: &str, container: &str, owners: &Owners<'_>) -> Result<Vec<IpAddr>> {
+    let names = names_in(&taking(run, network))?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Who is looked at here may be started meanwhile, and be about to take what it had.
+    let directory = directory(run, network);
+    let _alone = lock(&directory)?;
+    let is_killed = |who: &String| who != container && !(owners.is_settled)(who) && !(owners.lives)(who);
+    let killed: HashSet<String> = names.iter().filter(|who| is_killed(who)).cloned().collect();
+    let mut mine = Vec::new();
+    for (address, owner) in list(run, network)? {
+        if killed.contains(&owner) {
+            remove(&directory.join(address.to_string()))?;
+        }
+        if owner == container && names.contains(&owner) {
+            mine.push(address);
+        }
+    }
+    for who in killed {
+        settle_one(run, network, &who)?;
+    }
+    mine.sort_unstable();
+    Ok(mine)
+}
+
+fn begin(run: &Path, network: &str, container: &str) -> Result<()> {
+    let directory = taking(run, network);
+    let path = directory.join(container);
+    let make = || File::create(&path);
+    let made = match make() {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            make_private(&directory)?;
+            make()
+        }
+        made => made,
+    };
+    made.map(|_| ())
+        .context(format!("failed to make {}", path.display()))
+}
+
+/// The container's record names from now on what it has taken.
+///
+/// # Errors
+/// What says that it is taking cannot be removed.
+pub fn settle(run: &Path, attachment: &Attachment) -> Result<()> {
+    let mut endpoints = attachment.endpoints.iter();
+    endpoints.try_for_each(|endpoint| settle_one(run, &endpoint.network.id, &attachment.container))
+}
+
+fn settle_one(run: &Path, network: &str, container: &str) -> Result<()> {
+    remove(&taking(run, network).join(container))
+}
+
+fn make_private(directory: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.context(format!("failed to make {}", directory.display()))
 }
 
 /// Whether it is the container's now. With `lives`, what the dead have is taken over.
@@ -199,7 +300,7 @@ pub fn release(run: &Path, attachment: &Attachment) -> Result<()> {
             release_one(run, &endpoint.network.id, address.address, &attachment.container)?;
         }
     }
-    Ok(())
+    settle(run, attachment)
 }
 
 /// Gives one back, if it is this container's.

@@ -198,13 +198,15 @@ impl Links {
         self.0.ask(m).map(drop).map_err(|e| refused(&what, &e))
     }
 
-    /// Takes a device down, so that nothing goes in or out.
+    /// Takes a port from its bridge and down, so that nothing goes in or out. In one step, and in this order (the kernel's own): a bridge
+    /// goes through all of its ports for each that goes down, and once more for each that goes.
     ///
     /// # Errors
     /// Of the kernel. Not there is no error.
     pub fn cut_off(&self, name: &str) -> Result<()> {
         let mut m = link_message(libc::RTM_NEWLINK, libc::NLM_F_ACK, 0, 0, UP);
         m.text(libc::IFLA_IFNAME, name);
+        m.number(libc::IFLA_MASTER, 0);
         match self.0.ask(m) {
             Err(e) if e.errno().0 != libc::ENODEV => {
                 Err(refused(&format!("failed to take the device {name} down"), &e))

@@ -21,6 +21,7 @@ use crate::nft::rule::{Act, Field, Rule, Test};
 use crate::nft::{Base, Family, Hook, Rules, Table, Transaction};
 use crate::rules::{self, APART, Elements, Layout, MAIN};
 use crate::space::Space;
+use crate::sysctl::Settings;
 use crate::{bridge, foreign, forwarding, leases, names};
 
 /// So often something is tried again that others have interfered with.
@@ -375,6 +376,7 @@ impl Machine {
         let pairs = endpoints.iter().zip(&lower);
         let pairs = pairs.map(|(endpoint, lower)| devices(endpoint, lower, space, comes_back));
         links.make(pairs.collect::<Result<Vec<_>>>()?.concat())?;
+        ports_alone(endpoints)?;
         space.links(|links| {
             let mut steps = Vec::new();
             for endpoint in endpoints {
@@ -672,13 +674,24 @@ fn devices(endpoint: &Endpoint, lower: &Link, space: &Space, comes_back: bool) -
                 mac: link::mac_of(&endpoint.mac)?,
                 mtu: endpoint.network.mtu,
             };
-            let mut steps = vec![pair.request(), link::no_own_address(name), link::up(name)];
+            let mut steps = vec![pair.request(), link::up(name)];
             if comes_back {
                 steps.push(link::hairpin(name));
             }
             Ok(steps)
         }
     }
+}
+
+/// What is a port of a bridge and nothing else has no IPv6 of its own: neither an address, nor routes, through all of which the kernel goes
+/// when any device goes down. It would get them when the other end is up, and that comes later.
+fn ports_alone(endpoints: &[&Endpoint]) -> Result<()> {
+    let settings = Settings::of_machine();
+    let mut devices = endpoints
+        .iter()
+        .map(|e| e.device.as_str())
+        .filter(|d| !d.is_empty());
+    devices.try_for_each(|device| settings.set_if_there(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1"))
 }
 
 /// With the module br_netfilter, a packet whose new address is on the bridge that it came from does not leave it.
@@ -740,7 +753,7 @@ fn default_routes(links: &Links, attachment: &Attachment) -> Result<Vec<Request>
     Ok(steps)
 }
 
-/// Settings of interfaces, `net.ipv4.conf.eth0.log_martians`.
+/// Settings of interfaces, `net.ipv4.conf.eth0.log_martians`. As Docker's, what has no IPv6 address takes none from a router either.
 fn settings(space: &Space, endpoints: &[&Endpoint]) -> Result<()> {
     let all: Vec<_> = endpoints.iter().flat_map(|e| &e.sysctls).collect();
     let only_4 = |e: &&&Endpoint| {
@@ -753,22 +766,15 @@ fn settings(space: &Space, endpoints: &[&Endpoint]) -> Result<()> {
     }
     space.inside(|| {
         // As Docker's: what has no IPv6 address takes none from a router either.
+        let settings = Settings::of_container();
         for endpoint in without_6 {
-            let file = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", endpoint.interface);
-            match fs::write(&file, "1") {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(e).context(format!("failed to write {file}"));
-                }
-                // This kernel has no IPv6.
-                _ => {}
-            }
+            settings.set_if_there(&format!("net/ipv6/conf/{}/disable_ipv6", endpoint.interface), "1")?;
         }
         for (name, value) in all {
             if !name.starts_with("net.") || name.contains("..") {
                 return Err(Error::new(format!("{name} is no setting of a network interface")));
             }
-            let file = format!("/proc/sys/{}", name.replace('.', "/"));
-            fs::write(&file, value).context(format!("failed to set {name} to {value}"))?;
+            settings.set(&name.replace('.', "/"), value)?;
         }
         Ok(())
     })

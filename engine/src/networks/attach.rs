@@ -520,6 +520,7 @@ impl Plan {
             .map_err(refusal)
             .context("failed to make a network namespace")?;
         record(&place.run, &self.attachment)?;
+        leases::settle(&containers.roots().run, &self.attachment).map_err(refusal)?;
         machine(containers.roots())
             .attach(&space, &self.attachment)
             .map_err(refusal)

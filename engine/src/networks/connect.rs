@@ -236,6 +236,7 @@ fn change(
     let gone = |e: &&attachment::Endpoint| !new.endpoints.iter().any(|n| n.id == e.id);
     both.endpoints.extend(old.endpoints.iter().filter(gone).cloned());
     attach::record(&place.run, &both)?;
+    leases::settle(&roots.run, new).map_err(refusal)?;
     let machine = machine(roots);
     if let Err(e) = machine.change(&space, old, new) {
         let back = machine.change(&space, new, old).map_err(refusal);
