@@ -118,9 +118,19 @@ impl Solver<'_> {
             let snapshot = self.snapshot(doing, state)?;
             let mounted = self.mount_all(doing, run)?;
             let exit = self.execute(doing, run, &words, &snapshot, &mounted)?;
-            check_exit(exit, &words)?;
+            check_exit(exit, &words).inspect_err(|_| self.tell_why_alone(run))?;
             Ok(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })
+    }
+
+    /// What a step says that reaches nobody is about the network, and never why there is none.
+    fn tell_why_alone(&self, run: &Execution) {
+        if self.network(run) != Network::Default {
+            return;
+        }
+        if let Some(why) = engine::networks::ground::shut_in(self.means.containers.roots()) {
+            (self.means.listener)(&Event::Warning { text: &why });
+        }
     }
 
     /// What only whoever builds can allow.
