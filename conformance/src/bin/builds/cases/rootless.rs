@@ -30,23 +30,8 @@ pub fn cases() -> Vec<Case> {
             )?;
             user.must(s, "docker rmi mine && docker system check").map(drop)
         }),
-        person("rootless.single-id-owners", "lonely", None, |s, user| {
-            user.file(s, "f", "copied\n")?;
-            user.file(s, "Dockerfile", "FROM tiny\nCOPY --chown=1000:50 f /f\n")?;
-            let a = user.told(s, "docker build --progress plain -t mine .");
-            user.file(s, "Dockerfile", "FROM tiny\nUSER guest\nRUN id >/tmp/f\n")?;
-            let b = user.told(s, "docker build --progress plain -t mine .");
-            user.file(s, "Dockerfile", "FROM tiny\nRUN chown guest /tmp\n")?;
-            let c = user.told(s, "docker build --progress plain -t mine .");
-            user.file(s, "Dockerfile", "FROM tiny\nRUN --mount=type=cache,target=/c,uid=1000 touch /c/f\n")?;
-            let d = user.told(s, "docker build --progress plain -t mine .");
-            user.file(s, "Dockerfile", "FROM tiny\nRUN --mount=type=secret,id=s,uid=1000 cat /run/secrets/s\n")?;
-            let e = user.told(s, "docker build --progress plain -t mine --secret id=s,src=f .");
-            user.must(s,"tar cf a.tar --owner 1000 f").ok();
-            user.file(s, "Dockerfile", "FROM tiny\nADD a.tar /d\nRUN stat -c %u:%g /d/f\n")?;
-            let f = user.told(s, "docker build --progress plain -t mine .");
-            Err(format!("{a:?}\n{b:?}\n{c:?}\n{d:?}\n{e:?}\n{f:?}"))
-        }),
+        person("rootless.single-id-owners", "lonely", None, one_owner),
+        person("rootless.foreign-ids", "bounded", RANGE, foreign_ids),
         person("rootless.network", "netted", RANGE, network),
         person("rootless.network-slirp4netns", "slirper", RANGE, |s, user| {
             user.file(
@@ -133,6 +118,67 @@ fn range(s: &Scene, user: &User) -> Done {
     )?;
     s.must(&format!("docker load -q -i {}/mine.tar", user.home))?;
     s.shows("mine", "stat -c %u:%g /d/f", "1000:50")
+}
+
+/// With one id all files are hers, and root's in the container, whatever somebody wants; as it is in images that are pulled.
+fn one_owner(s: &Scene, user: &User) -> Done {
+    user.file(s, "f", "f\n")?;
+    user.must(s, "tar cf a.tar --owner 1000 --group 50 --numeric-owner f")?;
+    user.file(
+        s,
+        "Dockerfile",
+        "FROM tiny\nCOPY --chown=1000:50 f /f\nCOPY --chown=guest f /d/\nADD a.tar /a\n\
+         RUN --mount=type=cache,target=/c,uid=1000,gid=50 --mount=type=secret,id=s,uid=1000 cat /run/secrets/s >/c/f && cp /c/f /s\n\
+         USER guest\nWORKDIR /w\n",
+    )?;
+    let told = user.told(s, "docker build --progress plain --secret id=s,src=f -t mine .")?;
+    has(
+        "what was told",
+        &told,
+        "WARNING: all files will belong to one user",
+    )?;
+    is(
+        "owners",
+        user.must(
+            s,
+            "docker run --rm --network none -u 0 mine stat -c %u:%g /f /d/f /a/f /s /w",
+        )?,
+        ["0:0"; 5].join("\n"),
+    )?;
+    user.must(
+        s,
+        "docker rmi mine && docker builder prune -af && docker system check",
+    )
+    .map(drop)
+}
+
+/// Ids that nobody has granted: those of a context do not matter, others are named.
+fn foreign_ids(s: &Scene, user: &User) -> Done {
+    user.file(s, "f", "f\n")?;
+    user.file(s, "Dockerfile", "FROM tiny\nCOPY f /f\n")?;
+    user.must(
+        s,
+        "tar cf context.tar --owner 1234567 --group 1234567 --numeric-owner f Dockerfile",
+    )?;
+    user.must(s, "docker build -q -t mine - <context.tar")?;
+    is(
+        "owner",
+        user.must(s, "docker run --rm --network none mine stat -c %u:%g /f")?,
+        "0:0",
+    )?;
+    for line in [
+        "ADD context.tar /d/",
+        "COPY --chown=1234567:1234567 f /d/",
+        "COPY --chown=1234567:1234567 f /new/f",
+    ] {
+        user.file(s, "Dockerfile", &format!("FROM tiny\n{line}\n"))?;
+        s.fails(
+            &user.line("docker build ."),
+            1,
+            &["its owner 1234567:1234567 is not among the ids of this user namespace; /etc/subuid and /etc/subgid have to grant more"],
+        )?;
+    }
+    Ok(())
 }
 
 fn network(s: &Scene, user: &User) -> Done {
