@@ -101,7 +101,7 @@ pub struct Store {
     roots: Roots,
     /// Of the running kernel.
     boot: String,
-    db: Mutex<Connection>,
+    db: Mutex<Database>,
 }
 
 const DIRECTORIES: [&str; 8] = [
@@ -145,7 +145,10 @@ impl Store {
         Ok(Store {
             roots: roots.clone(),
             boot: boot.trim().to_owned(),
-            db: Mutex::new(db),
+            db: Mutex::new(Database {
+                connection: db,
+                commits: Commits::Durable,
+            }),
         })
     }
 
@@ -189,14 +192,35 @@ impl Store {
     }
 
     /// A panic in another thread has rolled its transaction back; the connection is as good as before.
-    fn db(&self) -> MutexGuard<'_, Connection> {
+    fn locked(&self) -> MutexGuard<'_, Database> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything or nothing; nobody else writes meanwhile.
+    /// To read.
+    fn db(&self) -> impl std::ops::Deref<Target = Connection> + '_ {
+        Reading(self.locked())
+    }
+
+    /// Everything or nothing, and on the disk; nobody else writes meanwhile.
     fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
-        let mut db = self.db();
+        self.change(Commits::Durable, work)
+    }
+
+    /// The same for what a power cut may undo: what a process holds while it lives, and what is made again where it is missing. It comes
+    /// to the disk with the next change that has to, never before an earlier one, and does not wait for it.
+    fn write_passing<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.change(Commits::Passing, work)
+    }
+
+    fn change<T>(
+        &self,
+        commits: Commits,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut db = self.locked();
+        db.set(commits)?;
         let transaction = db
+            .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .context("failed to begin a change of the store")?;
         let done = work(&transaction)?;
@@ -204,6 +228,40 @@ impl Store {
             .commit()
             .context("failed to commit a change of the store")?;
         Ok(done)
+    }
+}
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    /// When it returns.
+    Durable,
+    /// With the next durable one.
+    Passing,
+}
+
+struct Database {
+    connection: Connection,
+    commits: Commits,
+}
+
+impl Database {
+    fn set(&mut self, commits: Commits) -> Result<()> {
+        if self.commits != commits {
+            db::set_durable(&self.connection, commits == Commits::Durable)?;
+            self.commits = commits;
+        }
+        Ok(())
+    }
+}
+
+struct Reading<'s>(MutexGuard<'s, Database>);
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.connection
     }
 }
 
