@@ -707,7 +707,7 @@ fn owners(s: &mut Scene, u: &User) -> Done {
     )?;
     u.must(s, "docker cp f box:/g")?;
     prints(s, "docker exec -u 0 box stat -c %u:%g /g", "0:0\n")?;
-    u.must(s, "docker commit box made && docker export -o box.tar box")?;
+    u.must(s, "docker commit --no-pause box made && docker export -o box.tar box")?;
     prints(
         s,
         "docker run --rm -u 0 made stat -c %u:%g:%a /f /d",
@@ -729,7 +729,7 @@ fn owners(s: &mut Scene, u: &User) -> Done {
         s,
         "docker rm -f box && docker volume rm data && docker network rm mine",
     )?;
-    u.must(s, "docker rmi made tiny && docker system check")?;
+    u.must(s, "rm tiny.tar; docker rmi made tiny && docker system check")?;
     is(
         "what is left of other ids",
         s.must(&format!("find {} ! -uid {}", u.home, u.id))?,
