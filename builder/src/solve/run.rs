@@ -412,7 +412,6 @@ impl Solver<'_> {
                 false => Ok(()),
             };
         };
-        // An address of a socket has 108 bytes.
         let name = format!("ssh-{}-{}-{}", doing.index, doing.vertex, mounted.agents.len());
         let socket = self.lease.directory().join(name);
         let owner = self.of_here(owner);
@@ -426,7 +425,7 @@ impl Solver<'_> {
             [agent] if is_socket(agent) => Agent::start(socket, agent, of, mode)?,
             files => {
                 let own = socket.with_extension("keys");
-                Agent::of_keys(socket, Keys::of(files, own)?, of, mode)?
+                Agent::of_keys(socket, Keys::of(files, &own)?, of, mode)?
             }
         };
         mounted.bind(target, HeldSource::Path(ours.path().to_owned()), true);

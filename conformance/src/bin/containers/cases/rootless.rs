@@ -707,7 +707,10 @@ fn owners(s: &mut Scene, u: &User) -> Done {
     )?;
     u.must(s, "docker cp f box:/g")?;
     prints(s, "docker exec -u 0 box stat -c %u:%g /g", "0:0\n")?;
-    u.must(s, "docker commit --no-pause box made && docker export -o box.tar box")?;
+    u.must(
+        s,
+        "docker commit --no-pause box made && docker export -o box.tar box",
+    )?;
     prints(
         s,
         "docker run --rm -u 0 made stat -c %u:%g:%a /f /d",
