@@ -81,7 +81,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         let (mut graph, read) = read(&source, request, platform)?;
         report = read;
         obey(&report)?;
-        let bases = match Bases::find(means, request, &mut graph, platform, &counter) {
+        let bases = match Bases::find(means, &lease, request, &mut graph, platform, &counter) {
             Ok(bases) => bases,
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
             Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
@@ -268,11 +268,12 @@ fn replace_stages(graph: &mut Graph, sources: &Sources<'_>) {
         if index != target && replaced.get(index).is_some_and(Option::is_some) {
             stage.is_needed = false;
         }
-        for origin in stage.steps.iter_mut().flat_map(|step| &mut step.origins) {
-            if let Some(Origin::Stage(other)) = origin
+        let of_steps = stage.steps.iter_mut().flat_map(|step| &mut step.origins);
+        for origin in of_steps.flatten().chain([&mut stage.base]) {
+            if let Origin::Stage(other) = origin
                 && let Some(Some(named)) = replaced.get(*other)
             {
-                *origin = Some(named.clone());
+                *origin = named.clone();
             }
         }
     }

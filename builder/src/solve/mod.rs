@@ -191,15 +191,9 @@ impl Solver<'_> {
             Origin::Scratch => Ok(State::scratch(self.platform)),
             Origin::Stage(index) => Ok(self.wait_for(*index, shared)?.state),
             Origin::Image(name) => self.bases.state(self.means, self.lease, name),
-            Origin::Named(name) if self.sources.tree(Some(origin)).is_some() => Err(Error::of(
-                Kind::Unsupported,
-                format!(
-                    "build context {name} has files and is no image: COPY --from={name} takes them, FROM cannot"
-                ),
-            )),
             Origin::Named(name) => self
                 .bases
-                .named_state(self.means, self.lease, name)
+                .state(self.means, self.lease, name)
                 .context(format!("failed to use build context {name}")),
         }
     }

@@ -9,13 +9,16 @@ use build::scope::{self, Action, Base, Scope};
 use build::source::Problem;
 use build::stages::{Origin, Stage, Step};
 use image::layer::Owners;
+use image::oci::History;
 use image::store::{Layer, cache};
 use image::{Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 
+use super::snapshot::Snapshot;
 use super::state::State;
 use super::{Ended, Shared, Solver, key, names};
 use crate::failure::Failure;
+use crate::files::{self, Selection, Tree};
 use crate::telling::{Event, Vertex};
 
 /// A step on its way.
@@ -140,12 +143,18 @@ impl Solver<'_> {
                 if !matches!(origin, Origin::Scratch) {
                     self.tell(&Event::Begun { vertex, name: &name });
                 }
-                let state = match self.state_of(origin, shared) {
-                    Ok(state) => state,
+                let begun = match self.sources.tree(Some(origin)) {
+                    Some(tree) => self.files_as_base(stage, &tree, &name, shared),
+                    None => self.state_of(origin, shared).map(|state| (state, true)),
+                };
+                let (state, is_cached) = match begun {
+                    Ok(begun) => begun,
                     Err(error) => return Err(self.failed(stage.from.span, name, vertex, error.into())),
                 };
-                if !matches!(origin, Origin::Scratch) {
-                    self.tell(&Event::Cached { vertex });
+                match is_cached {
+                    _ if matches!(origin, Origin::Scratch) => {}
+                    true => self.tell(&Event::Cached { vertex }),
+                    false => self.tell(&Event::Done { vertex }),
                 }
                 let config = &state.config.config;
                 let scope = Scope::of_image(&Base {
@@ -158,6 +167,58 @@ impl Solver<'_> {
                 Ok((state, scope))
             }
         }
+    }
+
+    /// FROM a context that is files: they are the root, and the configuration is as empty as that of scratch.
+    fn files_as_base(
+        &self,
+        stage: &Stage,
+        tree: &Tree,
+        name: &str,
+        shared: &Shared,
+    ) -> Result<(State, bool)> {
+        let (store, cancel) = (self.means.maker.store, self.means.maker.cancel);
+        let mut state = State::scratch(self.platform);
+        let selected = tree.select(
+            &Selection {
+                sources: &[".".to_owned()],
+                ..Selection::default()
+            },
+            cancel,
+        )?;
+        let digest = tree.digest(&selected, cancel)?;
+        let key = self.key_of(&state.key, &json!({"files": digest}));
+        let _lock = store.lock(&format!("build-{}", key.hex()), || (), || cancel.is_called())?;
+        let (made, is_cached) = match self.known(stage, &key)? {
+            Some(made) => (made, true),
+            None => {
+                let snapshot = Snapshot::on(store, self.lease, &[], &format!("base-{}", key.short()))?;
+                let mut layer = None;
+                self.in_turn(shared, || {
+                    files::put_into(tree, &selected, &snapshot.upper().upper, cancel)?;
+                    layer = snapshot.finish(self.epoch, cancel)?;
+                    Ok(())
+                })?;
+                let made = Made {
+                    layer,
+                    created: sys::time::rfc3339_nano(SystemTime::now()),
+                    key: key.clone(),
+                };
+                if !selected.has_changed() {
+                    self.keep(&key, &state.key, &made, name)?;
+                }
+                (made, false)
+            }
+        };
+        state.config.history.push(History {
+            created: Some(made.created),
+            created_by: Some(stage.from.text.clone()),
+            author: None,
+            comment: Some(build::history::COMMENT.to_owned()),
+            empty_layer: made.layer.is_none(),
+        });
+        state.add_layer(made.key, made.layer);
+        Ok((state, is_cached))
     }
 
     fn wrong(&self, problem: Problem) -> Failure {
