@@ -26,6 +26,8 @@ use image::platform::Platform;
 use image::store::Lease;
 use image::{Context as _, Error, Kind, Result};
 
+use crate::cache::import::Imports;
+use crate::cache::notes::Notes;
 use crate::failure::Failure;
 use crate::make::Means;
 use crate::request::Request;
@@ -56,6 +58,10 @@ pub struct Solver<'s> {
     pub epoch: Option<i64>,
     /// Of all platforms of a build.
     pub counter: &'s Counter,
+    /// What other stores have made.
+    pub imports: &'s Imports,
+    /// What is to be sent to others.
+    pub notes: &'s Notes,
 }
 
 /// What the stages have come to so far.

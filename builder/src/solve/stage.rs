@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use super::state::State;
 use super::{Ended, Shared, Solver, key, names};
+use crate::cache::import::Asking;
+use crate::cache::notes::Note;
 use crate::failure::Failure;
 use crate::telling::{Event, Vertex};
 
@@ -232,7 +234,7 @@ impl Solver<'_> {
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
     ) -> Result<(Made, bool), Broken> {
         let key = self.key_of(&state.key, definition);
-        self.once_by_key(doing, key, &state.key, name, work)
+        self.once_by_key(doing, key, state, name, work)
     }
 
     /// A reproducible build has layers of its own.
@@ -248,19 +250,19 @@ impl Solver<'_> {
         &self,
         doing: &Doing<'_>,
         key: Digest,
-        below: &Digest,
+        below: &State,
         name: &str,
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
     ) -> Result<(Made, bool), Broken> {
         let store = self.means.maker.store;
         let cancel = self.means.maker.cancel;
-        if let Some(made) = self.known(doing.stage, &key)? {
+        if let Some(made) = self.known(doing, &key, below, name)? {
             self.tell_begun(doing, name);
             return Ok((made, true));
         }
         // Another build may be at the same step: what it makes is ours too.
         let lock = store.lock(&format!("build-{}", key.hex()), || (), || cancel.is_called())?;
-        if let Some(made) = self.known(doing.stage, &key)? {
+        if let Some(made) = self.known(doing, &key, below, name)? {
             self.tell_begun(doing, name);
             return Ok((made, true));
         }
@@ -283,11 +285,54 @@ impl Solver<'_> {
         Ok((made, false))
     }
 
-    /// What the cache has of a step, if it may be asked.
-    pub(super) fn known(&self, stage: &Stage, key: &Digest) -> Result<Option<Made>> {
-        if self.request.no_cache || self.request.no_cache_filter.contains(&stage.name) {
+    /// What the cache has of a step, ours or one of others, if it may be asked.
+    pub(super) fn known(
+        &self,
+        doing: &Doing<'_>,
+        key: &Digest,
+        below: &State,
+        name: &str,
+    ) -> Result<Option<Made>> {
+        if self.request.no_cache || self.request.no_cache_filter.contains(&doing.stage.name) {
             return Ok(None);
         }
+        let mut made = self.found(key)?;
+        if made.is_none() && self.brought(doing, key, below, name)? {
+            made = self.found(key)?;
+        }
+        if let Some(made) = &made {
+            self.note(key, made, below);
+        }
+        Ok(made)
+    }
+
+    /// Whether another store had it, so that ours has it now.
+    fn brought(&self, doing: &Doing<'_>, key: &Digest, below: &State, name: &str) -> Result<bool> {
+        let asking = Asking {
+            means: self.means,
+            lease: self.lease,
+            counter: self.counter,
+            platform: self.platform,
+            vertex: doing.vertex,
+            name,
+            below: &below.key,
+            begin: &|| self.tell_begun(doing, name),
+        };
+        self.imports.bring(&asking, key)
+    }
+
+    fn note(&self, key: &Digest, made: &Made, below: &State) {
+        let note = Note {
+            of: made.key.clone(),
+            created: made.created.clone(),
+            layer: made.layer.clone(),
+            below: below.layers.clone(),
+        };
+        self.notes.add(key, note);
+    }
+
+    /// What our own cache has.
+    fn found(&self, key: &Digest) -> Result<Option<Made>> {
         let store = self.means.maker.store;
         let Some(found) = store.cached(key)? else {
             return Ok(None);
@@ -301,14 +346,15 @@ impl Solver<'_> {
     }
 
     /// Writes down what became of a step.
-    pub(super) fn keep(&self, key: &Digest, below: &Digest, made: &Made, name: &str) -> Result<()> {
+    pub(super) fn keep(&self, key: &Digest, below: &State, made: &Made, name: &str) -> Result<()> {
+        self.note(key, made, below);
         self.means.maker.store.keep_cached(&cache::Step {
             key,
             layer: made.layer.as_ref(),
             description: name,
             kind: "regular",
             value: &json!({"created": made.created, "key": made.key}).to_string(),
-            parents: std::slice::from_ref(below),
+            parents: std::slice::from_ref(&below.key),
         })
     }
 

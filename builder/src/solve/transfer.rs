@@ -59,7 +59,7 @@ impl Solver<'_> {
             None => None,
         };
         if let Some(key) = &by_origin
-            && let Some(made) = self.known(doing.stage, key)?
+            && let Some(made) = self.known(doing, key, &below, name)?
         {
             self.tell_begun(doing, name);
             return Ok((made, true));
@@ -70,7 +70,7 @@ impl Solver<'_> {
             digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
         }
         let by_content = self.key_of(&below.key, &definition(json!(digests)));
-        let done = self.once_by_key(doing, by_content, &below.key, name, || {
+        let done = self.once_by_key(doing, by_content, &below, name, || {
             let snapshot = self.snapshot(doing, &below)?;
             self.put(copy, &snapshot, &pieces)?;
             // What somebody has changed meanwhile is not what the key says.
@@ -82,7 +82,7 @@ impl Solver<'_> {
         if let Some(key) = by_origin
             && doing.is_lasting.get()
         {
-            self.keep(&key, &below.key, &done.0, name)?;
+            self.keep(&key, &below, &done.0, name)?;
         }
         Ok(done)
     }

@@ -158,75 +158,47 @@ pub fn cases() -> Vec<Case> {
             )?;
             s.shows("by-digest", "cat /v", "digest")
         }),
-        case(
-            "cache.to-local",
-            &[Need::Brig, Need::More("caches are not sent elsewhere yet")],
-            |s| {
-                exchange(s, "type=local,dest=cache,mode=max", "type=local,src=cache")?;
-                let index = s.json("cache/index.json")?;
-                is(
-                    "the layout's manifests",
-                    index
-                        .pointer("/manifests")
-                        .and_then(|m| m.as_array())
-                        .map_or(0, Vec::len),
-                    1,
-                )
-            },
-        ),
-        case(
-            "cache.to-registry",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                let place = format!("type=registry,ref={REGISTRY}/cache:1");
-                exchange(s, &format!("{place},mode=max"), &place)
-            },
-        ),
-        case(
-            "cache.inline",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                let name = format!("{REGISTRY}/inline:1");
-                s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
-                s.build(&format!("--cache-to type=inline --push -t {name} ."))?;
-                let first = s.inside(&name, "cat /u")?;
-                other_store(s)?;
-                let told = s.told(&format!(
-                    "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again ."
-                ))?;
-                was_cached(&told, "RUN cat /proc", true)?;
-                s.prints(
-                    "BRIG_ROOT=$PWD/other docker run --rm --network none again cat /u",
-                    &first,
-                )
-            },
-        ),
-        case(
-            "cache.from-absent",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                // A cache that is not there is a warning.
-                s.dockerfile("FROM tiny\nRUN echo from absent\n")?;
-                let told = s.build(&format!(
-                    "--cache-from {REGISTRY}/no-cache-here:1 -t absent-cache ."
-                ))?;
-                has("what was told", &told, "no-cache-here")?;
-                s.build("--cache-from type=local,src=nowhere -t absent-cache .")?;
-                s.fails("docker build --cache-from type=nonsense .", 1, &["nonsense"])
-            },
-        ),
+        case("cache.to-local", &[Need::Brig], |s| {
+            exchange(s, "type=local,dest=cache,mode=max", "type=local,src=cache")?;
+            let index = s.json("cache/index.json")?;
+            is(
+                "the layout's manifests",
+                index
+                    .pointer("/manifests")
+                    .and_then(|m| m.as_array())
+                    .map_or(0, Vec::len),
+                1,
+            )
+        }),
+        case("cache.to-registry", &[Need::Brig, Need::Registry], |s| {
+            let place = format!("type=registry,ref={REGISTRY}/cache:1");
+            exchange(s, &format!("{place},mode=max"), &place)
+        }),
+        case("cache.inline", &[Need::Brig, Need::Registry], |s| {
+            let name = format!("{REGISTRY}/inline:1");
+            s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
+            s.build(&format!("--cache-to type=inline --push -t {name} ."))?;
+            let first = s.inside(&name, "cat /u")?;
+            other_store(s)?;
+            let told = s.told(&format!(
+                "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again ."
+            ))?;
+            was_cached(&told, "RUN cat /proc", true)?;
+            s.prints(
+                "BRIG_ROOT=$PWD/other docker run --rm --network none again cat /u",
+                &first,
+            )
+        }),
+        case("cache.from-absent", &[Need::Brig, Need::Registry], |s| {
+            // A cache that is not there is a warning.
+            s.dockerfile("FROM tiny\nRUN echo from absent\n")?;
+            let told = s.build(&format!(
+                "--cache-from {REGISTRY}/no-cache-here:1 -t absent-cache ."
+            ))?;
+            has("what was told", &told, "no-cache-here")?;
+            s.build("--cache-from type=local,src=nowhere -t absent-cache .")?;
+            s.fails("docker build --cache-from type=nonsense .", 1, &["nonsense"])
+        }),
         case("cache.together", &[Need::NotBuildah], |s| {
             // Two builds at once share a step: one of them runs it.
             s.dockerfile(
