@@ -65,13 +65,15 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let started = SystemTime::now();
     let store = means.maker.store;
     engine::passing::sweep(means.containers)?;
-    let imports = Imports::of(request)?;
     let targets: Vec<Target> = request.cache_to.iter().map(Target::of).collect::<Result<_>>()?;
+    let is_max = |target: &Target| matches!(target, Target::Own(own) if own.is_max);
+    let keeps_all = targets.iter().any(is_max);
     let notes = Notes::default();
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
+    let imports = Imports::of(means, request, &counter, &platforms)?;
     let mut states = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
@@ -97,6 +99,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             counter: &counter,
             imports: &imports,
             notes: &notes,
+            keeps_all,
         };
         let (ended, told) = solver.solve(report)?;
         report = told;
@@ -124,13 +127,12 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let products: Vec<Product> = states
         .into_iter()
         .map(|(platform, state, materials)| {
-            let steps = state.steps.iter().cloned().collect();
             let mut annotations = BTreeMap::new();
             if is_inline {
-                let records = cache::export::inline(&notes, &steps, &state.layers)?;
+                let records = cache::export::inline(&notes, &state.layers)?;
                 annotations.insert(cache::record::ANNOTATION.to_owned(), records);
             }
-            result.extend(steps);
+            result.extend(state.steps.iter().cloned());
             Ok(Product {
                 platform,
                 config: state.finish(&request.labels, time.as_deref()),

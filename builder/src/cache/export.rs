@@ -20,7 +20,8 @@ use super::options::{Export, Place};
 use super::record::{MEDIA_TYPE, Records};
 use crate::make::Means;
 
-/// Sends the cache to where it is wanted. `result`: the steps that the result is made of.
+/// Sends the cache to where it is wanted: the keys of all steps and, unless more is asked for, the layers of those that the result is made
+/// of, `result`.
 ///
 /// # Errors
 /// A layer is away, or the place cannot be written to.
@@ -33,8 +34,9 @@ pub fn export(
 ) -> Result<()> {
     let store = means.maker.store;
     let cancel = means.maker.cancel;
-    let notes = notes.of((!export.is_max).then_some(result));
-    let blobs = blobs(means, lease, &notes, export)?;
+    let notes = notes.all();
+    let is_sent = |note: &&Note| export.is_max || result.contains(&note.of);
+    let blobs = blobs(means, lease, notes.values().filter(is_sent), export)?;
     let numbers: BTreeMap<&Digest, usize> = blobs
         .iter()
         .enumerate()
@@ -89,14 +91,14 @@ pub fn export(
 }
 
 /// A blob of each layer, in the order of their diff ids.
-fn blobs(
+fn blobs<'n>(
     means: &Means<'_>,
     lease: &Lease<'_>,
-    notes: &BTreeMap<Digest, Note>,
+    notes: impl Iterator<Item = &'n Note>,
     export: &Export,
 ) -> Result<Vec<Blob>> {
     let mut wanted: BTreeMap<&Digest, Vec<Layer>> = BTreeMap::new();
-    for note in notes.values() {
+    for note in notes {
         if let Some(layer) = &note.layer {
             wanted.entry(&layer.diff_id).or_insert_with(|| {
                 let mut layers = note.below.clone();
@@ -121,23 +123,19 @@ fn blobs(
     .context("failed to pack the layers of the cache")
 }
 
-/// The records of one image, to be put inside it: each names a layer by its place in the image. `steps`: those that the image is made of.
+/// The records for inside an image: each names a layer by its place in the image, or none.
 ///
 /// # Errors
 /// There are more than anybody reads.
-pub fn inline(notes: &Notes, steps: &BTreeSet<Digest>, layers: &[Layer]) -> Result<String> {
-    let mut records = Records::default();
-    for (key, note) in notes.of(Some(steps)) {
-        let place = |layer: &Layer| layers.iter().position(|own| own.diff_id == layer.diff_id);
-        let number = match &note.layer {
-            None => None,
-            Some(layer) => match place(layer) {
-                Some(number) => Some(number),
-                // Another platform's.
-                None => continue,
-            },
-        };
-        records.records.insert(key, note.record(number));
-    }
+pub fn inline(notes: &Notes, layers: &[Layer]) -> Result<String> {
+    let place = |layer: &Layer| layers.iter().position(|own| own.diff_id == layer.diff_id);
+    let records = Records {
+        records: notes
+            .all()
+            .into_iter()
+            .map(|(key, note)| (key, note.record(note.layer.as_ref().and_then(place))))
+            .collect(),
+        layers: Vec::new(),
+    };
     records.write()
 }

@@ -7,15 +7,15 @@
 //! May not: fail a build, or believe a digest that it has not computed.
 
 use std::fs::File;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use image::oci::{CONFIG_LIMIT, Descriptor, Document, ImageConfig, Index, MANIFEST_LIMIT, Manifest};
 use image::platform::Platform;
 use image::provide::{Maker, Wanted};
 use image::pull::Puller;
 use image::reference::{Reference, Repository};
-use image::registry::{Client, Which};
+use image::registry::{Cancel, Client, Which};
 use image::store::{Layer, LayerKey, Lease, cache};
 use image::{Context as _, Digest, Error, Kind, Result, progress};
 use serde_json::json;
@@ -28,8 +28,25 @@ use crate::request::Request;
 use crate::telling::{Counter, Event, Listener, Vertex};
 
 /// Places that are asked, in the order in which they were named.
-#[derive(Default)]
-pub struct Imports(Vec<Source>);
+pub struct Imports<'i> {
+    sources: Vec<Source>,
+    client: &'i Client,
+    cancel: &'i Cancel,
+    listener: &'i Listener<'i>,
+    counter: &'i Counter,
+    /// Whose images are looked into.
+    platforms: &'i [Platform],
+}
+
+/// What is known of a step before anything is fetched.
+pub struct Peeked {
+    pub of: Digest,
+    pub created: String,
+    /// It has written something.
+    pub has_layer: bool,
+    /// That was not sent.
+    pub is_absent: bool,
+}
 
 struct Source {
     place: Place,
@@ -43,15 +60,13 @@ struct Cache {
     records: Records,
     /// With their diff ids.
     layers: Vec<(Digest, Descriptor)>,
-    blobs: std::sync::Arc<Blobs>,
+    blobs: Arc<Blobs>,
 }
 
 /// Who asks, and for which step.
 pub struct Asking<'a> {
     pub means: &'a Means<'a>,
     pub lease: &'a Lease<'a>,
-    pub counter: &'a Counter,
-    pub platform: &'a Platform,
     pub vertex: Vertex,
     /// What the step is called.
     pub name: &'a str,
@@ -66,12 +81,17 @@ const MOST_IMAGES: usize = 32;
 /// An index may name indexes, but not for ever.
 const DEPTH: usize = 3;
 
-impl Imports {
+impl<'i> Imports<'i> {
     /// Nobody is asked yet.
     ///
     /// # Errors
     /// What was said of one makes no sense.
-    pub fn of(request: &Request) -> Result<Imports> {
+    pub fn of(
+        means: &'i Means<'i>,
+        request: &Request,
+        counter: &'i Counter,
+        platforms: &'i [Platform],
+    ) -> Result<Imports<'i>> {
         let source = |store| {
             Ok(Source {
                 place: Place::of_source(store)?,
@@ -79,12 +99,19 @@ impl Imports {
                 is_off: AtomicBool::new(false),
             })
         };
-        request
-            .cache_from
-            .iter()
-            .map(source)
-            .collect::<Result<_>>()
-            .map(Imports)
+        Ok(Imports {
+            sources: request.cache_from.iter().map(source).collect::<Result<_>>()?,
+            client: means.client,
+            cancel: means.maker.cancel,
+            listener: means.listener,
+            counter,
+            platforms,
+        })
+    }
+
+    /// Whether there is nobody to be asked.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
     }
 
     /// Puts what a place has of a step into the store's cache. Whether one had it.
@@ -92,40 +119,69 @@ impl Imports {
     /// # Errors
     /// Called off.
     pub fn bring(&self, asking: &Asking<'_>, key: &Digest) -> Result<bool> {
-        for source in &self.0 {
-            asking.means.maker.cancel.check()?;
-            if source.is_off.load(Ordering::Relaxed) {
-                continue;
-            }
-            let caches = source.caches.get_or_init(|| source.look(asking));
-            let has = |cache: &&Cache| cache.records.records.contains_key(key);
-            let Some(cache) = caches.iter().find(has) else {
+        for source in &self.sources {
+            let Some((cache, record)) = self.find(source, key, |record| !record.is_absent)? else {
                 continue;
             };
-            match cache.bring(asking, key) {
+            match cache.bring(asking, key, record) {
                 Ok(()) => return Ok(true),
                 Err(e) if e.kind() == Kind::Cancelled => return Err(e),
-                Err(e) => source.give_up(asking, &e),
+                Err(e) => self.give_up(source, &e),
             }
         }
         Ok(false)
     }
-}
 
-impl Source {
-    /// All caches that are there for us.
-    fn look(&self, asking: &Asking<'_>) -> Vec<Cache> {
-        let vertex = asking.counter.next();
-        let name = format!("importing cache manifest from {}", self.place);
-        (asking.means.listener)(&Event::Begun { vertex, name: &name });
-        let caches = Blobs::of(&self.place).and_then(|blobs| {
+    /// What the places say of a step; what has its layer before what has only its key.
+    ///
+    /// # Errors
+    /// Called off.
+    pub fn peek(&self, key: &Digest) -> Result<Option<Peeked>> {
+        for is_absent in [false, true] {
+            for source in &self.sources {
+                if let Some((_, record)) = self.find(source, key, |record| record.is_absent == is_absent)? {
+                    return Ok(Some(Peeked {
+                        of: record.of.clone(),
+                        created: record.created.clone(),
+                        has_layer: record.layer.is_some() || is_absent,
+                        is_absent,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn find<'s>(
+        &self,
+        source: &'s Source,
+        key: &Digest,
+        suits: impl Fn(&Record) -> bool,
+    ) -> Result<Option<(&'s Cache, &'s Record)>> {
+        self.cancel.check()?;
+        if source.is_off.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let caches = source.caches.get_or_init(|| self.look(source));
+        Ok(caches.iter().find_map(|cache| {
+            let record = cache.records.records.get(key)?;
+            suits(record).then_some((cache, record))
+        }))
+    }
+
+    /// All caches of a place that are there for us.
+    fn look(&self, source: &Source) -> Vec<Cache> {
+        let vertex = self.counter.next();
+        let name = format!("importing cache manifest from {}", source.place);
+        (self.listener)(&Event::Begun { vertex, name: &name });
+        let caches = Blobs::of(&source.place).and_then(|blobs| {
             let mut finding = Finding {
-                client: asking.means.client,
-                platform: asking.platform,
-                blobs: std::sync::Arc::new(blobs),
+                client: self.client,
+                platforms: self.platforms,
+                blobs: Arc::new(blobs),
                 caches: Vec::new(),
             };
-            finding.find(&self.place)?;
+            finding.find(&source.place)?;
             match finding.caches.is_empty() {
                 true => Err(Error::not_found("there is no build cache of brig in it")),
                 false => Ok(finding.caches),
@@ -134,18 +190,18 @@ impl Source {
         let caches = caches.unwrap_or_else(|e| {
             // That the build was called off is told by who has noticed it first.
             if e.kind() != Kind::Cancelled {
-                self.give_up(asking, &e);
+                self.give_up(source, &e);
             }
             Vec::new()
         });
-        (asking.means.listener)(&Event::Done { vertex });
+        (self.listener)(&Event::Done { vertex });
         caches
     }
 
-    fn give_up(&self, asking: &Asking<'_>, why: &Error) {
-        if !self.is_off.swap(true, Ordering::Relaxed) {
-            let text = format!("the cache of {} is not used: {why}", self.place);
-            (asking.means.listener)(&Event::Warning { text: &text });
+    fn give_up(&self, source: &Source, why: &Error) {
+        if !source.is_off.swap(true, Ordering::Relaxed) {
+            let text = format!("the cache of {} is not used: {why}", source.place);
+            (self.listener)(&Event::Warning { text: &text });
         }
     }
 }
@@ -168,8 +224,8 @@ impl Blobs {
 /// A place on the way to its caches.
 struct Finding<'f> {
     client: &'f Client,
-    platform: &'f Platform,
-    blobs: std::sync::Arc<Blobs>,
+    platforms: &'f [Platform],
+    blobs: Arc<Blobs>,
     caches: Vec<Cache>,
 }
 
@@ -197,7 +253,7 @@ impl Finding<'_> {
 
     fn index(&mut self, index: &Index, depth: usize) -> Result<()> {
         let suits = |image: &&Descriptor| {
-            let is_ours = |own: &Platform| self.platform.rank(own).is_some();
+            let is_ours = |own: &Platform| self.platforms.iter().any(|wanted| wanted.rank(own).is_some());
             image.is_manifest() && !image.is_companion() && image.platform.as_ref().is_none_or(is_ours)
         };
         let suiting: Vec<&Descriptor> = index.manifests.iter().filter(suits).take(MOST_IMAGES).collect();
@@ -266,10 +322,7 @@ fn which(reference: &Reference) -> Which<'_> {
 }
 
 impl Cache {
-    fn bring(&self, asking: &Asking<'_>, key: &Digest) -> Result<()> {
-        let Some(record) = self.records.records.get(key) else {
-            return Ok(());
-        };
+    fn bring(&self, asking: &Asking<'_>, key: &Digest, record: &Record) -> Result<()> {
         let layer = match record.layer {
             None => None,
             Some(number) => {

@@ -2,7 +2,7 @@
 //!
 //! May not: pack a layer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use image::Digest;
@@ -19,14 +19,17 @@ pub struct Note {
     pub layer: Option<Layer>,
     /// What that lies on, the lowest first.
     pub below: Vec<Layer>,
+    /// It has written something that is not here.
+    pub is_absent: bool,
 }
 
 impl Note {
-    /// As a record, with the layer's number.
+    /// As a record, with the layer's number, if it is sent.
     pub fn record(&self, layer: Option<usize>) -> Record {
         Record {
             of: self.of.clone(),
             layer,
+            is_absent: layer.is_none() && (self.is_absent || self.layer.is_some()),
             created: self.created.clone(),
         }
     }
@@ -40,17 +43,16 @@ impl Notes {
     /// One step more. What it is another name of is there as well then.
     pub fn add(&self, key: &Digest, note: Note) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if note.of != *key {
-            notes.entry(note.of.clone()).or_insert_with(|| note.clone());
+        for key in [&note.of, key] {
+            let is_less = |there: &Note| note.is_absent && !there.is_absent;
+            if !notes.get(key).is_some_and(is_less) {
+                notes.insert(key.clone(), note.clone());
+            }
         }
-        notes.insert(key.clone(), note);
     }
 
-    /// Those of some steps; None: all.
-    pub fn of(&self, steps: Option<&BTreeSet<Digest>>) -> BTreeMap<Digest, Note> {
-        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_meant = |note: &Note| steps.is_none_or(|steps| steps.contains(&note.of));
-        let meant = notes.iter().filter(|(_, note)| is_meant(note));
-        meant.map(|(key, note)| (key.clone(), note.clone())).collect()
+    /// All of them, by their keys.
+    pub fn all(&self) -> BTreeMap<Digest, Note> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

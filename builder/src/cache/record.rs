@@ -38,8 +38,10 @@ pub const MOST_LAYERS: usize = 8_192;
 pub struct Record {
     /// What steps on top of it know it by: its own key, or that of the record that it is another name of.
     pub of: Digest,
-    /// Which layer; None: it has changed nothing.
+    /// Which layer; None: it has changed nothing, or its layer was not sent.
     pub layer: Option<usize>,
+    /// Its layer was not sent: only the key is of use, for what is on top of it.
+    pub is_absent: bool,
     /// When, as an image's history has it.
     pub created: String,
 }
@@ -67,6 +69,8 @@ struct Line {
     of: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     layer: Option<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    absent: bool,
     created: String,
 }
 
@@ -80,6 +84,7 @@ impl Records {
             key: key.clone(),
             of: (record.of != *key).then(|| record.of.clone()),
             layer: record.layer,
+            absent: record.is_absent,
             created: record.created.clone(),
         };
         let document = Document {
@@ -142,12 +147,16 @@ impl Records {
             if line.layer.is_some_and(|layer| layer >= count) {
                 return Err(malformed("a layer is named that is not there"));
             }
+            if line.absent && line.layer.is_some() {
+                return Err(malformed("a layer is there and is not"));
+            }
             if !is_time(&line.created) {
                 return Err(malformed("a step was made at no time"));
             }
             let record = Record {
                 of: line.of.unwrap_or_else(|| line.key.clone()),
                 layer: line.layer,
+                is_absent: line.absent,
                 created: line.created,
             };
             if all.records.insert(line.key, record).is_some() {
@@ -157,10 +166,11 @@ impl Records {
         // A name of a name would let one record answer for steps that have nothing to do with it.
         let is_sound = |(key, record): (&Digest, &Record)| {
             record.of == *key
-                || all
-                    .records
-                    .get(&record.of)
-                    .is_some_and(|other| other.of == record.of && other.layer == record.layer)
+                || all.records.get(&record.of).is_some_and(|other| {
+                    other.of == record.of
+                        && other.layer == record.layer
+                        && other.is_absent == record.is_absent
+                })
         };
         match all.records.iter().all(is_sound) {
             true => Ok(all),
@@ -205,6 +215,7 @@ mod tests {
         let record = |of: &str, layer| Record {
             of: digest(of),
             layer,
+            is_absent: of == "c",
             created: "2026-11-28T15:20:01.25Z".into(),
         };
         Records {
@@ -212,6 +223,7 @@ mod tests {
                 (digest("a"), record("a", Some(1))),
                 (digest("alias"), record("a", Some(1))),
                 (digest("b"), record("b", None)),
+                (digest("c"), record("c", None)),
             ]),
             layers: vec![digest("x"), digest("y")],
         }
@@ -240,6 +252,11 @@ mod tests {
             (good.replace("\"version\":1", "\"version\":-1"), "malformed"),
             (good.replace("\"layer\":1", "\"layer\":2"), "is not there"),
             (good.replace("\"layer\":1", "\"layer\":-1"), "malformed"),
+            (
+                good.replace("\"layer\":1", "\"layer\":1,\"absent\":true"),
+                "is there and is not",
+            ),
+            (good.replace("\"absent\":true", "\"absent\":1"), "malformed"),
             (good.replace("2026-11-28T15:20:01.25Z", "yesterday"), "no time"),
             (
                 good.replace("2026-11-28T15:20:01.25Z", "2026-11-28T15:20:01\\nZ"),
@@ -279,6 +296,7 @@ mod tests {
                 Record {
                     of: key,
                     layer: None,
+                    is_absent: false,
                     created,
                 },
             );

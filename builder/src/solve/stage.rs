@@ -12,6 +12,7 @@ use image::store::{Layer, cache};
 use image::{Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 
+use super::ahead::Seen;
 use super::state::State;
 use super::{Ended, Shared, Solver, key, names};
 use crate::cache::import::Asking;
@@ -31,6 +32,8 @@ pub(super) struct Doing<'d> {
     pub is_told: Cell<bool>,
     /// The next build may have what came of it.
     pub is_lasting: Cell<bool>,
+    /// What is known of it, where nothing is done.
+    pub seen: Cell<Seen>,
 }
 
 /// What makes a layer.
@@ -49,7 +52,7 @@ pub(super) struct Broken {
 }
 
 /// A record as the result that it is of.
-fn made_of(key: &Digest, found: cache::Cached) -> Result<Made> {
+pub(super) fn made_of(key: &Digest, found: cache::Cached) -> Result<Made> {
     let malformed = || Error::corrupt(format!("the build cache has a malformed record {key}"));
     let value: Value = serde_json::from_str(&found.value).map_err(|_| malformed())?;
     let text = |name: &str| value[name].as_str().ok_or_else(malformed);
@@ -71,26 +74,38 @@ impl From<Error> for Broken {
 
 impl Solver<'_> {
     pub(super) fn stage(&self, index: usize, shared: &Shared) -> Result<Ended, Failure> {
-        let stage = &self.graph.stages[index];
-        let (mut state, mut scope) = self.begin(stage, shared)?;
-        let context = scope::Context {
+        self.go_through(index, shared, &mut |_, _| ())
+    }
+
+    pub(super) fn context(&self) -> scope::Context<'_> {
+        scope::Context {
             escape: self.graph.escape,
             globals: &self.graph.globals,
             build_args: self.build_args(),
             ignore: self.sources.ignore(),
-        };
+        }
+    }
+
+    /// All instructions of a stage. `watch` hears of each when it is over.
+    pub(super) fn go_through(
+        &self,
+        index: usize,
+        shared: &Shared,
+        watch: &mut dyn FnMut(&Step, Seen),
+    ) -> Result<Ended, Failure> {
+        let stage = &self.graph.stages[index];
+        let (mut state, mut scope) = self.begin(stage, shared, true)?;
+        let context = self.context();
         let mut seen = 1;
         for step in &stage.steps {
             let action = {
-                let mut report = shared
-                    .report
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut report = shared.report();
                 scope.apply(&context, stage, step, &mut report)
             };
             let action = action.map_err(|problem| self.wrong(problem))?;
             if !names::is_seen(step) {
                 state.describe(&action, &scope, None);
+                watch(step, Seen::Whole);
                 continue;
             }
             seen += 1;
@@ -111,28 +126,41 @@ impl Solver<'_> {
                 shared,
                 is_told: Cell::new(false),
                 is_lasting: Cell::new(true),
+                seen: Cell::default(),
             };
             match self.step(&doing, &action, &mut state, &name) {
-                Ok(()) => {}
+                Ok(()) => watch(step, doing.seen.get()),
                 Err(broken) => {
                     self.tell_begun(&doing, &name);
                     return Err(self.failed(step.instruction.span, name, vertex, broken));
                 }
             }
         }
-        Ok(Ended { state, scope })
+        Ok(Ended {
+            state,
+            scope,
+            is_hollow: false,
+        })
     }
 
     /// Where there are several.
-    fn shown_platform(&self) -> Option<String> {
+    pub(super) fn shown_platform(&self) -> Option<String> {
         (self.request.platforms.len() > 1).then(|| self.platform.to_string())
     }
 
-    /// Where the stage begins.
-    fn begin(&self, stage: &Stage, shared: &Shared) -> Result<(State, Scope), Failure> {
+    /// Where the stage begins; with files, if something is to be put on top of them.
+    pub(super) fn begin(
+        &self,
+        stage: &Stage,
+        shared: &Shared,
+        has_files: bool,
+    ) -> Result<(State, Scope), Failure> {
         match &stage.base {
             Origin::Stage(other) => {
-                let ended = self.wait_for(*other, shared)?;
+                let ended = match has_files {
+                    true => self.solid(*other, shared)?,
+                    false => self.wait_for(*other, shared)?,
+                };
                 Ok((ended.state.of_stage(), ended.scope.of_stage()))
             }
             origin => {
@@ -161,7 +189,7 @@ impl Solver<'_> {
         }
     }
 
-    fn wrong(&self, problem: Problem) -> Failure {
+    pub(super) fn wrong(&self, problem: Problem) -> Failure {
         Failure::Dockerfile {
             source: self.source.clone(),
             problems: vec![problem],
@@ -254,6 +282,9 @@ impl Solver<'_> {
         name: &str,
         work: impl FnOnce() -> Result<Option<Layer>, Broken>,
     ) -> Result<(Made, bool), Broken> {
+        if doing.shared.is_ahead {
+            return Ok(self.peek(doing, &key)?);
+        }
         let store = self.means.maker.store;
         let cancel = self.means.maker.cancel;
         if let Some(made) = self.known(doing, &key, below, name)? {
@@ -267,6 +298,12 @@ impl Solver<'_> {
             return Ok((made, true));
         }
         self.tell_begun(doing, name);
+        // Before it is our turn: who builds what we need has to have one.
+        for origin in doing.step.origins.iter().flatten() {
+            if let Origin::Stage(index) = origin {
+                self.solid(*index, doing.shared)?;
+            }
+        }
         let mut done = Err(Broken::from(Error::new("not done")));
         self.in_turn(doing.shared, || {
             done = work();
@@ -285,6 +322,11 @@ impl Solver<'_> {
         Ok((made, false))
     }
 
+    /// Whether what was done before is of interest.
+    pub(super) fn may_ask(&self, stage: &Stage) -> bool {
+        !self.request.no_cache && !self.request.no_cache_filter.contains(&stage.name)
+    }
+
     /// What the cache has of a step, ours or one of others, if it may be asked.
     pub(super) fn known(
         &self,
@@ -293,7 +335,7 @@ impl Solver<'_> {
         below: &State,
         name: &str,
     ) -> Result<Option<Made>> {
-        if self.request.no_cache || self.request.no_cache_filter.contains(&doing.stage.name) {
+        if !self.may_ask(doing.stage) {
             return Ok(None);
         }
         let mut made = self.found(key)?;
@@ -311,8 +353,6 @@ impl Solver<'_> {
         let asking = Asking {
             means: self.means,
             lease: self.lease,
-            counter: self.counter,
-            platform: self.platform,
             vertex: doing.vertex,
             name,
             below: &below.key,
@@ -327,6 +367,7 @@ impl Solver<'_> {
             created: made.created.clone(),
             layer: made.layer.clone(),
             below: below.layers.clone(),
+            is_absent: false,
         };
         self.notes.add(key, note);
     }
