@@ -322,7 +322,7 @@ impl Solver<'_> {
                 .means
                 .maker
                 .store
-                .mountable(&self.state_of(origin, doing.shared)?.layers),
+                .mountable(&self.files_of(origin, doing.shared)?.layers),
             (None, None) => return Err(Error::not_found("there is no build context")),
         };
         Ok(HeldSource::Root {

@@ -8,9 +8,10 @@ use build::remote::Location;
 use build::scope::Transfer;
 use image::layer::Owners;
 use image::store::Layer;
-use image::{Error, Result};
+use image::{Digest, Error, Result};
 use serde_json::{Value, json};
 
+use super::ahead::depends_on_files;
 use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, snapshot};
@@ -59,19 +60,30 @@ impl Solver<'_> {
             }
             None => None,
         };
+        if doing.shared.is_ahead {
+            let is_here = copy.sources.iter().all(|own| matches!(own, Location::Path(_)));
+            return match &by_origin {
+                Some(key) => match self.peek(doing, key)? {
+                    (made, true) => Ok((made, true)),
+                    (_, false) => Err(depends_on_files()),
+                },
+                None if is_here => {
+                    let digests = self.digests_of(&self.pieces(doing, copy)?)?;
+                    Ok(self.peek(doing, &self.key_of(&below.key, &definition(json!(digests))))?)
+                }
+                None => Err(depends_on_files()),
+            };
+        }
         if let Some(key) = &by_origin
-            && let Some(made) = self.known(doing.stage, key)?
+            && let Some(made) = self.known(doing, key, &below, name)?
         {
             self.tell_begun(doing, name);
             return Ok((made, true));
         }
         let pieces = self.pieces(doing, copy)?;
-        let mut digests = Vec::new();
-        for piece in &pieces {
-            digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
-        }
+        let digests = self.digests_of(&pieces)?;
         let by_content = self.key_of(&below.key, &definition(json!(digests)));
-        let done = self.once_by_key(doing, by_content, &below.key, name, || {
+        let done = self.once_by_key(doing, by_content, &below, name, || {
             let snapshot = self.snapshot(doing, &below)?;
             self.put(copy, &snapshot, &pieces)?;
             // What somebody has changed meanwhile is not what the key says.
@@ -83,9 +95,14 @@ impl Solver<'_> {
         if let Some(key) = by_origin
             && doing.is_lasting.get()
         {
-            self.keep(&key, &below.key, &done.0, name)?;
+            self.keep(&key, &below, &done.0, name)?;
         }
         Ok(done)
+    }
+
+    fn digests_of(&self, pieces: &[Piece]) -> Result<Vec<Digest>> {
+        let digest = |piece: &Piece| piece.tree.digest(&piece.selected, self.means.maker.cancel);
+        pieces.iter().map(digest).collect()
     }
 
     /// What the sources name.
@@ -144,7 +161,7 @@ impl Solver<'_> {
             return Ok(tree);
         }
         let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;
-        let state = self.state_of(origin, doing.shared)?;
+        let state = self.files_of(origin, doing.shared)?;
         let layers = self.means.maker.store.mountable(&state.layers);
         let root = match layers.is_empty() {
             true => return Err(Error::not_found("there are no files in it")),

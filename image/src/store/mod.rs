@@ -104,6 +104,9 @@ pub struct Store {
     db: Mutex<Database>,
 }
 
+/// The database, in the root.
+const DATABASE: &str = "brig.db";
+
 const DIRECTORIES: [&str; 8] = [
     "blobs",
     "blobs/sha256",
@@ -123,7 +126,7 @@ impl Store {
     pub fn open(roots: &Roots) -> Result<Store> {
         let boot =
             fs::read_to_string("/proc/sys/kernel/random/boot_id").context("failed to read the boot id")?;
-        let database = roots.root.join("brig.db");
+        let database = roots.root.join(DATABASE);
         let locks = roots.run.join("locks");
         reserve::spend_if_full(&roots.root);
         make_private(&locks)?;
@@ -155,6 +158,11 @@ impl Store {
     /// Where it lies.
     pub fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// A file that is always there.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path(DATABASE)
     }
 
     /// Where downloads wait for their end.
