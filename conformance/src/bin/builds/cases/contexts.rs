@@ -52,6 +52,12 @@ pub fn cases() -> Vec<Case> {
                 &s.must("docker history --no-trunc from-files")?,
                 "FROM files AS a",
             )?;
+            // It is a step like others: caches take it along.
+            s.must("docker build -q --build-context files=./root --cache-to type=local,dest=cache,mode=max . && docker rmi from-files && docker builder prune -af")?;
+            let brought = s.build(&format!("--cache-from type=local,src=cache {words}"))?;
+            was_cached(&brought, "FROM files", true)?;
+            was_cached(&brought, "RUN stat", true)?;
+            s.shows("from-files", "cat /again", "0:0:4755\ngone")?;
             s.file("root/there", "y\n")?;
             was_cached(&s.build(words)?, "RUN stat", false)?;
             // The whole image, and a stage of the Dockerfile that a context stands for.

@@ -369,8 +369,18 @@ fn outputs(s: &Scene, user: &User) -> Done {
         s,
         "docker build -q -o type=oci,dest=oci.tar . && docker load -q -i oci.tar",
     )?;
-    user.must(s, "docker build -q --iidfile id --metadata-file meta .")?;
-    for name in ["out.tar", "oci.tar", "id", "meta"] {
+    user.must(
+        s,
+        "docker build -q --iidfile id --metadata-file meta --cache-to type=local,dest=cache,mode=max .",
+    )?;
+    user.must(s, "docker builder prune -af")?;
+    let told = user.told(
+        s,
+        "docker build --progress plain --cache-from type=local,src=cache -o out .",
+    )?;
+    was_cached(&told, "RUN mkdir", true)?;
+    user.must(s, "test -u out/d/f && rm -r out")?;
+    for name in ["out.tar", "oci.tar", "id", "meta", "cache", "cache/index.json"] {
         let path = Path::new(&user.home).join(name);
         let meta = path.metadata().map_err(|e| format!("{}: {e}", path.display()))?;
         is(
