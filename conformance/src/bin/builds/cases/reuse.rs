@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::case::{Case, Done, Need, Scene, case, has, is, was_cached};
+use crate::case::{Case, Done, Need, Scene, case, has, is, lacks, was_cached};
 use crate::lab::REGISTRY;
 
 pub fn cases() -> Vec<Case> {
@@ -305,6 +305,29 @@ pub fn cases() -> Vec<Case> {
                 shows_elsewhere(s, "damaged", "cat /v", &format!("{u}\n{u}"))?;
             }
             s.must("BRIG_ROOT=$PWD/other docker system check").map(|_| ())
+        }),
+        case("cache.killed-export", &[Need::Brig], |s| {
+            // Whatever a kill leaves in the directory is a whole cache: the old one, or the new one.
+            s.dockerfile(
+                "FROM tiny\nRUN echo first\nARG N\nRUN echo $N; head -c 6000000 /dev/urandom >/r\n",
+            )?;
+            s.build("--cache-to type=local,dest=cache,mode=max -t killed .")?;
+            for n in 0..8 {
+                let after = format!("{}.{}", n / 4, n % 4 * 25);
+                let o = s.sh(&format!(
+                    "timeout -s KILL {after} docker build {} --build-arg N={n} --cache-to type=local,dest=cache,mode=max -t killed .",
+                    s.plain()
+                ))?;
+                let told = elsewhere(s, "--cache-from type=local,src=cache -t from-killed .")?;
+                lacks(
+                    &format!("after a kill at {after} s ({})", o.code),
+                    &told,
+                    "is not used",
+                )?;
+                was_cached(&told, "RUN echo first", true)?;
+            }
+            s.build("--cache-to type=local,dest=cache,mode=max -t killed .")?;
+            s.prints("find cache -name '.*new' | wc -l", "0")
         }),
         case("cache.together", &[Need::NotBuildah], |s| {
             // Two builds at once share a step: one of them runs it.
