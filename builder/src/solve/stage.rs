@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use build::scope::{self, Action, Base, Scope};
 use build::source::Problem;
 use build::stages::{Origin, Stage, Step};
+use image::layer::Owners;
 use image::store::{Layer, cache};
 use image::{Digest, Error, Kind, Result};
 use serde_json::{Value, json};
@@ -413,7 +414,12 @@ impl Solver<'_> {
             let snapshot = self.snapshot(doing, state)?;
             let root = snapshot.open()?;
             let owner = image::bundle::user::find(&user, std::os::fd::AsFd::as_fd(&root))?;
-            crate::files::make_directory(std::os::fd::AsFd::as_fd(&root), path, (owner.uid, owner.gid))?;
+            let owner = match self.means.maker.means.owners {
+                Owners::Keep => (owner.uid, owner.gid),
+                // As in images that are pulled.
+                Owners::Caller => (0, 0),
+            };
+            crate::files::make_directory(std::os::fd::AsFd::as_fd(&root), path, owner)?;
             drop(root);
             Ok(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })

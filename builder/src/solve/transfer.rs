@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use build::remote::Location;
 use build::scope::Transfer;
+use image::layer::Owners;
 use image::store::Layer;
 use image::{Digest, Error, Result};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ impl Solver<'_> {
             json!({
                 "copy": copy.destination,
                 "add": copy.is_add,
-                "chown": copy.chown,
+                "chown": self.chown(copy),
                 "chmod": copy.chmod.as_ref().map(|mode| format!("{mode:?}")),
                 "link": copy.link,
                 "parents": copy.parents,
@@ -171,7 +172,7 @@ impl Solver<'_> {
 
     fn put(&self, copy: &Transfer, snapshot: &snapshot::Snapshot<'_>, pieces: &[Piece]) -> Result<()> {
         let root = snapshot.open()?;
-        let owner = Self::owner(copy, root.as_fd())?;
+        let owner = self.owner(copy, root.as_fd())?;
         for piece in pieces {
             files::put(
                 &piece.tree,
@@ -191,11 +192,19 @@ impl Solver<'_> {
     }
 
     /// `--chown`, by the names of the stage. With `--link` there is nothing below to look into: numbers alone have a meaning.
-    fn owner(copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
-        let Some(chown) = &copy.chown else {
-            return Ok(None);
-        };
-        files::owner(root, chown).map(Some)
+    fn owner(&self, copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+        match self.chown(copy) {
+            Some(chown) => files::owner(root, chown).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where there is but one user, everything is root's, as it is in images that are pulled.
+    fn chown<'c>(&self, copy: &'c Transfer) -> Option<&'c str> {
+        match self.means.maker.means.owners {
+            Owners::Caller => Some("0:0"),
+            Owners::Keep => copy.chown.as_deref(),
+        }
     }
 }
 

@@ -304,7 +304,35 @@ pub fn cases() -> Vec<Case> {
                 let u = s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged cat /u")?;
                 shows_elsewhere(s, "damaged", "cat /v", &format!("{u}\n{u}"))?;
             }
-            s.must("BRIG_ROOT=$PWD/other docker system check").map(|_| ())
+            s.must("BRIG_ROOT=$PWD/other docker system check")?;
+            // A stage that nobody seemed to need, and then it is needed: its layers are not in the cache.
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nFROM tiny\nCOPY --from=first /u /u\n\
+                 RUN --mount=type=bind,from=first,target=/m cat /m/u /u >/v\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=stages -t whole .")?;
+            let index = s.json("stages/index.json")?;
+            let digest = index
+                .pointer("/manifests/0/digest")
+                .and_then(|d| d.as_str())
+                .unwrap_or_default();
+            let manifest = s.json(&format!("stages/blobs/{}", digest.replace(':', "/")))?;
+            let layers = manifest["layers"].as_array().ok_or("no layers")?;
+            is("the layers of the result", layers.len(), 2)?;
+            for layer in layers {
+                let layer = blob(&layer["digest"]);
+                s.must(&format!("rm -rf damaged; cp -a stages damaged; rm {layer}"))?;
+                let told = elsewhere(s, "--jobs 1 --cache-from type=local,src=damaged -t damaged .")?;
+                let warnings = told.lines().filter(|line| line.contains("is not used")).count();
+                is(&format!("warnings without {layer} in {told}"), warnings, 1)?;
+                s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged sh -c 'cat /v >/w; test $(wc -l </w) = 2'")?;
+            }
+            // What is to be done again is, though its outcome is known.
+            let told = elsewhere(
+                s,
+                "--no-cache-filter first --cache-from type=local,src=stages -t again .",
+            )?;
+            was_cached(&told, "RUN cat /proc", false)
         }),
         case("cache.killed-export", &[Need::Brig], |s| {
             // Whatever a kill leaves in the directory is a whole cache: the old one, or the new one.
