@@ -433,6 +433,23 @@ mod tests {
     }
 
     #[test]
+    fn what_breaks_off_leaves_the_old_one() {
+        let place = Place::new("half");
+        let first = place.put("latest", OURS, &["first"]);
+        let content = Content {
+            layers: &[plain(media::OCI_LAYER, Digest::of(b"away"), 4)],
+            config: b"{}",
+            manifest: b"{\"config\":{}}",
+            config_type: OURS,
+            tag: "latest",
+        };
+        assert!(put(&place.at(), &place.store, &content, &Cancel::new()).is_err());
+        let layout = Layout::open(&place.at()).unwrap();
+        assert_eq!(layout.tagged("latest").unwrap(), first);
+        assert!(place.has("first") && layout.read(&first, 10_000).is_ok());
+    }
+
+    #[test]
     fn an_index_that_cannot_be_read_is_written_anew() {
         let place = Place::new("index");
         fs::create_dir_all(place.at()).unwrap();
