@@ -360,6 +360,59 @@ pub fn cases() -> Vec<Case> {
             s.build(to)?;
             s.prints("find cache -name '.*new' | wc -l", "0")
         }),
+        case("cache.passed-on", &[Need::Brig], |s| {
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nRUN true\nFROM tiny\nCOPY --from=first /u /u\nWORKDIR /w\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=one,mode=max -t on .")?;
+            let first = s.inside("on", "cat /u")?;
+            // Who has brought all of it sends the same, to the byte.
+            elsewhere(
+                s,
+                "--cache-from type=local,src=one --cache-to type=local,dest=two,mode=max -t on .",
+            )?;
+            s.prints("diff -r one two && echo same", "same")?;
+            let packed = "type=local,dest=three,tag=small,mode=max,compression=zstd,force-compression=true";
+            elsewhere(
+                s,
+                &format!("--cache-from type=local,src=two --cache-to {packed} -t on ."),
+            )?;
+            s.prints("cat three/blobs/sha256/* | grep -ac 'tar+zstd'", "1")?;
+            let told = elsewhere(s, "--cache-from type=local,src=three,tag=small -t on .")?;
+            for step in ["RUN cat /proc", "RUN true", "COPY --from=first", "WORKDIR /w"] {
+                was_cached(&told, step, true)?;
+            }
+            shows_elsewhere(s, "on", "cat /u", &first)?;
+            // Another tag beside it, which needs less.
+            s.build("--cache-to type=local,dest=three -t on .")?;
+            let manifests = s.json("three/index.json")?;
+            is("tags", manifests["manifests"].as_array().map_or(0, Vec::len), 2)?;
+            // In a store that has all of it nobody is asked.
+            lacks(
+                "what was told",
+                &s.build("--cache-from type=local,src=nowhere -t on .")?,
+                "nowhere",
+            )
+        }),
+        case("cache.to-nowhere", &[Need::Brig], |s| {
+            s.dockerfile("FROM tiny\nRUN echo to nowhere >/f\n")?;
+            for to in [
+                "type=registry,ref=127.0.0.1:1/cache",
+                "type=local,dest=Dockerfile/cache",
+            ] {
+                s.must("docker rmi -f nowhere >/dev/null 2>&1 || true")?;
+                s.fails(
+                    &format!("docker build {} --cache-to {to} -t nowhere .", s.plain()),
+                    1,
+                    &["failed to export the cache to"],
+                )?;
+                // What was built is there all the same.
+                s.shows("nowhere", "cat /f", "to nowhere")?;
+                let told = s.build(&format!("--cache-to {to},ignore-error=true -t nowhere ."))?;
+                has("what was told", &told, "failed to export the cache to")?;
+            }
+            Ok(())
+        }),
         case("cache.together", &[Need::NotBuildah], |s| {
             // Two builds at once share a step: one of them runs it.
             s.dockerfile(
