@@ -340,3 +340,183 @@ fn remove_replaced(at: &Path, old: &[Digest], content: &Content<'_>) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use image::assemble::plain;
+    use image::store::Roots;
+
+    const OURS: &str = "application/x-ours";
+
+    struct Place {
+        root: PathBuf,
+        store: Store,
+    }
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let root = std::env::temp_dir().join(format!("builder-layout-{name}-{}", std::process::id()));
+            let store = Store::open(&Roots::at(&root.join("store"))).unwrap();
+            Place { root, store }
+        }
+
+        fn at(&self) -> PathBuf {
+            self.root.join("cache")
+        }
+
+        /// Puts a cache with these layers; its manifest.
+        fn put(&self, tag: &str, config_type: &str, layers: &[&str]) -> Digest {
+            let lease = self.store.lease().unwrap();
+            let layer = |text: &&str| {
+                let digest = self.store.put_blob(&lease, text.as_bytes()).unwrap();
+                plain(media::OCI_LAYER, digest, text.len() as u64)
+            };
+            let layers: Vec<Descriptor> = layers.iter().map(layer).collect();
+            let config = format!("{{\"for\":{:?}}}", layers.len()).into_bytes();
+            let named = plain(config_type, Digest::of(&config), config.len() as u64);
+            let manifest = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": named, "layers": layers});
+            let manifest = manifest.to_string().into_bytes();
+            let content = Content {
+                layers: &layers,
+                config: &config,
+                manifest: &manifest,
+                config_type: OURS,
+                tag,
+            };
+            put(&self.at(), &self.store, &content, &Cancel::new()).unwrap();
+            Digest::of(&manifest)
+        }
+
+        fn has(&self, text: &str) -> bool {
+            let layout = Layout::open(&self.at()).unwrap();
+            layout
+                .read(&Digest::of(text.as_bytes()), 100)
+                .is_ok_and(|bytes| bytes == text.as_bytes())
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.root));
+        }
+    }
+
+    #[test]
+    fn a_tag_is_replaced_and_the_rest_stays() {
+        let place = Place::new("tags");
+        let first = place.put("latest", OURS, &["both", "first"]);
+        let other = place.put("other", OURS, &["shared", "both"]);
+        let theirs = place.put("theirs", "application/x-theirs", &["theirs"]);
+        // What a killed build has left, and what a power cut has cut off.
+        let blobs = place.at().join("blobs/sha256");
+        fs::write(blobs.join(".abc.brig-new"), "half").unwrap();
+        fs::write(place.at().join(".index.json.brig-new"), "half").unwrap();
+        fs::write(blobs.join(Digest::of(b"both").hex()), "bo").unwrap();
+        let second = place.put("latest", OURS, &["both", "second"]);
+        let layout = Layout::open(&place.at()).unwrap();
+        assert_eq!(layout.tagged("latest").unwrap(), second);
+        assert_eq!(layout.tagged("other").unwrap(), other);
+        assert_eq!(layout.index().unwrap().manifests.len(), 3);
+        assert!(place.has("both") && place.has("second") && place.has("shared"));
+        assert!(!place.has("first"), "what nobody needs stays");
+        assert!(layout.read(&first, 10_000).is_err());
+        assert!(!blobs.join(".abc.brig-new").exists() && !place.at().join(".index.json.brig-new").exists());
+        // What is not ours loses its tag and no file.
+        place.put("theirs", OURS, &["ours"]);
+        assert!(layout.read(&theirs, 10_000).is_ok() && place.has("theirs"));
+        // Where something cannot be understood, nothing is removed.
+        fs::write(blobs.join(other.hex()), "{").unwrap();
+        place.put("latest", OURS, &["third"]);
+        assert!(place.has("second") && place.has("third"));
+    }
+
+    #[test]
+    fn what_breaks_off_leaves_the_old_one() {
+        let place = Place::new("half");
+        let first = place.put("latest", OURS, &["first"]);
+        let content = Content {
+            layers: &[plain(media::OCI_LAYER, Digest::of(b"away"), 4)],
+            config: b"{}",
+            manifest: b"{\"config\":{}}",
+            config_type: OURS,
+            tag: "latest",
+        };
+        assert!(put(&place.at(), &place.store, &content, &Cancel::new()).is_err());
+        let layout = Layout::open(&place.at()).unwrap();
+        assert_eq!(layout.tagged("latest").unwrap(), first);
+        assert!(place.has("first") && layout.read(&first, 10_000).is_ok());
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_written_anew() {
+        let place = Place::new("index");
+        fs::create_dir_all(place.at()).unwrap();
+        fs::write(place.at().join(INDEX), "{\"manifests\":7}").unwrap();
+        let only = place.put("t", OURS, &["a"]);
+        let layout = Layout::open(&place.at()).unwrap();
+        assert_eq!(layout.tagged("t").unwrap(), only);
+        assert!(
+            layout
+                .tagged("latest")
+                .unwrap_err()
+                .to_string()
+                .contains("no tag \"latest\"")
+        );
+    }
+
+    #[test]
+    fn nothing_is_read_that_is_not_what_it_is_called() {
+        let place = Place::new("hostile");
+        place.put("t", OURS, &["content"]);
+        let layout = Layout::open(&place.at()).unwrap();
+        let digest = Digest::of(b"content");
+        let path = place.at().join(blob_name(&digest));
+        let mut to = Vec::new();
+        let cancel = Cancel::new();
+        layout
+            .copy(&plain("", digest.clone(), 7), &mut to, &cancel)
+            .unwrap();
+        assert_eq!(to, b"content");
+        assert!(
+            layout
+                .copy(&plain("", digest.clone(), 8), &mut to, &cancel)
+                .is_err()
+        );
+        assert!(
+            layout
+                .read(&digest, 6)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 6")
+        );
+        fs::write(&path, "CONTENT").unwrap();
+        let e = layout.read(&digest, 100).unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt);
+        let e = layout
+            .copy(&plain("", digest.clone(), 7), &mut to, &cancel)
+            .unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt);
+        // A link out of it, to what has the right digest even.
+        fs::write(place.root.join("outside"), "content").unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(place.root.join("outside"), &path).unwrap();
+        assert!(layout.read(&digest, 100).is_err());
+        // What would hold us up.
+        fs::remove_file(&path).unwrap();
+        let directory = sys::fs::open(&place.at(), libc::O_PATH, 0).unwrap();
+        sys::fs::mkfifoat(directory.as_fd(), Path::new(&blob_name(&digest)), 0o600).unwrap();
+        assert!(
+            layout
+                .read(&digest, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("no file")
+        );
+        cancel.call();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "content").unwrap();
+        assert!(layout.copy(&plain("", digest, 7), &mut to, &cancel).is_err());
+    }
+}

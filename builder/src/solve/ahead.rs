@@ -46,7 +46,7 @@ impl Solver<'_> {
     pub(super) fn hollow(&self) -> Vec<Option<Ended>> {
         let stages = &self.graph.stages;
         let needed = stages.iter().filter(|stage| stage.is_needed).count();
-        if self.imports.is_empty() || self.keeps_all || needed < 2 {
+        if self.imports.is_empty() || self.request.no_cache || self.keeps_all || needed < 2 {
             return vec![None; stages.len()];
         }
         let means = Means {
@@ -116,11 +116,11 @@ impl Solver<'_> {
     fn built(&self, views: &[View]) -> BTreeSet<usize> {
         let mut built = BTreeSet::new();
         let mut left = vec![self.graph.target];
-        // What does not even have a key has to be built, if anybody needs it.
-        let keyless = views.iter().enumerate().filter(|(index, view)| {
-            view.ended.is_none() && self.graph.stages.get(*index).is_some_and(|stage| stage.is_needed)
-        });
-        left.extend(keyless.map(|(index, _)| index));
+        // What does not even have a key, and what is to be done again whatever is known.
+        let stages = self.graph.stages.iter().zip(views).enumerate();
+        let wanted = stages
+            .filter(|(_, (stage, view))| stage.is_needed && (view.ended.is_none() || !self.may_ask(stage)));
+        left.extend(wanted.map(|(index, _)| index));
         while let Some(index) = left.pop() {
             if !built.insert(index) {
                 continue;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::case::{Case, Done, Need, Scene, case, has, is, was_cached};
+use crate::case::{Case, Done, Need, Scene, case, has, is, lacks, was_cached};
 use crate::lab::REGISTRY;
 
 pub fn cases() -> Vec<Case> {
@@ -304,7 +304,114 @@ pub fn cases() -> Vec<Case> {
                 let u = s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged cat /u")?;
                 shows_elsewhere(s, "damaged", "cat /v", &format!("{u}\n{u}"))?;
             }
-            s.must("BRIG_ROOT=$PWD/other docker system check").map(|_| ())
+            s.must("BRIG_ROOT=$PWD/other docker system check")?;
+            // A stage that nobody seemed to need, and then it is needed: its layers are not in the cache.
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nFROM tiny\nCOPY --from=first /u /u\n\
+                 RUN --mount=type=bind,from=first,target=/m cat /m/u /u >/v\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=stages -t whole .")?;
+            let index = s.json("stages/index.json")?;
+            let digest = index
+                .pointer("/manifests/0/digest")
+                .and_then(|d| d.as_str())
+                .unwrap_or_default();
+            let manifest = s.json(&format!("stages/blobs/{}", digest.replace(':', "/")))?;
+            let layers = manifest["layers"].as_array().ok_or("no layers")?;
+            is("the layers of the result", layers.len(), 2)?;
+            for layer in layers {
+                let layer = blob(&layer["digest"]);
+                s.must(&format!("rm -rf damaged; cp -a stages damaged; rm {layer}"))?;
+                let told = elsewhere(s, "--jobs 1 --cache-from type=local,src=damaged -t damaged .")?;
+                let warnings = told.lines().filter(|line| line.contains("is not used")).count();
+                is(&format!("warnings without {layer} in {told}"), warnings, 1)?;
+                s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged sh -c 'cat /v >/w; test $(wc -l </w) = 2'")?;
+            }
+            // What is to be done again is, though its outcome is known.
+            let told = elsewhere(
+                s,
+                "--no-cache-filter first --cache-from type=local,src=stages -t again .",
+            )?;
+            was_cached(&told, "RUN cat /proc", false)
+        }),
+        case("cache.killed-export", &[Need::Brig], |s| {
+            // Whatever a kill leaves in the directory is a whole cache: the old one, or the new one.
+            let to = "--cache-to type=local,dest=cache,mode=max,compression=uncompressed -t killed .";
+            s.dockerfile(
+                "FROM tiny\nRUN echo first >/f\nARG N\nRUN echo $N; head -c 40000000 /dev/urandom >/r\n",
+            )?;
+            s.build(to)?;
+            for n in 0..3 {
+                // In the middle of a blob.
+                let struck = s.must(&format!(
+                    "docker build {} --build-arg N={n} {to} >told 2>&1 & \
+                     while kill -0 $! && ! ls cache/blobs/sha256/.*-new; do :; done >/dev/null 2>&1; kill -9 $!; wait $!; echo $?",
+                    s.plain()
+                ))?;
+                is(
+                    &format!("what ended the build ({})", s.read("told")?),
+                    struck.trim(),
+                    "137",
+                )?;
+                let told = elsewhere(s, "--cache-from type=local,src=cache -t from-killed .")?;
+                lacks("after a kill", &told, "is not used")?;
+                was_cached(&told, "RUN echo first", true)?;
+            }
+            s.build(to)?;
+            s.prints("find cache -name '.*new' | wc -l", "0")
+        }),
+        case("cache.passed-on", &[Need::Brig], |s| {
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nRUN true\nFROM tiny\nCOPY --from=first /u /u\nWORKDIR /w\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=one,mode=max -t on .")?;
+            let first = s.inside("on", "cat /u")?;
+            // Who has brought all of it sends the same, to the byte.
+            elsewhere(
+                s,
+                "--cache-from type=local,src=one --cache-to type=local,dest=two,mode=max -t on .",
+            )?;
+            s.prints("diff -r one two && echo same", "same")?;
+            let packed = "type=local,dest=three,tag=small,mode=max,compression=zstd,force-compression=true";
+            elsewhere(
+                s,
+                &format!("--cache-from type=local,src=two --cache-to {packed} -t on ."),
+            )?;
+            s.prints("cat three/blobs/sha256/* | grep -ac 'tar+zstd'", "1")?;
+            let told = elsewhere(s, "--cache-from type=local,src=three,tag=small -t on .")?;
+            for step in ["RUN cat /proc", "RUN true", "COPY --from=first", "WORKDIR /w"] {
+                was_cached(&told, step, true)?;
+            }
+            shows_elsewhere(s, "on", "cat /u", &first)?;
+            // Another tag beside it, which needs less.
+            s.build("--cache-to type=local,dest=three -t on .")?;
+            let manifests = s.json("three/index.json")?;
+            is("tags", manifests["manifests"].as_array().map_or(0, Vec::len), 2)?;
+            // In a store that has all of it nobody is asked.
+            lacks(
+                "what was told",
+                &s.build("--cache-from type=local,src=nowhere -t on .")?,
+                "nowhere",
+            )
+        }),
+        case("cache.to-nowhere", &[Need::Brig], |s| {
+            s.dockerfile("FROM tiny\nRUN echo to nowhere >/f\n")?;
+            for to in [
+                "type=registry,ref=127.0.0.1:1/cache",
+                "type=local,dest=Dockerfile/cache",
+            ] {
+                s.must("docker rmi -f nowhere >/dev/null 2>&1 || true")?;
+                s.fails(
+                    &format!("docker build {} --cache-to {to} -t nowhere .", s.plain()),
+                    1,
+                    &["failed to export the cache to"],
+                )?;
+                // What was built is there all the same.
+                s.shows("nowhere", "cat /f", "to nowhere")?;
+                let told = s.build(&format!("--cache-to {to},ignore-error=true -t nowhere ."))?;
+                has("what was told", &told, "failed to export the cache to")?;
+            }
+            Ok(())
         }),
         case("cache.together", &[Need::NotBuildah], |s| {
             // Two builds at once share a step: one of them runs it.
