@@ -59,7 +59,11 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let started = SystemTime::now();
     let store = means.maker.store;
-    engine::passing::sweep(means.containers)?;
+    // What killed builds have left is no reason for this one to fail: another may be at it, or the next command comes by.
+    if let Err(e) = engine::passing::sweep(means.containers) {
+        let text = format!("what an earlier build has left stays: {e}");
+        (means.listener)(&Event::Warning { text: &text });
+    }
     if !request.cache_to.is_empty() {
         return Err(Failure::Other(image::Error::of(
             image::Kind::Unsupported,
