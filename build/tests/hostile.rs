@@ -1,6 +1,7 @@
 //! Input that means harm, and input that means nothing: nothing panics, everything ends, and in time.
 //!
-//! The generator has a fixed seed, so what fails once fails again. Mutations begin from the golden Dockerfiles.
+//! The generator has a fixed seed, so what fails once fails again. Mutations begin from the golden Dockerfiles. `HOSTILE_SECONDS` makes
+//! each test that draws go on for so long from a seed that it prints, or from `HOSTILE_SEED`.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,14 +13,60 @@ use build::expand::{Env, Lexer, Quotes, Unset};
 use build::ignore::Matcher;
 use build::ignore::glob::Glob;
 use build::plan::plan;
+use build::remote::Location;
 use build::scope::{Base, Context, Scope};
 use build::source::{Problem, Source};
 use build::stages::{Origin, Platform, Request};
+use build::values::mode::Mode;
+use build::values::port::Ports;
+use build::values::{self, csv, duration, signal};
+use build::{directives, outline};
 
 /// Far above what is needed on a machine that does nothing else; what is quadratic needs far more.
 const LONGEST: Duration = Duration::from_secs(20);
 
 struct Random(u64);
+
+/// How often a test draws.
+struct Rounds {
+    left: usize,
+    until: Option<Instant>,
+}
+
+impl Iterator for Rounds {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        match self.until {
+            Some(until) => (Instant::now() < until).then_some(()),
+            None => {
+                self.left = self.left.checked_sub(1)?;
+                Some(())
+            }
+        }
+    }
+}
+
+/// So often, from this seed; or for as long as it is wanted, from another.
+fn rounds(usual: usize, seed: u64) -> (Random, Rounds) {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let Some(seconds) = number("HOSTILE_SECONDS") else {
+        let rounds = Rounds {
+            left: usual,
+            until: None,
+        };
+        return (Random(seed), rounds);
+    };
+    let fresh = || u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
+    let seed = number("HOSTILE_SEED").unwrap_or_else(fresh);
+    println!("HOSTILE_SEED={seed}");
+    let rounds = Rounds {
+        left: 0,
+        until: Some(Instant::now() + Duration::from_secs(seconds)),
+    };
+    // It stays at zero for ever.
+    (Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), rounds)
+}
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -39,7 +86,7 @@ impl Random {
 }
 
 /// Pieces of which Dockerfiles, variables and patterns are made.
-const PIECES: [&str; 64] = [
+const PIECES: [&str; 106] = [
     "FROM ",
     "RUN ",
     "COPY ",
@@ -104,6 +151,48 @@ const PIECES: [&str; 64] = [
     "0-65535",
     "=",
     ",",
+    "# syntax=docker/dockerfile:1\n",
+    "# syntax=",
+    "# check=skip=",
+    "# check=",
+    "error=true",
+    "experimental=all",
+    ";",
+    "StageNameCasing",
+    "USER ",
+    "WORKDIR ",
+    "CMD ",
+    "ENTRYPOINT ",
+    "STOPSIGNAL ",
+    "MAINTAINER ",
+    "--network=",
+    "--security=insecure ",
+    "--device=",
+    "--link ",
+    "--parents ",
+    "--exclude=",
+    "--unpack=",
+    "--keep-git-dir ",
+    "--checksum=sha256:",
+    "--chown=",
+    "--interval=",
+    "type=bind,from=",
+    "type=secret,id=",
+    "type=tmpfs,size=",
+    "type=ssh",
+    "required",
+    "sharing=locked",
+    "mode=",
+    "u+rwX,go=u-w",
+    "0777",
+    "1h2m.5s",
+    "https://h/x.git",
+    "?ref=",
+    "git@h:x",
+    "%2",
+    "TARGETARCH",
+    "<<",
+    "<<\"E\" ",
 ];
 
 fn request() -> Request {
@@ -135,8 +224,15 @@ fn read(bytes: &[u8]) -> Result<(), String> {
 
 fn through(source: &Source) -> Result<(), Vec<Problem>> {
     let request = request();
+    let head = directives::head(source);
+    drop((directives::syntax(source), directives::check(source)));
+    if let Some(syntax) = head.ok().and_then(|_| directives::syntax(source)) {
+        drop(directives::known_frontend(&syntax));
+    }
     let mut done = plan(source, &request);
     let graph = done.graph?;
+    outline::targets(&graph);
+    drop(outline::outline(&graph, &request.build_args));
     let ignore = Matcher::of(&["*.md"]).unwrap();
     let context = Context {
         escape: graph.escape,
@@ -206,9 +302,10 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
 #[test]
 fn mutated_files() {
     let corpus = corpus();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let (mut fine, mut refused) = (0, 0);
-    for _ in 0..3000 {
+    let (mut random, rounds) = rounds(3000, 0x9e37_79b9_7f4a_7c15);
+    let (mut all, mut fine, mut refused) = (0, 0, 0);
+    for () in rounds {
+        all += 1;
         let mut bytes = random.of(&corpus).clone();
         mutate(&mut random, &mut bytes, &corpus);
         match read(&bytes) {
@@ -220,7 +317,7 @@ fn mutated_files() {
         }
     }
     // Neither all nor nothing got through: the mutations reach what is behind the parser.
-    assert!(fine > 250 && refused > 250, "{fine} {refused}");
+    assert!(fine > all / 12 && refused > all / 12, "{fine} {refused} of {all}");
 }
 
 fn pieces(random: &mut Random, most: usize) -> String {
@@ -229,8 +326,8 @@ fn pieces(random: &mut Random, most: usize) -> String {
 
 #[test]
 fn random_files() {
-    let mut random = Random(77);
-    for _ in 0..2000 {
+    let (mut random, rounds) = rounds(2000, 77);
+    for () in rounds {
         let text = pieces(&mut random, 40);
         let _ = read(format!("FROM a\n{text}").as_bytes());
         let _ = read(text.as_bytes());
@@ -239,12 +336,13 @@ fn random_files() {
 
 #[test]
 fn random_expansions() {
-    let mut random = Random(4711);
+    let (mut random, rounds) = rounds(8_000, 4711);
     let mut env = Env::default();
     env.set("a", "one two/three.four");
     env.set("x", "");
-    let mut fine = 0;
-    for _ in 0..8_000 {
+    let (mut all, mut fine) = (0, 0);
+    for () in rounds {
+        all += 1;
         let text = pieces(&mut random, 12);
         for lexer in [
             Lexer::new('\\'),
@@ -270,18 +368,19 @@ fn random_expansions() {
             );
         }
     }
-    assert!(fine > 4_000, "{fine}");
+    assert!(fine > all / 2, "{fine} of {all}");
 }
 
 #[test]
 fn random_patterns() {
-    let mut random = Random(99);
+    let (mut random, rounds) = rounds(8_000, 99);
     let letters = [
         "a", "b", "/", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\*", ".", "!", " ", "a/b",
     ];
     let names = ["a", "b", "a/b", "a/b/a", "b/a/a/b", "ab/ba", ".", "*", "a/.b/*"];
-    let mut ignored = 0;
-    for _ in 0..8_000 {
+    let (mut all, mut ignored) = (0, 0);
+    for () in rounds {
+        all += 1;
         let pattern = |random: &mut Random| {
             (0..=random.below(6))
                 .map(|_| *random.of(&letters))
@@ -308,7 +407,75 @@ fn random_patterns() {
             glob.matches("a/b", false);
         }
     }
-    assert!(ignored > 4_000, "{ignored}");
+    assert!(ignored > all / 2, "{ignored} of {all}");
+}
+
+/// A few of what a test is about, in a row.
+fn of_words(random: &mut Random, words: &[&str], most: usize) -> String {
+    let mut text: String = (0..random.below(most)).map(|_| *random.of(words)).collect();
+    if random.below(4) == 0 {
+        text.push_str(&pieces(random, 3));
+    }
+    text
+}
+
+#[test]
+fn random_locations() {
+    let (mut random, rounds) = rounds(20_000, 1234);
+    let words = [
+        "https://", "git://", "ssh://", "http://", "file://", "github.com/", "git@", "h", "h:22", "/", "x", ".git", "?",
+        "#", ":", "&", "=", "ref=", "tag=v1", "branch=b", "subdir=", "checksum=abc", "keep-git-dir", "submodules=0",
+        "mtime=commit", "%", "%2F", "%g", "+", "..", "\u{e4}", "@", " ", "-",
+    ];
+    let (mut repositories, mut refused) = (0, 0);
+    for () in rounds {
+        let text = of_words(&mut random, &words, 12);
+        match Location::parse(&text) {
+            Ok(Location::Git(git)) => {
+                assert!(!git.remote.contains('#'), "{text:?}");
+                repositories += 1;
+            }
+            Ok(_) => {}
+            Err(why) => {
+                assert!(!why.is_empty(), "{text:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(repositories > 100 && refused > 100, "{repositories} {refused}");
+}
+
+#[test]
+fn random_values() {
+    let (mut random, rounds) = rounds(20_000, 4321);
+    let modes = ["u", "g", "o", "a", "+", "-", "=", "r", "w", "x", "X", "s", "t", ",", "7", "0", "8"];
+    let times = ["1", "9", "18446744073709551615", ".", "h", "m", "s", "ms", "us", "\u{b5}s", "ns", "-", "+"];
+    let ports = ["80", "-", "/", "tcp", "udp", "sctp", "65535", "65536", "0", ":", "127.0.0.1", "[::1]"];
+    let sizes = ["1", "999", ".", "k", "Gi", "b", " ", "p", "-", "e", "\u{e4}", "inf", "nan"];
+    let lists = ["\"", "\"\"", ",", "a", "b=c", "\n", "\u{e4}"];
+    let signals = ["SIG", "RTMIN", "RTMAX", "+", "-", "KILL", "9", "64", "99999999999"];
+    for () in rounds {
+        if let Ok(mode) = Mode::parse(&of_words(&mut random, &modes, 10)) {
+            let old = u32::try_from(random.below(0o10000)).unwrap();
+            for is_directory in [false, true] {
+                assert!(mode.apply(old, is_directory) <= 0o7777);
+            }
+        }
+        let text = of_words(&mut random, &times, 8);
+        if let Ok(time) = duration::parse(&text) {
+            // What is shown is read as the same.
+            assert_eq!(duration::parse(&duration::format(time)), Ok(time), "{text:?}");
+        }
+        if let Ok(range) = Ports::parse(&of_words(&mut random, &ports, 8)) {
+            assert!(range.each().count() <= 65536);
+        }
+        values::size(&of_words(&mut random, &sizes, 6));
+        signal::parse(&of_words(&mut random, &signals, 5));
+        let text = of_words(&mut random, &lists, 10);
+        if let Ok(fields) = csv::fields(&text) {
+            assert!(fields.concat().len() <= text.len(), "{text:?}");
+        }
+    }
 }
 
 /// One of each kind of what grows.

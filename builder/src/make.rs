@@ -64,7 +64,11 @@ const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     let started = SystemTime::now();
     let store = means.maker.store;
-    engine::passing::sweep(means.containers)?;
+    // What killed builds have left is no reason for this one to fail: another may be at it, or the next command comes by.
+    if let Err(e) = engine::passing::sweep(means.containers) {
+        let text = format!("what an earlier build has left stays: {e}");
+        (means.listener)(&Event::Warning { text: &text });
+    }
     let targets: Vec<Target> = request.cache_to.iter().map(Target::of).collect::<Result<_>>()?;
     let is_max = |target: &Target| matches!(target, Target::Own(own) if own.is_max);
     let keeps_all = targets.iter().any(is_max);

@@ -27,6 +27,7 @@ pub mod reference;
 pub mod registry;
 pub mod remove;
 pub mod repair;
+pub mod replacement;
 pub mod rootless;
 pub mod settings;
 pub mod standing;

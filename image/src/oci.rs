@@ -433,8 +433,8 @@ mod tests {
         );
         let config = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"],"Env":null},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created_by":"x"}]}"#;
         let seeds = [manifest(), index, config.to_owned()];
-        let mut chance = crate::test_chance::Chance::new(2);
-        for round in 0..20_000 {
+        let (mut chance, rounds) = crate::test_chance::rounds(20_000, 2);
+        for (round, ()) in rounds.enumerate() {
             let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
             chance.damage(&mut bytes, b"{}[]\",:0-9nulltrue\\\xff");
             if let Ok(Document::Index(index)) = Document::parse("", &bytes) {

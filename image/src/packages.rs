@@ -7,6 +7,8 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use sys::fs::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS};
 
@@ -36,6 +38,11 @@ pub struct Distribution {
 /// Larger ones are not read.
 const LIMIT: u64 = 512 << 20;
 
+/// A longer copyright file says nothing of licences that anybody wants to read; a package for each byte of a list may name it.
+const COPYRIGHT: u64 = 1 << 20;
+/// Of all copyright files together.
+const COPYRIGHTS: u64 = 256 << 20;
+
 /// Reads them all. `scratch` is a directory of ours.
 ///
 /// # Errors
@@ -58,11 +65,21 @@ pub fn find(root: BorrowedFd<'_>, scratch: &Path) -> Result<(Distribution, Vec<P
             packages.extend(dpkg(&String::from_utf8_lossy(&bytes)));
         }
     }
+    let mut left = COPYRIGHTS;
     for package in packages.iter_mut().filter(|package| package.kind == "deb") {
-        let path = format!("usr/share/doc/{}/copyright", package.name);
-        if let Some(bytes) = read(root, &path)? {
-            package.licence = debian_licences(&String::from_utf8_lossy(&bytes));
+        // The list is the image's: what it calls a name may be a path, or no path at all.
+        if package.name.contains(['/', '\0']) || left == 0 {
+            continue;
         }
+        let path = format!("usr/share/doc/{}/copyright", package.name);
+        let Some(file) = open(root, &path)? else { continue };
+        let mut bytes = Vec::new();
+        let most = COPYRIGHT.min(left);
+        file.take(most)
+            .read_to_end(&mut bytes)
+            .context(format!("failed to read /{path} of the image"))?;
+        left -= bytes.len() as u64;
+        package.licence = debian_licences(&String::from_utf8_lossy(&bytes));
     }
     for path in ["var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite"] {
         if let Some(bytes) = read(root, path)? {
@@ -78,30 +95,42 @@ pub fn find(root: BorrowedFd<'_>, scratch: &Path) -> Result<(Distribution, Vec<P
     Ok((distribution, packages))
 }
 
-/// A file of the root; none, if there is none, or something else.
+/// What is in a file of the root; none, if there is none, or something else.
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>> {
-    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
     let failed = || format!("failed to read /{path} of the image");
-    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-    let file = match sys::fs::openat2(root, Path::new(path), flags, 0, resolve) {
-        Err(e)
-            if [libc::ENOENT, libc::ENOTDIR, libc::ELOOP]
-                .iter()
-                .any(|n| e.is(*n)) =>
-        {
-            return Ok(None);
-        }
-        opened => std::fs::File::from(opened.context(failed())?),
-    };
-    if !file.metadata().context(failed())?.is_file() {
+    let Some(file) = open(root, path)? else {
         return Ok(None);
-    }
+    };
     let mut bytes = Vec::new();
     file.take(LIMIT + 1).read_to_end(&mut bytes).context(failed())?;
     match bytes.len() as u64 > LIMIT {
         true => Err(Error::corrupt("it is too large").context(failed())),
         false => Ok(Some(bytes)),
     }
+}
+
+fn open(root: BorrowedFd<'_>, path: &str) -> Result<Option<std::fs::File>> {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let failed = || format!("failed to read /{path} of the image");
+    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    let file = match sys::fs::openat2(root, Path::new(path), flags, 0, resolve) {
+        Err(e)
+            if [
+                libc::ENOENT,
+                libc::ENOTDIR,
+                libc::ELOOP,
+                libc::ENXIO,
+                libc::ENAMETOOLONG,
+            ]
+            .iter()
+            .any(|n| e.is(*n)) =>
+        {
+            return Ok(None);
+        }
+        opened => std::fs::File::from(opened.context(failed())?),
+    };
+    let is_file = file.metadata().context(failed())?.is_file();
+    Ok(is_file.then_some(file))
 }
 
 fn names(root: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
@@ -207,23 +236,44 @@ fn debian_licences(text: &str) -> String {
     names.into_iter().collect::<Vec<_>>().join(" AND ")
 }
 
+/// The database is the image's, and so is its schema: SQLite may run nothing that it says. `Packages` could be a view that never ends, or
+/// have a column that makes what no file holds; a tree of pages that lead into each other has more rows than bytes.
 fn rpm(bytes: &[u8], scratch: &Path) -> Result<Vec<Package>> {
     let path = scratch.join("rpmdb.sqlite");
     std::fs::write(&path, bytes).context("failed to copy it")?;
+    let found = rpm_rows(&path, bytes.len());
+    std::fs::remove_file(&path).context("failed to remove the copy")?;
+    found
+}
+
+fn rpm_rows(path: &Path, most: usize) -> Result<Vec<Package>> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     // It may be in WAL mode, and the log is not with it.
     let uri = format!("file:{}?immutable=1", path.display());
     let db = Connection::open_with_flags(uri, flags)?;
-    let mut packages = Vec::new();
-    {
-        let mut find = db.prepare("SELECT blob FROM Packages")?;
-        let rows = find.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-        for row in rows {
-            packages.extend(rpm_header(&row?));
-        }
+    for (setting, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+    ] {
+        db.set_db_config(setting, on)?;
     }
-    std::fs::remove_file(&path).context("failed to remove the copy")?;
+    let longest = i32::try_from(most).unwrap_or(i32::MAX);
+    db.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest)?;
+    let mut left = most;
+    let mut packages = Vec::new();
+    let mut find = db.prepare("SELECT blob FROM Packages")?;
+    let rows = find.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    for row in rows {
+        let header = row?;
+        // Each row takes a byte besides.
+        left = left
+            .checked_sub(header.len() + 1)
+            .ok_or_else(|| Error::corrupt("it has more in it than it is long"))?;
+        packages.extend(rpm_header(&header));
+    }
     Ok(packages)
 }
 
@@ -311,6 +361,80 @@ mod tests {
         all
     }
 
+    /// A database that these statements make.
+    fn database(name: &str, sql: &str) -> (std::path::PathBuf, Vec<u8>) {
+        let directory = std::env::temp_dir().join(format!("image-rpm-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let made = directory.join("made.sqlite");
+        let db = Connection::open(&made).unwrap();
+        db.execute_batch(sql).unwrap();
+        drop(db);
+        let bytes = std::fs::read(made).unwrap();
+        (directory, bytes)
+    }
+
+    #[test]
+    fn a_database_runs_nothing() {
+        for (name, sql) in [
+            (
+                "endless",
+                "CREATE VIEW Packages AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT zeroblob(9) AS blob FROM c",
+            ),
+            (
+                "large",
+                "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob AS (zeroblob(100000000))); INSERT INTO Packages VALUES (1)",
+            ),
+            (
+                "many",
+                "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob AS (zeroblob(5000)));
+                 INSERT INTO Packages WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 500) SELECT x FROM c",
+            ),
+        ] {
+            let (directory, bytes) = database(name, sql);
+            assert!(rpm(&bytes, &directory).is_err(), "{name}");
+            assert!(!directory.join("rpmdb.sqlite").exists(), "{name}");
+            std::fs::remove_dir_all(directory).unwrap();
+        }
+    }
+
+    #[test]
+    fn lists_are_read_whatever_is_in_them() {
+        let (mut chance, rounds) = crate::test_chance::rounds(2000, 7);
+        let list = b"P:a\nV:1\n\nPackage: b\nStatus: install ok installed\nVersion: 1:2\nSource: c (3)\nID=\"x\"\nLicense: MIT\n".to_vec();
+        for () in rounds {
+            let mut bytes = list.clone();
+            chance.damage(&mut bytes, b":\n =\"'/\0\xff\xc3");
+            let text = String::from_utf8_lossy(&bytes);
+            drop((
+                apk(&text),
+                dpkg(&text),
+                distribution(&text),
+                debian_licences(&text),
+            ));
+        }
+    }
+
+    #[test]
+    fn a_damaged_database_does_no_harm() {
+        let (directory, whole) = database(
+            "damaged",
+            "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB);
+             INSERT INTO Packages WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 300) SELECT x, randomblob(200) FROM c",
+        );
+        let (mut chance, rounds) = crate::test_chance::rounds(300, 11);
+        let mut read = 0;
+        for () in rounds {
+            let mut bytes = whole.clone();
+            for _ in 0..=chance.below(12) {
+                let at = chance.below(bytes.len());
+                bytes[at] = [0, 1, 2, 5, 13, 127, 255][chance.below(7)];
+            }
+            read += usize::from(rpm(&bytes, &directory).is_ok());
+        }
+        assert!(read > 0);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
     #[test]
     fn rpm_headers_are_read_and_damage_does_no_harm() {
         let whole = header(&[
@@ -334,8 +458,8 @@ mod tests {
             (found[0].name.as_str(), found[0].version.as_str()),
             ("bash", "2:5.2-1.fc40")
         );
-        let mut chance = crate::test_chance::Chance::new(5);
-        for _ in 0..5000 {
+        let (mut chance, rounds) = crate::test_chance::rounds(5000, 5);
+        for () in rounds {
             let mut bytes = whole.clone();
             chance.damage(&mut bytes, &[0, 255, 127, 16]);
             drop(rpm_header(&bytes));

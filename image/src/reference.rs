@@ -365,8 +365,8 @@ mod tests {
             format!("[::1]:5000/a/b@{DIGEST}"),
             format!("quay.io/a:b@{DIGEST}"),
         ];
-        let mut chance = crate::test_chance::Chance::new(1);
-        for round in 0..40_000 {
+        let (mut chance, rounds) = crate::test_chance::rounds(40_000, 1);
+        for (round, ()) in rounds.enumerate() {
             let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
             chance.damage(&mut bytes, b":/@[].-_aA0~%\\\0 \n\xc3\xa9");
             let text = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,7 @@
-//! Chance that can be had again: a generator for tests that damage their input.
+//! Chance that can be had again: a generator for tests that damage their input. `HOSTILE_SECONDS` makes each of them go on for so long from
+//! a seed that it prints, or from `HOSTILE_SEED`.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A xorshift generator.
 pub struct Chance(u64);
@@ -34,4 +37,48 @@ impl Chance {
             }
         }
     }
+}
+
+/// How often a test draws.
+pub struct Rounds {
+    left: usize,
+    until: Option<Instant>,
+}
+
+impl Iterator for Rounds {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        match self.until {
+            Some(until) => (Instant::now() < until).then_some(()),
+            None => {
+                self.left = self.left.checked_sub(1)?;
+                Some(())
+            }
+        }
+    }
+}
+
+/// So often, from this seed; or for as long as it is wanted, from another.
+pub fn rounds(usual: usize, seed: u64) -> (Chance, Rounds) {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let Some(seconds) = number("HOSTILE_SECONDS") else {
+        let rounds = Rounds {
+            left: usual,
+            until: None,
+        };
+        return (Chance::new(seed), rounds);
+    };
+    let now = || {
+        UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |time| u64::from(time.subsec_nanos()))
+    };
+    let seed = number("HOSTILE_SEED").unwrap_or_else(now);
+    println!("HOSTILE_SEED={seed}");
+    let rounds = Rounds {
+        left: 0,
+        until: Some(Instant::now() + Duration::from_secs(seconds)),
+    };
+    (Chance::new(seed), rounds)
 }

@@ -2,13 +2,14 @@
 //!
 //! May not: leave half an archive under the name that was asked for.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::layer::tar::{Entry, Time, Type, Writer};
 use image::oci::media;
 use image::reference::Reference;
+use image::replacement::Replacement;
 use image::store::Store;
 use image::{Context as _, Digest, Error, Result};
 use serde_json::{Value, json};
@@ -180,10 +181,9 @@ fn directory(store: &Store, at: &Path, blobs: &[Digest], documents: &[(&str, Val
     Ok(())
 }
 
-/// Where an archive is written: a file that appears when it is whole, or what is there and no file, or stdout.
+/// Where an archive is written.
 pub(super) enum Destination {
-    New { file: File, path: PathBuf, new: PathBuf },
-    There(File),
+    File(Replacement),
     Stdout(std::io::Stdout),
 }
 
@@ -192,55 +192,21 @@ impl Destination {
         let Some(path) = path else {
             return Ok(Destination::Stdout(std::io::stdout()));
         };
-        let failed = || format!("failed to write {}", path.display());
-        match fs::metadata(path) {
-            Ok(there) if there.is_dir() => Err(Error::invalid(format!(
-                "destination file {} is a directory",
-                path.display()
-            ))),
-            // A pipe, /dev/stdout.
-            Ok(there) if !there.is_file() => {
-                let file = File::options().write(true).open(path).context(failed())?;
-                Ok(Destination::There(file))
-            }
-            _ => {
-                let name = path.file_name().ok_or_else(|| Error::invalid(failed()))?;
-                let new =
-                    path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
-                if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                    fs::create_dir_all(parent).context(failed())?;
-                }
-                Ok(Destination::New {
-                    file: File::create(&new).context(failed())?,
-                    path: path.to_owned(),
-                    new,
-                })
-            }
+        if path.is_dir() {
+            let text = format!("destination file {} is a directory", path.display());
+            return Err(Error::invalid(text));
         }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).context(format!("failed to write {}", path.display()))?;
+        }
+        Replacement::create(path, 0o666).map(Destination::File)
     }
 
     /// It is whole.
-    pub fn finish(mut self) -> Result<()> {
-        match &mut self {
-            Destination::New { path, new, .. } => {
-                fs::rename(&*new, &*path).context(format!("failed to write {}", path.display()))?;
-                // What is left to be removed has another name now.
-                *new = PathBuf::new();
-                Ok(())
-            }
-            Destination::There(_) => Ok(()),
-            Destination::Stdout(to) => to.flush().context("failed to write the archive"),
-        }
-    }
-}
-
-impl Drop for Destination {
-    fn drop(&mut self) {
-        if let Destination::New { new, .. } = self
-            && !new.as_os_str().is_empty()
-        {
-            // The failure that brings us here is told; this would only add to it.
-            drop(fs::remove_file(new));
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Destination::File(file) => file.keep(),
+            Destination::Stdout(mut to) => to.flush().context("failed to write the archive"),
         }
     }
 }
@@ -248,14 +214,14 @@ impl Drop for Destination {
 impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
-            Destination::New { file, .. } | Destination::There(file) => file.write(bytes),
+            Destination::File(file) => file.write(bytes),
             Destination::Stdout(to) => to.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match self {
-            Destination::New { file, .. } | Destination::There(file) => file.flush(),
+            Destination::File(file) => file.flush(),
             Destination::Stdout(to) => to.flush(),
         }
     }

@@ -433,3 +433,121 @@ fn how_progress_is_shown() {
     assert_eq!(ask(&["--call=build", "."], &[]).unwrap().call, None);
     assert_eq!(ask(&["--check", "."], &[]).unwrap().call.unwrap().name, "lint");
 }
+
+#[path = "../../../image/src/test_chance.rs"]
+#[expect(dead_code, reason = "words are drawn here, and none is damaged")]
+mod chance;
+
+/// Whatever a flag is given: it is understood or refused in words, and nothing panics.
+#[test]
+fn hostile_values() {
+    let flags = [
+        "--output",
+        "--secret",
+        "--ssh",
+        "--build-context",
+        "--cache-to",
+        "--cache-from",
+        "--attest",
+        "--provenance",
+        "--sbom",
+        "--annotation",
+        "--allow",
+        "--network",
+        "--add-host",
+        "--call",
+        "--platform",
+        "--tag",
+        "--build-arg",
+        "--label",
+        "--file",
+        "--shm-size",
+        "--ulimit",
+        "--memory",
+        "--cpuset-cpus",
+        "--no-cache-filter",
+        "--progress",
+    ];
+    let pieces = [
+        "type=",
+        "local",
+        "oci",
+        "docker",
+        "registry",
+        "tar",
+        "image",
+        "dest=",
+        "src=",
+        "id=",
+        "env=",
+        "ref=",
+        "mode=max",
+        "name=",
+        "push=true",
+        "=",
+        ",",
+        "\"",
+        "\"\"",
+        ":",
+        "/",
+        "@",
+        "[",
+        "]",
+        "-",
+        ".",
+        "..",
+        "x",
+        "A",
+        "\u{e4}",
+        "\n",
+        " ",
+        "\t",
+        "sha256:",
+        "https://h/x.git",
+        "#",
+        "?",
+        "docker-image://",
+        "oci-layout://",
+        "file://",
+        "index",
+        "manifest-descriptor",
+        "linux/arm64",
+        "max",
+        "min",
+        "0",
+        "1",
+        "-1",
+        "99999999999999999999",
+        "1.5g",
+        "host-gateway",
+        "::1",
+        "10.0.0.1",
+        "disabled=",
+        "*",
+        "gha",
+        "security.insecure",
+        "device=",
+        "network.host",
+        "rewrite-timestamp=true",
+        "compression=zstd",
+        "compression-level=22",
+    ];
+    let (mut chance, rounds) = chance::rounds(6000, 29);
+    let (mut all, mut fine) = (0, 0);
+    for () in rounds {
+        all += 1;
+        let mut args = vec![".".to_owned()];
+        for _ in 0..=chance.below(2) {
+            let text: String = (0..chance.below(7))
+                .map(|_| pieces[chance.below(pieces.len())])
+                .collect();
+            args.push(format!("{}={text}", flags[chance.below(flags.len())]));
+        }
+        let words: Vec<&str> = args.iter().map(String::as_str).collect();
+        match ask(&words, &[("HERE", "1"), ("SOURCE_DATE_EPOCH", "5")]) {
+            Ok(_) => fine += 1,
+            Err(why) => assert!(!why.is_empty() && why.len() < 2000, "{args:?}: {why}"),
+        }
+    }
+    assert!(fine > all / 20 && fine < all, "{fine} of {all}");
+}

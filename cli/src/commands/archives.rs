@@ -11,10 +11,10 @@ use image::archive::{self, Import};
 use image::platform::Platform;
 use image::progress;
 use image::reference::Reference;
+use image::replacement::Replacement;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Read};
+use std::path::Path;
 
 pub(super) const SAVE: Command = Command {
     about: "A repository without a tag stands for all its tags.",
@@ -104,9 +104,10 @@ fn save(session: &Session, parsed: &Parsed) -> Outcome {
     match parsed.path("output") {
         None => archive::save(store, &chosen, &mut std::io::stdout().lock(), &workshop.cancel)?,
         Some(path) => {
-            let mut file = Replacement::create(Path::new(path))?;
-            archive::save(store, &chosen, file.writer(), &workshop.cancel)?;
-            file.keep()?;
+            let file = Replacement::create(Path::new(path), 0o600)?;
+            let mut file = BufWriter::with_capacity(256 << 10, file);
+            archive::save(store, &chosen, &mut file, &workshop.cancel)?;
+            file.into_inner().map_err(|e| e.into_error())?.keep()?;
         }
     }
     Ok(())
@@ -195,68 +196,4 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
         },
     )?;
     session.print(&format!("{id}\n"))
-}
-
-/// A file that appears under its name when it is complete, and not before.
-pub(super) struct Replacement {
-    file: BufWriter<File>,
-    temporary: PathBuf,
-    place: PathBuf,
-    is_kept: bool,
-}
-
-impl Replacement {
-    pub(super) fn create(place: &Path) -> Result<Replacement, Failure> {
-        let failed = |e: std::io::Error| {
-            Failure::plain(format!(
-                "failed to write {}: {}",
-                place.display(),
-                image::Error::from(e)
-            ))
-        };
-        if place.is_dir() {
-            return Err(Failure::plain(format!(
-                "failed to write {}: is a directory",
-                place.display()
-            )));
-        }
-        let name = place
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let temporary = place.with_file_name(format!(".{name}.{}", std::process::id()));
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed)?;
-        Ok(Replacement {
-            file: BufWriter::with_capacity(256 << 10, file),
-            temporary,
-            place: place.to_owned(),
-            is_kept: false,
-        })
-    }
-
-    pub(super) fn writer(&mut self) -> &mut dyn Write {
-        &mut self.file
-    }
-
-    pub(super) fn keep(mut self) -> Outcome {
-        self.file.flush()?;
-        std::fs::rename(&self.temporary, &self.place)?;
-        self.is_kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Replacement {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // The failure that brought us here is the one to tell.
-            let _ = std::fs::remove_file(&self.temporary);
-        }
-    }
 }

@@ -1,6 +1,5 @@
 //! `export`.
 
-use super::archives::Replacement;
 use crate::command::{Command, Count};
 use crate::flags::{Flag, Offers, Parsed, Takes};
 use crate::session::{Outcome, Session};
@@ -8,6 +7,7 @@ use crate::terminal;
 use crate::workshop::Workshop;
 use engine::export;
 use engine::root::{self, View};
+use image::replacement::Replacement;
 use std::io::BufWriter;
 use std::path::Path;
 
@@ -45,9 +45,10 @@ fn write(session: &Session, parsed: &Parsed) -> Outcome {
             export::export(&opened.root, out, &workshop.cancel)?;
         }
         Some(path) => {
-            let mut file = Replacement::create(Path::new(path))?;
-            export::export(&opened.root, file.writer(), &workshop.cancel)?;
-            file.keep()?;
+            let file = Replacement::create(Path::new(path), 0o600)?;
+            let mut file = BufWriter::with_capacity(256 << 10, file);
+            export::export(&opened.root, &mut file, &workshop.cancel)?;
+            file.into_inner().map_err(|e| e.into_error())?.keep()?;
         }
     }
     Ok(())

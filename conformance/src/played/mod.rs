@@ -3,6 +3,7 @@
 //! May not: leave any of them behind. What an earlier run could not remove (it was killed) is removed by the next.
 
 pub mod leaks;
+pub mod wiring;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

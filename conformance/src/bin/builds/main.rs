@@ -41,7 +41,7 @@ const USAGE: &str = "usage: builds --brig PATH --runtime PATH [options]
   --cache DIR     where images are kept (default .cache)
   --verbose       each command line with what it printed
   --measure       instead of the cases: times beside those of Docker's two builders
-  --soak          instead of the cases: kill -9 of builds at random moments (soak.build-kills)
+  --soak          instead of the cases: Ctrl-C and kill -9 of builds at random moments (soak.build-kills)
   --rounds N      how many rounds of each (default 5); how many are killed (default 100)
   --seed N        of the soak (default: another each time)
 Needs root, debootstrap, docker.io, docker-registry and git. One line for each case, and a last line with the sums.";

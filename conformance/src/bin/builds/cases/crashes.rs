@@ -1,6 +1,7 @@
 //! Builds that are killed, and what the next one finds.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,36 @@ pub fn cases() -> Vec<Case> {
             swept(s)
         }),
         case("crash.moments", &[Need::Brig], moments),
+        case("crash.packing-for-push", &[Need::Brig, Need::Registry], |s| {
+            let send = ["push", "-q", "127.0.0.1:5000/packed:1"];
+            packing(s, &send, |s, store| {
+                s.must(&format!("BRIG_ROOT=$PWD/{store} docker {}", send.join(" ")))?;
+                // What the registry has, and all of it.
+                let line = format!(
+                    "BRIG_ROOT=$PWD/{store} docker image inspect --format '{{{{json .RepoDigests}}}}' 127.0.0.1:5000/packed:1; \
+                     mkdir fresh && BRIG_ROOT=$PWD/fresh docker pull -q 127.0.0.1:5000/packed:1 && rm -r fresh"
+                );
+                s.must(&line)
+            })
+        }),
+        case("crash.packing-for-save", &[Need::Brig], |s| {
+            packing(
+                s,
+                &["save", "-o", "out.tar", "127.0.0.1:5000/packed:1"],
+                |s, store| {
+                    s.must(&format!(
+                        "BRIG_ROOT=$PWD/{store} docker save -o out.tar 127.0.0.1:5000/packed:1"
+                    ))?;
+                    let sum = s.must("sha256sum <out.tar && rm out.tar");
+                    is(
+                        "beside the archive",
+                        s.must("ls -A | grep -v .log | xargs")?,
+                        "Dockerfile one two",
+                    )?;
+                    sum
+                },
+            )
+        }),
         case("crash.in-removal", &[Need::Brig], |s| {
             // Killed when a step's container had left its place, and not the disk yet.
             let left = s.lab.store().join("trash/container-0123/fs/upper/d");
@@ -132,6 +163,55 @@ fn moments(s: &Scene) -> Done {
     swept(s)
 }
 
+/// An image whose layers are not packed yet is sent away, killed at ever later moments; then what `sent` tells is what it tells of a
+/// store in which nobody was killed.
+fn packing(s: &Scene, words: &[&str], sent: impl Fn(&Scene, &str) -> Result<String, String>) -> Done {
+    s.must("mkdir one && docker save -o base.tar tiny && BRIG_ROOT=$PWD/one docker load -q -i base.tar && rm base.tar")?;
+    s.dockerfile(
+        "FROM tiny\nRUN head -c 5000000 /dev/urandom >/first\n\
+         RUN mkdir /d && for i in $(seq 1500); do echo $i >/d/$i; done\nRUN head -c 5000000 /dev/urandom >/last\n",
+    )?;
+    s.must("BRIG_ROOT=$PWD/one docker build -q --network none -t 127.0.0.1:5000/packed:1 .")?;
+    s.must("cp -a one two")?;
+    let blobs = || conformance::verdict::names(&s.dir.join("one/blobs/sha256")).len();
+    let unpacked = blobs();
+    let (mut killed, mut while_packing, mut after) = (0, 0, Duration::from_millis(15));
+    loop {
+        let sending = Running::with(s, "sending", &s.dir.join("one"), words)?;
+        std::thread::park_timeout(after);
+        // Three more blobs and a manifest are there when it is packed.
+        let is_packing = blobs() < unpacked + 4;
+        sending.signal(if killed % 4 == 3 { "INT" } else { "KILL" })?;
+        let at = |e: String| format!("killed after {after:?}: {e}");
+        match sending.end()? {
+            0 => break,
+            130 | 137 => {}
+            code => return Err(at(format!("code {code}"))),
+        }
+        (killed, while_packing) = (killed + 1, while_packing + usize::from(is_packing));
+        s.must("BRIG_ROOT=$PWD/one docker system check").map_err(at)?;
+        after = after * 4 / 3;
+        if after > patience::seconds(20) {
+            return Err("it never ends before it is killed".into());
+        }
+    }
+    is(
+        &format!("killed {killed} times, {while_packing} of them while it packed, at least 3"),
+        while_packing >= 3,
+        true,
+    )?;
+    is("what was sent", sent(s, "one")?, sent(s, "two")?)?;
+    s.must("BRIG_ROOT=$PWD/one docker system check")?;
+    for place in ["tmp", "partial", "trash"] {
+        is(
+            place,
+            conformance::verdict::names(&s.dir.join("one").join(place)).join(" "),
+            "",
+        )?;
+    }
+    Ok(())
+}
+
 /// The store is sound, and has nothing that nobody finishes.
 pub fn swept(s: &Scene) -> Done {
     s.must("docker ps -aq")?;
@@ -155,7 +235,7 @@ pub fn sleeping(seconds: &str) -> bool {
     })
 }
 
-/// A build in the background.
+/// A build, or another command, in the background.
 pub struct Running {
     child: Child,
     log: String,
@@ -163,13 +243,18 @@ pub struct Running {
 
 impl Running {
     pub fn start(s: &Scene, name: &str) -> Result<Running, String> {
+        let words = ["build", "--progress", "plain", "-t", name, "."];
+        Running::with(s, name, &s.lab.store(), &words)
+    }
+
+    /// Any command on a store.
+    fn with(s: &Scene, name: &str, store: &Path, words: &[&str]) -> Result<Running, String> {
         let log = format!("{name}.log");
         let path = s.dir.join(&log);
         let file = || std::fs::File::create(&path).map_err(|e| format!("{}: {e}", path.display()));
-        let mut command = s
-            .lab
-            .straight(&s.dir, &["build", "--progress", "plain", "-t", name, "."]);
+        let mut command = s.lab.straight(&s.dir, words);
         command
+            .env("BRIG_ROOT", store)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file()?)
