@@ -291,11 +291,15 @@ impl Containers {
     /// It cannot be made.
     pub fn make(&self, id: &str) -> Result<(Place, Lock)> {
         let place = self.place(id);
-        make_private(&place::containers(&self.roots.root))?;
-        fs::DirBuilder::new()
-            .mode(0o710)
-            .create(&place.dir)
-            .context(format!("failed to make {}", place.dir.display()))?;
+        let make = || fs::DirBuilder::new().mode(0o710).create(&place.dir);
+        let made = match make() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                image::store::make_room(&place::containers(&self.roots.root))?;
+                make()
+            }
+            made => made,
+        };
+        made.context(format!("failed to make {}", place.dir.display()))?;
         let lock = self.lock(id)?;
         Ok((place, lock))
     }

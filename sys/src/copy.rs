@@ -19,6 +19,24 @@ pub fn share_blocks(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     check(r as i64, "ioctl", || "FICLONE").map(drop)
 }
 
+/// FS_IOC_SETFLAGS of FS_TOPDIR_FL, chattr(1)'s `T`: each directory in this one begins somewhere else on the disk (ext4).
+///
+/// # Errors
+/// EOPNOTSUPP, ENOTTY: this file system knows no such flag.
+pub fn spread_directories(dir: BorrowedFd<'_>) -> Result<()> {
+    const GETFLAGS: libc::c_ulong = 0x8008_6601;
+    const SETFLAGS: libc::c_ulong = 0x4008_6602;
+    const TOPDIR: libc::c_int = 0x0002_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: the kernel writes an int, whatever the number of the request says (ioctl_iflags(2)).
+    let r = unsafe { libc::ioctl(dir.as_raw_fd(), GETFLAGS as _, &raw mut flags) };
+    check(r as i64, "ioctl", || "FS_IOC_GETFLAGS")?;
+    flags |= TOPDIR;
+    // SAFETY: it reads an int.
+    let r = unsafe { libc::ioctl(dir.as_raw_fd(), SETFLAGS as _, &raw const flags) };
+    check(r as i64, "ioctl", || "FS_IOC_SETFLAGS").map(drop)
+}
+
 /// copy_file_range(2) of up to `most` bytes, at the same place in both files; 0 at the end of `from`.
 pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, at: u64, most: u64) -> Result<u64> {
     let (mut source, mut target) = (at as i64, at as i64);
