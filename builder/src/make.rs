@@ -2,6 +2,7 @@
 //!
 //! May not: do any of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use build::plan::plan;
@@ -12,6 +13,10 @@ use image::provide::Maker;
 use image::registry::Client;
 use image::{Digest, Result};
 
+use crate::cache;
+use crate::cache::import::Imports;
+use crate::cache::notes::Notes;
+use crate::cache::options::{Place, Target};
 use crate::failure::Failure;
 use crate::output::{self, Exported, Product, Story};
 use crate::request::{Output, OutputKind, Request};
@@ -64,28 +69,22 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         let text = format!("what an earlier build has left stays: {e}");
         (means.listener)(&Event::Warning { text: &text });
     }
-    if !request.cache_to.is_empty() {
-        return Err(Failure::Other(image::Error::of(
-            image::Kind::Unsupported,
-            "--cache-to: caches are not sent elsewhere yet; all builds of this store share theirs",
-        )));
-    }
-    if !request.cache_from.is_empty() {
-        let text =
-            "--cache-from: caches are not brought from elsewhere yet; all builds of this store share theirs";
-        (means.listener)(&Event::Warning { text });
-    }
+    let targets: Vec<Target> = request.cache_to.iter().map(Target::of).collect::<Result<_>>()?;
+    let is_max = |target: &Target| matches!(target, Target::Own(own) if own.is_max);
+    let keeps_all = targets.iter().any(is_max);
+    let notes = Notes::default();
     let lease = store.lease()?;
     let counter = Counter::default();
     let (sources, source) = Sources::open(means, request, &lease, &counter)?;
     let platforms = platforms(request);
+    let imports = Imports::of(means, request, &counter, &platforms)?;
     let mut states = Vec::new();
     let mut report = build::lint::Report::default();
     for platform in &platforms {
         let (mut graph, read) = read(&source, request, platform)?;
         report = read;
         obey(&report)?;
-        let bases = match Bases::find(means, request, &mut graph, platform, &counter) {
+        let bases = match Bases::find(means, &lease, request, &mut graph, platform, &counter) {
             Ok(bases) => bases,
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
             Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
@@ -102,6 +101,9 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             platform,
             epoch: epoch(request)?,
             counter: &counter,
+            imports: &imports,
+            notes: &notes,
+            keeps_all,
         };
         let (ended, told) = solver.solve(report)?;
         report = told;
@@ -124,17 +126,33 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     };
     let time = epoch.and_then(|epoch| u64::try_from(epoch).ok());
     let time = time.map(|epoch| sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(epoch)));
+    let is_inline = targets.iter().any(|target| matches!(target, Target::Inline)) || wants_inline(request);
+    let mut result = BTreeSet::new();
     let products: Vec<Product> = states
         .into_iter()
-        .map(|(platform, state, materials)| Product {
-            platform,
-            config: state.finish(&request.labels, time.as_deref()),
-            layers: state.layers,
-            base: state.base,
-            materials,
+        .map(|(platform, state, materials)| {
+            let mut annotations = BTreeMap::new();
+            if is_inline {
+                let records = cache::export::inline(&notes, &state.layers)?;
+                annotations.insert(cache::record::ANNOTATION.to_owned(), records);
+            }
+            result.extend(state.steps.iter().cloned());
+            Ok(Product {
+                platform,
+                config: state.finish(&request.labels, time.as_deref()),
+                layers: state.layers,
+                base: state.base,
+                materials,
+                annotations,
+            })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let exported = export(means, request, &lease, &products, &story, &counter)?;
+    for target in &targets {
+        if let Target::Own(target) = target {
+            send_cache(means, &lease, &notes, &result, target, &counter)?;
+        }
+    }
     let ids = exported.iter().find(|own| !own.images.is_empty());
     let ids = ids.map(|own| own.images.clone()).unwrap_or_default();
     let images = products
@@ -201,6 +219,47 @@ fn export(
         (means.listener)(&Event::Done { vertex });
     }
     Ok(exported)
+}
+
+/// What `--cache-to type=inline` was before there was that.
+fn wants_inline(request: &Request) -> bool {
+    let given = request.build_args.get("BUILDKIT_INLINE_CACHE");
+    given.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// Sends the cache to one place. The image is where it was wanted by then.
+fn send_cache(
+    means: &Means<'_>,
+    lease: &image::store::Lease<'_>,
+    notes: &Notes,
+    result: &BTreeSet<Digest>,
+    target: &cache::options::Export,
+    counter: &Counter,
+) -> Result<()> {
+    let vertex = counter.next();
+    let name = match target.place {
+        Place::Registry(_) => "exporting cache to registry",
+        Place::Local { .. } => "exporting cache to client directory",
+    };
+    (means.listener)(&Event::Begun { vertex, name });
+    match cache::export::export(means, lease, notes, result, target) {
+        Ok(()) => {
+            (means.listener)(&Event::Done { vertex });
+            Ok(())
+        }
+        Err(e) => {
+            let e = e.context(format!("failed to export the cache to {}", target.place));
+            let why = e.to_string();
+            (means.listener)(&Event::Failed { vertex, why: &why });
+            match target.may_fail && e.kind() != image::Kind::Cancelled {
+                true => {
+                    (means.listener)(&Event::Warning { text: &why });
+                    Ok(())
+                }
+                false => Err(e),
+            }
+        }
+    }
 }
 
 /// What programs look for in the progress: the id, and the names.
@@ -272,11 +331,12 @@ fn replace_stages(graph: &mut Graph, sources: &Sources<'_>) {
         if index != target && replaced.get(index).is_some_and(Option::is_some) {
             stage.is_needed = false;
         }
-        for origin in stage.steps.iter_mut().flat_map(|step| &mut step.origins) {
-            if let Some(Origin::Stage(other)) = origin
+        let of_steps = stage.steps.iter_mut().flat_map(|step| &mut step.origins);
+        for origin in of_steps.flatten().chain([&mut stage.base]) {
+            if let Origin::Stage(other) = origin
                 && let Some(Some(named)) = replaced.get(*other)
             {
-                *origin = Some(named.clone());
+                *origin = named.clone();
             }
         }
     }

@@ -18,7 +18,7 @@ use image::store::Lease;
 use image::{Context as _, Digest, Error, Result};
 
 use crate::context::{self, Context, git};
-use crate::files::download::{Download, download};
+use crate::files::download::{Download, Version, download_unless};
 use crate::files::{Selection, Tree, put_into};
 use crate::make::Means;
 use crate::request::{Named, Request, SecretFrom};
@@ -47,6 +47,7 @@ pub struct Fetched {
     pub sources: Vec<String>,
     /// It may be an archive.
     pub is_file: bool,
+    pub version: Version,
 }
 
 /// Secrets for servers, by their names: `GIT_AUTH_TOKEN`, `HTTP_AUTH_HEADER_example.com`.
@@ -234,11 +235,25 @@ impl<'s> Sources<'s> {
     /// # Errors
     /// It cannot be had, or is not what it should be.
     pub fn fetch(&self, copy: &Transfer, location: &Location) -> Result<Fetched> {
+        let fetched = self.fetch_unless(copy, location, &Version::default())?;
+        fetched.ok_or_else(|| Error::not_found("there is nothing"))
+    }
+
+    /// The same, unless it is still this version: none.
+    ///
+    /// # Errors
+    /// As [`Sources::fetch`].
+    pub fn fetch_unless(
+        &self,
+        copy: &Transfer,
+        location: &Location,
+        version: &Version,
+    ) -> Result<Option<Fetched>> {
         let secrets = |name: &str| secret(self.request, name);
         let place = self.place("added");
         match location {
             Location::Url(address) => {
-                let fetched = download(
+                let fetched = download_unless(
                     self.means.client,
                     &Download {
                         address,
@@ -246,20 +261,23 @@ impl<'s> Sources<'s> {
                         secrets: &secrets,
                         place: &place,
                     },
+                    version,
                 )?;
-                Ok(Fetched {
+                Ok(fetched.map(|fetched| Fetched {
                     tree: fetched.tree,
                     sources: vec![fetched.source],
                     is_file: true,
-                })
+                    version: fetched.version,
+                }))
             }
             Location::Git(git) => {
                 let root = self.checkout(git, copy, &place, &secrets)?;
-                Ok(Fetched {
+                Ok(Some(Fetched {
                     tree: root,
                     sources: vec![".".to_owned()],
                     is_file: false,
-                })
+                    version: Version::default(),
+                }))
             }
             Location::Path(path) => Err(Error::new(format!("{path} is not far away"))),
         }

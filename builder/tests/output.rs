@@ -102,6 +102,7 @@ impl Scene {
     fn product(&self, lease: &Lease<'_>, platform: &str) -> Product {
         let platform: Platform = platform.parse().unwrap();
         Product {
+            annotations: BTreeMap::new(),
             config: ImageConfig {
                 architecture: platform.architecture.clone(),
                 os: platform.os.clone(),

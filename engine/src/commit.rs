@@ -67,7 +67,9 @@ pub fn commit(
         let is_paused = pause
             && match control::pause(containers, container.id()) {
                 Err(e) if ended(&e) => false,
-                paused => paused.map(|()| true).context("failed to pause the container")?,
+                paused => paused
+                    .map(|()| true)
+                    .context("failed to pause the container; commit --no-pause takes it as it is")?,
             };
         let packed = match open_upper(&place.upper())? {
             Some(upper) => layer(upper.as_fd(), below.fd(), to, maker.cancel),

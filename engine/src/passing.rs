@@ -289,12 +289,10 @@ impl Step<'_> {
                 mode,
             } => {
                 make_directory(&place)?;
-                secret(&place, content, *mode)
-                    .and_then(|path| {
-                        std::os::unix::fs::chown(&path, Some(*uid), Some(*gid))?;
-                        Ok(path)
-                    })
-                    .context("failed to make a file of a secret")
+                let failed = "failed to make a file of a secret";
+                let path = secret(&place, content, *mode).context(failed)?;
+                image::tree::give(sys::fs::cwd(), &path, *uid, *gid).context(failed)?;
+                Ok(path)
             }
         }
     }

@@ -351,6 +351,38 @@ pub struct Blob {
     pub diff_id: Digest,
 }
 
+/// A blob of the uppermost of these layers: the one that is there, or one that is made.
+///
+/// # Errors
+/// A layer is away or damaged, or the store cannot be written.
+pub fn blob(
+    store: &Store,
+    lease: &Lease<'_>,
+    layers: &[Layer],
+    wish: &Wish,
+    cancel: &Cancel,
+) -> Result<Blob> {
+    lease.hold_layers(layers.iter().map(|layer| layer.key.as_str()))?;
+    let mut layers = layers.to_vec();
+    let Some(top) = layers.last_mut() else {
+        return Err(Error::new("there is no layer to pack"));
+    };
+    // As it is now: another may have packed it since.
+    *top = store.layer(&top.key)?.ok_or_else(|| is_away(&top.diff_id))?;
+    if top.tar > 0 {
+        let position = layers.len() - 1;
+        return pack_layer(store, lease, &layers, position, wish, false, cancel);
+    }
+    let descriptor = packed_before(store, lease, top)?.ok_or_else(|| is_away(&top.diff_id))?;
+    match wish.force && suffix_of(&descriptor.media_type) != wish.method.suffix() {
+        true => again(store, lease, &descriptor, &top.diff_id, wish, cancel),
+        false => Ok(Blob {
+            descriptor,
+            diff_id: top.diff_id.clone(),
+        }),
+    }
+}
+
 /// Blobs of an image's layers, the lowest first; those that are there already and those that have to be made.
 ///
 /// # Errors

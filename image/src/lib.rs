@@ -17,7 +17,7 @@ pub mod layer;
 pub mod mount;
 pub mod oci;
 pub mod packages;
-mod parallel;
+pub mod parallel;
 pub mod platform;
 pub mod progress;
 pub mod provide;

@@ -55,7 +55,7 @@ impl Means {
     /// The wish cannot be had here.
     pub fn of_host(store: &Store, wish: Option<Form>) -> Result<Means> {
         let is_inside = mount::in_user_namespace();
-        let takes_files = || !is_inside && mount::takes_files(&store.roots().root);
+        let takes_files = || !is_inside && mount::takes_files(&store.database());
         let form = match wish {
             Some(Form::Tree) => Form::Tree,
             Some(Form::Erofs) if !takes_files() => {

@@ -222,7 +222,11 @@ impl Puller<'_> {
         )
     }
 
-    fn layer(
+    /// One layer, with its blob.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`]; [`Kind::Incomplete`] if it has links to files below it.
+    pub fn layer(
         &self,
         lease: &Lease<'_>,
         repository: &Repository,

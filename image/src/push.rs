@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::assemble;
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, media};
 use crate::parallel;
 use crate::platform::Platform;
 use crate::progress::{Event, Listener, Step};
@@ -36,7 +36,36 @@ pub struct Pushed {
     pub instead_of: Option<Digest>,
 }
 
+/// A manifest of something that is no image. Its layers are blobs of the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Artifact<'a> {
+    pub layers: &'a [Descriptor],
+    pub config: &'a Descriptor,
+    pub config_bytes: &'a [u8],
+    pub manifest: &'a [u8],
+}
+
 impl Pusher<'_> {
+    /// Sends an artifact under a tag.
+    ///
+    /// # Errors
+    /// A blob of it is away or damaged; or the registry does not take it.
+    pub fn push_artifact(&self, reference: &Reference, artifact: &Artifact<'_>) -> Result<()> {
+        let repository = reference.repository();
+        let origins = self.origins(repository)?;
+        parallel::each(artifact.layers, self.at_once, &Cancel::new(), |layer| {
+            self.layer(repository, layer, &origins)
+        })?;
+        let config = Bytes::Memory(artifact.config_bytes.into());
+        self.client
+            .push_blob(repository, artifact.config, &config, Push::default(), &|_| ())?;
+        let which = Which::Tag(reference.tag().unwrap_or("latest"));
+        self.client
+            .put_manifest(repository, which, media::OCI_MANIFEST, artifact.manifest)
+            .context(format!("failed to push {}", reference.familiar()))?;
+        Ok(())
+    }
+
     /// Sends one tag: an index whole, if all of it is here, and otherwise the image of it that the name stands for. With `platform` it is
     /// that platform's image in any case.
     ///

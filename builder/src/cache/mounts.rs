@@ -144,7 +144,12 @@ fn fill(directory: &Path, data: &Path, owner: Owner, seed: &impl Fn(&Path) -> Re
     fs::create_dir(&new)?;
     seed(&new)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(owner.mode.unwrap_or(0o755)))?;
-    std::os::unix::fs::chown(&new, Some(owner.uid.unwrap_or(0)), Some(owner.gid.unwrap_or(0)))?;
+    image::tree::give(
+        sys::fs::cwd(),
+        &new,
+        owner.uid.unwrap_or(0),
+        owner.gid.unwrap_or(0),
+    )?;
     Ok(fs::rename(&new, data)?)
 }
 

@@ -259,7 +259,9 @@ fn alone(first: &[u8], rest: &mut dyn Read, found: Found, means: &Means<'_>) -> 
     let root = sys::fs::open(&place, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
     let whole = first.chain(rest);
     if unpack::looks_like_archive(first) {
-        unpack::unpack(whole, root.as_fd(), None, means.cancel).context("failed to unpack the context")?;
+        // Whose the files of a context are is nobody's business; these ids may be none that an ordinary user has.
+        let owner = Some(sys::process::effective_ids());
+        unpack::unpack(whole, root.as_fd(), owner, means.cancel).context("failed to unpack the context")?;
         return Ok(Fetched {
             root,
             found,

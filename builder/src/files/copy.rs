@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use build::values::mode::Mode;
 use engine::tree::place::{Owners, Placer};
 use engine::tree::walk::{self, Attributes};
-use engine::tree::{Contents, Sink as _, as_path};
+use engine::tree::{Contents, Sink as _, as_path, give};
 use image::bytes::Bytes;
 use image::registry::Cancel;
 use image::{Error, Kind, Result};
@@ -139,7 +139,7 @@ pub(super) fn inline(
     let file = create(to.0, to.1)?;
     file.write_all_at(bytes, 0)?;
     let (uid, gid) = dress.owner.unwrap_or((0, 0));
-    fs::fchownat(file.as_fd(), Path::new(""), uid, gid)?;
+    give(file.as_fd(), Path::new(""), uid, gid)?;
     fs::fchmod(file.as_fd(), dress.mode(mode, false))?;
     Ok(sys::xattr::futimens(file.as_fd(), mtime)?)
 }
@@ -367,7 +367,7 @@ impl Crew<'_> {
         let (from, to) = (pair.from.as_fd(), pair.to.as_fd());
         let dress = || -> Result<()> {
             let (uid, gid) = self.work.dress.owner(&node.found);
-            fs::fchownat(to, Path::new(""), uid, gid)?;
+            give(to, Path::new(""), uid, gid)?;
             fs::fchmod(to, self.work.dress.mode(node.found.stat.mode, true))?;
             copy_attributes(from, to)?;
             Ok(sys::xattr::futimens(to, node.found.mtime)?)
@@ -444,7 +444,7 @@ impl Hands {
         }
         if one.must_own {
             let (uid, gid) = dress.owner(one.found);
-            fs::fchownat(to.as_fd(), Path::new(""), uid, gid)?;
+            give(to.as_fd(), Path::new(""), uid, gid)?;
         }
         // chown(2) takes set-id bits and security.capability away, so they come after it.
         fs::fchmod(to.as_fd(), dress.mode(stat.mode, false))?;

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use build::values::mode::Mode;
-use engine::tree::as_path;
+use engine::tree::{as_path, give};
 use image::registry::Cancel;
 use image::{Context, Error, Kind, Result};
 use sys::fs;
@@ -250,7 +250,7 @@ impl<'t> Target<'t> {
         let mut at = paths::open_directory(self.root, &[])?;
         for (depth, name) in path.iter().enumerate() {
             let shown = || paths::shown(&path[..=depth]);
-            at = match self.step(at.as_fd(), name) {
+            let (next, is_new) = match self.step(at.as_fd(), name) {
                 Err(e) if e.is(libc::ENOTDIR) => {
                     let kind = match depth + 1 == path.len() {
                         true => Kind::Conflict,
@@ -260,11 +260,16 @@ impl<'t> Target<'t> {
                 }
                 other => other.context(format!("mkdir {}", shown()))?,
             };
+            if is_new {
+                self.finish(next.as_fd()).context(format!("mkdir {}", shown()))?;
+            }
+            at = next;
         }
         Ok(at)
     }
 
-    fn step(&self, at: BorrowedFd<'_>, name: &[u8]) -> sys::Result<OwnedFd> {
+    /// A directory that was there, or a new one.
+    fn step(&self, at: BorrowedFd<'_>, name: &[u8]) -> sys::Result<(OwnedFd, bool)> {
         let name = as_path(name);
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let open = || fs::openat(at, name, flags, 0);
@@ -276,19 +281,21 @@ impl<'t> Target<'t> {
                 }
                 fs::unlinkat(at, name, 0)?;
             }
-            other => return other,
+            other => return other.map(|there| (there, false)),
         }
         fs::mkdirat(at, name, 0o700)?;
-        let made = open()?;
+        open().map(|made| (made, true))
+    }
+
+    fn finish(&self, made: BorrowedFd<'_>) -> Result<()> {
         let (uid, gid) = self.placement.owner.unwrap_or((0, 0));
-        fs::fchownat(made.as_fd(), Path::new(""), uid, gid)?;
+        give(made, Path::new(""), uid, gid)?;
         // As BuildKit: an octal --chmod is for these too, one with letters is not.
         let mode = match self.placement.mode {
             Some(Mode::Octal(bits)) => *bits,
             _ => DIRECTORY_MODE,
         };
-        fs::fchmod(made.as_fd(), mode)?;
-        Ok(made)
+        Ok(fs::fchmod(made, mode)?)
     }
 }
 

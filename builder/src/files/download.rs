@@ -44,6 +44,49 @@ pub struct Fetched {
     pub digest: Digest,
     /// The file itself, from its start.
     pub file: File,
+    /// By what its server knows it again.
+    pub version: Version,
+}
+
+/// What a server says of a file that changes when the file does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    pub tag: Option<String>,
+    /// When it was last changed, in the server's words, if that was long enough ago to tell it from the next change.
+    pub modified: Option<String>,
+}
+
+/// A file that was changed in the second in which it was fetched may be changed once more in it; and clocks differ (RFC 9110, 8.8.2.2).
+const SETTLED: i64 = 60;
+
+impl Version {
+    /// By what a header of the answer says.
+    fn of<'w>(header: impl Fn(&str) -> Option<&'w str>) -> Version {
+        let modified = header("last-modified");
+        let seconds = |text: Option<&str>| text.and_then(http_time).map(|time| time.seconds);
+        let is_settled = match (seconds(header("date")), seconds(modified)) {
+            (Some(now), Some(then)) => now - then >= SETTLED,
+            _ => false,
+        };
+        Version {
+            tag: header("etag").map(str::to_owned),
+            modified: modified.filter(|_| is_settled).map(str::to_owned),
+        }
+    }
+
+    /// Whether there is anything to know it by.
+    pub fn is_none(&self) -> bool {
+        self.tag.is_none() && self.modified.is_none()
+    }
+
+    /// A tag says more than a time; both would be one condition too many.
+    fn conditions(&self) -> Vec<(&str, &str)> {
+        match (&self.tag, &self.modified) {
+            (Some(tag), _) => vec![("if-none-match", tag)],
+            (None, Some(modified)) => vec![("if-modified-since", modified)],
+            (None, None) => Vec::new(),
+        }
+    }
 }
 
 /// Fetches a file.
@@ -51,9 +94,22 @@ pub struct Fetched {
 /// # Errors
 /// As [`Client::web_file`]; or it has another checksum.
 pub fn download(client: &Client, what: &Download<'_>) -> Result<Fetched> {
+    let fetched = download_unless(client, what, &Version::default())?;
+    fetched.ok_or_else(|| Error::of(Kind::Unavailable, format!("{}: there is nothing", what.address)))
+}
+
+/// The same, unless the server says that it still has this version: none.
+///
+/// # Errors
+/// As [`download`].
+pub fn download_unless(client: &Client, what: &Download<'_>, version: &Version) -> Result<Option<Fetched>> {
     let wanted = what.checksum.map(Digest::from_str).transpose()?;
     let algorithm = wanted.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
-    let mut web = client.web_file_with(what.address, &headers(what)?)?;
+    let conditions = version.conditions();
+    let Some(mut web) = client.web_file_unless(what.address, &headers(what)?, &conditions)? else {
+        return Ok(None);
+    };
+    let version = Version::of(|name| web.header(name));
     let name = name_of(what.address);
     std::fs::create_dir_all(what.place).context(format!("failed to make {}", what.place.display()))?;
     let path = what.place.join(&name);
@@ -90,12 +146,13 @@ pub fn download(client: &Client, what: &Download<'_>) -> Result<Fetched> {
     sys::xattr::futimens(file.as_fd(), time).context(doing())?;
     std::io::Seek::rewind(&mut file).context(doing())?;
     let root = sys::fs::open(what.place, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-    Ok(Fetched {
+    Ok(Some(Fetched {
         tree: Tree::local(root, None).named(web.address()),
         source: escaped(&name),
         digest,
         file,
-    })
+        version,
+    }))
 }
 
 fn headers(what: &Download<'_>) -> Result<Vec<(String, String)>> {
@@ -231,6 +288,34 @@ mod tests {
         ] {
             assert_eq!(http_time(text).map(|t| t.seconds), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_that_was_a_moment_ago_says_nothing() {
+        const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let of = |tag: Option<&'static str>, date: &'static str| {
+            let version = Version::of(|name| match name {
+                "etag" => tag,
+                "last-modified" => Some(THEN),
+                "date" => Some(date),
+                _ => None,
+            });
+            let conditions = version.conditions().into_iter();
+            let conditions: Vec<String> = conditions
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
+            assert_eq!(conditions.is_empty(), version.is_none());
+            conditions.join("; ")
+        };
+        let long_ago = format!("if-modified-since: {THEN}");
+        assert_eq!(of(None, "Sun, 06 Nov 1994 08:50:37 GMT"), long_ago);
+        assert_eq!(of(None, "Sun, 06 Nov 1994 08:50:36 GMT"), "");
+        assert_eq!(of(None, "now"), "");
+        assert_eq!(of(Some("W/\"a\""), "now"), "if-none-match: W/\"a\"");
+        assert_eq!(
+            of(Some("\"a\""), "Sun, 06 Nov 1994 09:50:37 GMT"),
+            "if-none-match: \"a\""
+        );
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Tree {
         }
     }
 
+    /// As errors name it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its directory, if it has one.
     pub fn root(&self) -> Option<BorrowedFd<'_>> {
         match &self.from {

@@ -64,7 +64,7 @@ fn pusher<'p>(work: &'p Work<'_>) -> Result<Pusher<'p>> {
 fn as_it_is(work: &Work<'_>) -> Result<Exported> {
     let store = work.means.maker.store;
     let product = work.only("image")?;
-    let annotations = work.options.annotations(Place::Manifest, Some(&product.platform));
+    let annotations = work.manifest_annotations(product);
     let assembly = assembly(product, &work.options.names, &annotations);
     let id = assemble::assemble(store, work.lease, &assembly)?;
     let missing = || Error::not_found(format!("image {} was removed meanwhile", id.short()));
@@ -171,7 +171,7 @@ pub(super) fn pack(work: &Work<'_>) -> Result<Bundle> {
     let options = work.options;
     let mut images = Vec::new();
     for product in work.products {
-        let annotations = options.annotations(Place::Manifest, Some(&product.platform));
+        let annotations = work.manifest_annotations(product);
         let assembly = assembly(product, &[], &annotations);
         let mut packed = assemble::pack(store, lease, &assembly, &options.wish, cancel)
             .context(format!("failed to export the image for {}", product.platform))?;

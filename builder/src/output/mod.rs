@@ -8,6 +8,7 @@ mod files;
 mod image_of_store;
 mod options;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use image::assemble::Assembly;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::make::Means;
 use crate::request::{Output, OutputKind, Request};
-use options::Options;
+use options::{Options, Place};
 
 /// What was built for one platform.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Product {
     pub base: Option<Image>,
     /// What it was made of.
     pub materials: Vec<Material>,
+    /// Of the manifest, beside those that were asked for.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Something from elsewhere that went into an image.
@@ -152,6 +155,13 @@ impl Work<'_> {
         wanted.provenance.is_some() || wanted.sbom.is_some()
     }
 
+    /// Of the manifest of a product.
+    fn manifest_annotations(&self, product: &Product) -> BTreeMap<String, String> {
+        let mut all = self.options.annotations(Place::Manifest, Some(&product.platform));
+        all.extend(product.annotations.clone());
+        all
+    }
+
     /// The only product.
     fn only(&self, kind: &str) -> Result<&Product> {
         match self.products {
@@ -167,7 +177,7 @@ impl Work<'_> {
 fn assembly<'a>(
     product: &'a Product,
     tags: &'a [Reference],
-    annotations: &'a std::collections::BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
 ) -> Assembly<'a> {
     Assembly {
         config: &product.config,

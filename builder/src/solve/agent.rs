@@ -4,7 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -63,7 +63,8 @@ impl Agent {
             agent.display()
         ))?;
         let failed = || format!("failed to make the socket {}", path.display());
-        let listener = UnixListener::bind(&path).context(failed())?;
+        let address = Address::of(&path).context(failed())?;
+        let listener = UnixListener::bind(&address.path).context(failed())?;
         listener.set_nonblocking(true).context(failed())?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).context(failed())?;
         std::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1)).context(failed())?;
@@ -97,10 +98,34 @@ impl Drop for Agent {
     }
 }
 
+/// What a socket is called when it is bound or connected to, by us and by programs of ours.
+struct Address {
+    path: PathBuf,
+    /// What a short name for a long path hangs on.
+    _directory: Option<OwnedFd>,
+}
+
+impl Address {
+    fn of(socket: &Path) -> Result<Address> {
+        let (directory, near) = monitor::place::near(socket)?;
+        // What is "self" to us is another process to others.
+        let path = match near.strip_prefix("/proc/self") {
+            Ok(rest) if directory.is_some() => Path::new("/proc")
+                .join(sys::process::pid().to_string())
+                .join(rest),
+            _ => near,
+        };
+        Ok(Address {
+            path,
+            _directory: directory,
+        })
+    }
+}
+
 /// An agent that has the keys of some files. It dies with us.
 pub struct Keys {
     pid: i32,
-    socket: PathBuf,
+    socket: Address,
 }
 
 /// How long an agent may take to listen.
@@ -111,13 +136,14 @@ impl Keys {
     ///
     /// # Errors
     /// The programs of OpenSSH are not installed, or a file is no key that can be read without a passphrase.
-    pub fn of(files: &[PathBuf], socket: PathBuf) -> Result<Keys> {
+    pub fn of(files: &[PathBuf], socket: &Path) -> Result<Keys> {
         let program = program("ssh-agent")?;
+        let socket = Address::of(socket)?;
         let words = [
             program.as_os_str(),
             "-D".as_ref(),
             "-a".as_ref(),
-            socket.as_os_str(),
+            socket.path.as_os_str(),
         ];
         let args = ExecStrings::new(words.iter().map(|word| word.as_encoded_bytes()))?;
         let env = ExecStrings::new(["PATH=/usr/bin:/bin"])?;
@@ -143,12 +169,12 @@ impl Keys {
 
     /// Where it listens.
     pub fn socket(&self) -> &Path {
-        &self.socket
+        &self.socket.path
     }
 
     fn wait(&self) -> Result<()> {
         let until = std::time::Instant::now() + PATIENCE;
-        while UnixStream::connect(&self.socket).is_err() {
+        while UnixStream::connect(self.socket()).is_err() {
             if std::time::Instant::now() > until {
                 return Err(Error::new("ssh-agent does not listen"));
             }
@@ -162,7 +188,7 @@ impl Keys {
         let done = std::process::Command::new(program("ssh-add")?)
             .arg("-q")
             .arg(file)
-            .env("SSH_AUTH_SOCK", &self.socket)
+            .env("SSH_AUTH_SOCK", self.socket())
             // Nobody is there to be asked for a passphrase.
             .env("SSH_ASKPASS_REQUIRE", "never")
             .stdin(std::process::Stdio::null())
@@ -250,7 +276,9 @@ mod tests {
     #[test]
     fn what_is_said_is_passed_on_and_the_end_is_an_end() {
         let place = std::env::temp_dir().join(format!("brig-agent-{}", std::process::id()));
-        std::fs::create_dir_all(&place).unwrap();
+        // An address of a socket has 108 bytes.
+        let far = place.join("x".repeat(100));
+        std::fs::create_dir_all(&far).unwrap();
         let theirs = UnixListener::bind(place.join("theirs")).unwrap();
         let echo = std::thread::spawn(move || {
             // The first connection only asks whether somebody is there.
@@ -262,10 +290,11 @@ mod tests {
                 }
             }
         });
-        let agent = Agent::start(place.join("ours"), &place.join("theirs"), (0, 0), 0o600);
+        let agent = Agent::start(far.join("ours"), &place.join("theirs"), (0, 0), 0o600);
         // Only root may give it to root.
         if let Ok(agent) = agent {
-            let mut connection = UnixStream::connect(agent.path()).unwrap();
+            let address = Address::of(agent.path()).unwrap();
+            let mut connection = UnixStream::connect(&address.path).unwrap();
             connection.write_all(b"hello").unwrap();
             let mut word = [0; 5];
             connection.read_exact(&mut word).unwrap();

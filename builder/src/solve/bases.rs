@@ -3,9 +3,11 @@
 //! May not: unpack what nobody needs: what a configuration says is known before any layer is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use build::stages::{Graph, Origin};
+use image::archive::{self, Which};
 use image::oci::ImageConfig;
 use image::platform::Platform;
 use image::progress::{self, Step};
@@ -36,6 +38,7 @@ impl Bases {
     /// An image is nowhere, or a trigger of it is wrong.
     pub fn find(
         means: &Means<'_>,
+        lease: &Lease<'_>,
         request: &Request,
         graph: &mut Graph,
         platform: &Platform,
@@ -50,12 +53,17 @@ impl Bases {
             let wanted: Vec<(usize, Origin, bool)> = wanted(graph);
             let mut has_changed = false;
             for (index, origin, is_base) in wanted {
-                let Some(reference) = bases.reference(request, &origin)? else {
+                let Some(wanted) = Wanted::of(request, &origin)? else {
                     continue;
                 };
                 let name = name_of(&origin).to_owned();
                 if !bases.images.contains_key(&name) {
-                    let found = find(means, request, &reference, platform, counter)?;
+                    let found = match wanted {
+                        Wanted::Named(reference) => find(means, request, &reference, platform, counter)?,
+                        Wanted::InLayout(path, which) => {
+                            of_layout(means, lease, (&name, path, which), platform, counter)?
+                        }
+                    };
                     bases.images.insert(name.clone(), found);
                 }
                 if !is_base || !triggered.insert(index) {
@@ -73,20 +81,6 @@ impl Bases {
             if !has_changed {
                 return Ok(bases);
             }
-        }
-    }
-
-    fn reference(&self, request: &Request, origin: &Origin) -> Result<Option<Reference>> {
-        match origin {
-            Origin::Image(name) => name
-                .parse()
-                .map(Some)
-                .context(format!("failed to parse image name {name:?}")),
-            Origin::Named(name) => match request.contexts.get(name) {
-                Some(Named::Image(reference)) => Ok(Some(reference.clone())),
-                _ => Ok(None),
-            },
-            Origin::Scratch | Origin::Stage(_) => Ok(None),
         }
     }
 
@@ -135,14 +129,73 @@ impl Bases {
         states.insert(name.to_owned(), state.clone());
         Ok(state)
     }
+}
 
-    /// The same for a name of `--build-context` that stands for an image.
-    ///
-    /// # Errors
-    /// It stands for files, which are no beginning.
-    pub fn named_state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
-        self.state(means, lease, name)
+/// Which image an origin is.
+enum Wanted<'r> {
+    Named(Reference),
+    /// `TAG@DIGEST` of a directory, either may be missing.
+    InLayout(&'r Path, &'r str),
+}
+
+impl<'r> Wanted<'r> {
+    fn of(request: &'r Request, origin: &Origin) -> Result<Option<Wanted<'r>>> {
+        match origin {
+            Origin::Image(name) => name
+                .parse()
+                .map(|reference| Some(Wanted::Named(reference)))
+                .context(format!("failed to parse image name {name:?}")),
+            Origin::Named(name) => Ok(match request.contexts.get(name) {
+                Some(Named::Image(reference)) => Some(Wanted::Named(reference.clone())),
+                Some(Named::Layout { path, reference }) => Some(Wanted::InLayout(path, reference)),
+                Some(Named::Origin(_)) | None => None,
+            }),
+            Origin::Scratch | Origin::Stage(_) => Ok(None),
+        }
     }
+}
+
+/// An image of a layout becomes one of the store, without a name.
+fn of_layout(
+    means: &Means<'_>,
+    lease: &Lease<'_>,
+    (name, path, which): (&str, &Path, &str),
+    platform: &Platform,
+    counter: &Counter,
+) -> Result<(Image, ImageConfig)> {
+    let store = means.maker.store;
+    let vertex = counter.next();
+    let title = format!("[context {name}] OCI load from client");
+    (means.listener)(&Event::Begun { vertex, name: &title });
+    let load = || {
+        let (tag, digest) = which.split_once('@').unwrap_or((which, ""));
+        let id = match digest {
+            "" => {
+                let tag = if tag.is_empty() { "latest" } else { tag };
+                archive::layout(means.maker, lease, path, Which::Tag(tag), platform)
+            }
+            digest => {
+                let digest = digest
+                    .parse()
+                    .context(format!("invalid digest {digest:?} of build context {name}"))?;
+                archive::layout(means.maker, lease, path, Which::Digest(&digest), platform)
+            }
+        }?;
+        let image = store
+            .image(&id)?
+            .ok_or_else(|| Error::not_found(format!("image {} was removed meanwhile", id.short())))?;
+        let (config, _) = store.config(&id)?;
+        Ok((image, config))
+    };
+    let loaded: Result<(Image, ImageConfig)> = load();
+    match &loaded {
+        Ok(_) => (means.listener)(&Event::Done { vertex }),
+        Err(e) => (means.listener)(&Event::Failed {
+            vertex,
+            why: &e.to_string(),
+        }),
+    }
+    loaded
 }
 
 /// Why a base is none.

@@ -5,6 +5,7 @@
 //! May not: read a Dockerfile, or know what becomes of the result.
 
 mod agent;
+mod ahead;
 pub mod bases;
 mod clamp;
 mod key;
@@ -26,6 +27,8 @@ use image::platform::Platform;
 use image::store::Lease;
 use image::{Context as _, Error, Kind, Result};
 
+use crate::cache::import::Imports;
+use crate::cache::notes::Notes;
 use crate::failure::Failure;
 use crate::make::Means;
 use crate::request::Request;
@@ -40,6 +43,8 @@ use state::State;
 pub struct Ended {
     pub state: State,
     scope: Scope,
+    /// Its files are not there: it was not built, because nobody was expected to need them.
+    is_hollow: bool,
 }
 
 /// Everything that is known before the first instruction.
@@ -56,6 +61,12 @@ pub struct Solver<'s> {
     pub epoch: Option<i64>,
     /// Of all platforms of a build.
     pub counter: &'s Counter,
+    /// What other stores have made.
+    pub imports: &'s Imports<'s>,
+    /// What is to be sent to others.
+    pub notes: &'s Notes,
+    /// All stages are wanted, not only what the target needs.
+    pub keeps_all: bool,
 }
 
 /// What the stages have come to so far.
@@ -72,9 +83,31 @@ struct Shared {
     progress: Mutex<Progress>,
     changed: Condvar,
     report: Mutex<Report>,
+    /// Of hollow stages: one thread builds such a stage when many want its files.
+    turns: Vec<Mutex<()>>,
+    /// Nothing is done: we only look what is known.
+    is_ahead: bool,
 }
 
 impl Shared {
+    fn new(stages: usize, free: usize, report: Report, is_ahead: bool) -> Shared {
+        Shared {
+            progress: Mutex::new(Progress {
+                ended: vec![None; stages],
+                failed: None,
+                free,
+            }),
+            changed: Condvar::new(),
+            report: Mutex::new(report),
+            turns: (0..stages).map(|_| Mutex::new(())).collect(),
+            is_ahead,
+        }
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,23 +121,21 @@ impl Solver<'_> {
     pub fn solve(&self, report: Report) -> Result<(Ended, Report), Failure> {
         let stages = &self.graph.stages;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = Shared {
-            progress: Mutex::new(Progress {
-                ended: vec![None; stages.len()],
-                failed: None,
-                free: self.request.at_once.unwrap_or(processors).max(1),
-            }),
-            changed: Condvar::new(),
-            report: Mutex::new(report),
-        };
+        let free = self.request.at_once.unwrap_or(processors).max(1);
+        let shared = Shared::new(stages.len(), free, report, false);
+        let mut hollow = self.hollow();
         std::thread::scope(|scope| {
             for (index, stage) in stages.iter().enumerate() {
                 if !stage.is_needed {
                     continue;
                 }
                 let shared = &shared;
+                let hollow = hollow.get_mut(index).and_then(Option::take);
                 scope.spawn(move || {
-                    let ended = self.stage(index, shared);
+                    let ended = match hollow {
+                        Some(ended) => self.pass_over(index, ended, shared),
+                        None => self.stage(index, shared),
+                    };
                     let mut progress = shared.progress();
                     match ended {
                         Ok(ended) => {
@@ -153,6 +184,9 @@ impl Solver<'_> {
             if let Some(Some(ended)) = progress.ended.get(index) {
                 return Ok(ended.clone());
             }
+            if shared.is_ahead {
+                return Err(Error::of(Kind::Incomplete, "a stage before it depends on files"));
+            }
             // Whoever ends tells; a stage that waits for nothing ends, or its own waits do.
             progress = shared
                 .changed
@@ -191,16 +225,18 @@ impl Solver<'_> {
             Origin::Scratch => Ok(State::scratch(self.platform)),
             Origin::Stage(index) => Ok(self.wait_for(*index, shared)?.state),
             Origin::Image(name) => self.bases.state(self.means, self.lease, name),
-            Origin::Named(name) if self.sources.tree(Some(origin)).is_some() => Err(Error::of(
-                Kind::Unsupported,
-                format!(
-                    "build context {name} has files and is no image: COPY --from={name} takes them, FROM cannot"
-                ),
-            )),
             Origin::Named(name) => self
                 .bases
-                .named_state(self.means, self.lease, name)
+                .state(self.means, self.lease, name)
                 .context(format!("failed to use build context {name}")),
+        }
+    }
+
+    /// The same with its files.
+    fn files_of(&self, origin: &Origin, shared: &Shared) -> Result<State> {
+        match origin {
+            Origin::Stage(index) => Ok(self.solid(*index, shared)?.state),
+            origin => self.state_of(origin, shared),
         }
     }
 

@@ -11,6 +11,7 @@ use build::instruction::mount::{Mount, Owner};
 use build::scope::{Execution, PROXY_ARGS};
 use engine::model::{Config, Definition, DeviceRequest, HostConfig};
 use engine::passing::{self, Bind, Passing, Source, Stream};
+use image::layer::Owners;
 use image::{Context as _, Digest, Error, Kind, Result};
 use serde_json::{Value, json};
 use sys::process::Exit;
@@ -118,9 +119,19 @@ impl Solver<'_> {
             let snapshot = self.snapshot(doing, state)?;
             let mounted = self.mount_all(doing, run)?;
             let exit = self.execute(doing, run, &words, &snapshot, &mounted)?;
-            check_exit(exit, &words)?;
+            check_exit(exit, &words).inspect_err(|_| self.tell_why_alone(run))?;
             Ok(snapshot.finish(self.epoch, self.means.maker.cancel)?)
         })
+    }
+
+    /// What a step says that reaches nobody is about the network, and never why there is none.
+    fn tell_why_alone(&self, run: &Execution) {
+        if self.network(run) != Network::Default {
+            return;
+        }
+        if let Some(why) = engine::networks::ground::shut_in(self.means.containers.roots()) {
+            (self.means.listener)(&Event::Warning { text: &why });
+        }
     }
 
     /// What only whoever builds can allow.
@@ -234,7 +245,7 @@ impl Solver<'_> {
                             id,
                             namespace,
                             sharing: *sharing,
-                            owner: *owner,
+                            owner: self.of_here(*owner),
                         },
                         |directory| match &seed {
                             Some(HeldSource::Root { layers, path }) => self.seed(directory, layers, path),
@@ -290,6 +301,18 @@ impl Solver<'_> {
         Ok(mounted)
     }
 
+    /// Where there is but one user, there is nobody else to give anything to.
+    fn of_here(&self, owner: Owner) -> Owner {
+        match self.means.maker.means.owners {
+            Owners::Keep => owner,
+            Owners::Caller => Owner {
+                uid: None,
+                gid: None,
+                ..owner
+            },
+        }
+    }
+
     /// What a mount is of: the build context, a stage, an image.
     fn bound(&self, doing: &Doing<'_>, n: usize, source: &str) -> Result<HeldSource> {
         let origin = doing.step.origins.get(n).and_then(Option::as_ref);
@@ -299,7 +322,7 @@ impl Solver<'_> {
                 .means
                 .maker
                 .store
-                .mountable(&self.state_of(origin, doing.shared)?.layers),
+                .mountable(&self.files_of(origin, doing.shared)?.layers),
             (None, None) => return Err(Error::not_found("there is no build context")),
         };
         Ok(HeldSource::Root {
@@ -347,7 +370,7 @@ impl Solver<'_> {
                 target,
                 HeldSource::Secret {
                     content,
-                    owner,
+                    owner: self.of_here(owner),
                     mode: 0o400,
                 },
                 true,
@@ -389,9 +412,9 @@ impl Solver<'_> {
                 false => Ok(()),
             };
         };
-        // An address of a socket has 108 bytes.
         let name = format!("ssh-{}-{}-{}", doing.index, doing.vertex, mounted.agents.len());
         let socket = self.lease.directory().join(name);
+        let owner = self.of_here(owner);
         let of = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
         let mode = owner.mode.unwrap_or(0o600);
         let is_socket = |path: &PathBuf| {
@@ -402,7 +425,7 @@ impl Solver<'_> {
             [agent] if is_socket(agent) => Agent::start(socket, agent, of, mode)?,
             files => {
                 let own = socket.with_extension("keys");
-                Agent::of_keys(socket, Keys::of(files, own)?, of, mode)?
+                Agent::of_keys(socket, Keys::of(files, &own)?, of, mode)?
             }
         };
         mounted.bind(target, HeldSource::Path(ours.path().to_owned()), true);

@@ -6,22 +6,36 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use build::remote::Location;
 use build::scope::Transfer;
-use image::store::Layer;
-use image::{Error, Result};
+use image::layer::Owners;
+use image::store::{Layer, cache};
+use image::{Digest, Error, Result};
 use serde_json::{Value, json};
 
+use super::ahead::depends_on_files;
 use super::stage::{Broken, Doing, Made};
 use super::state::State;
 use super::{Solver, snapshot};
+use crate::files::download::Version;
 use crate::files::{self, Placement, Selected, Selection, Tree};
+use crate::sources::Fetched;
 
 /// One source of an instruction, looked at.
-struct Piece {
+enum Piece<'c> {
+    Here(Here),
+    /// A file of the web that is what it was when it came to this digest. It was not fetched again.
+    Unchanged(&'c Location, Digest),
+}
+
+/// Files that there are.
+struct Here {
     tree: std::sync::Arc<Tree>,
     selected: Selected,
     /// What is unpacked when it is an archive.
     may_unpack: bool,
 }
+
+/// The kind of a record of what a file of the web was.
+const OF_WEB: &str = "source.http";
 
 impl Solver<'_> {
     pub(super) fn transfer(
@@ -35,7 +49,7 @@ impl Solver<'_> {
             json!({
                 "copy": copy.destination,
                 "add": copy.is_add,
-                "chown": copy.chown,
+                "chown": self.chown(copy),
                 "chmod": copy.chmod.as_ref().map(|mode| format!("{mode:?}")),
                 "link": copy.link,
                 "parents": copy.parents,
@@ -58,23 +72,47 @@ impl Solver<'_> {
             }
             None => None,
         };
+        if doing.shared.is_ahead {
+            let is_here = copy.sources.iter().all(|own| matches!(own, Location::Path(_)));
+            return match &by_origin {
+                Some(key) => match self.peek(doing, key)? {
+                    (made, true) => Ok((made, true)),
+                    (_, false) => Err(depends_on_files()),
+                },
+                None if is_here => {
+                    let digests = self.digests_of(&self.pieces(doing, copy)?)?;
+                    Ok(self.peek(doing, &self.key_of(&below.key, &definition(json!(digests))))?)
+                }
+                None => Err(depends_on_files()),
+            };
+        }
         if let Some(key) = &by_origin
-            && let Some(made) = self.known(doing.stage, key)?
+            && let Some(made) = self.known(doing, key, &below, name)?
         {
             self.tell_begun(doing, name);
             return Ok((made, true));
         }
         let pieces = self.pieces(doing, copy)?;
-        let mut digests = Vec::new();
-        for piece in &pieces {
-            digests.push(piece.tree.digest(&piece.selected, self.means.maker.cancel)?);
-        }
+        let digests = self.digests_of(&pieces)?;
         let by_content = self.key_of(&below.key, &definition(json!(digests)));
-        let done = self.once_by_key(doing, by_content, &below.key, name, || {
+        let done = self.once_by_key(doing, by_content, &below, name, || {
             let snapshot = self.snapshot(doing, &below)?;
-            self.put(copy, &snapshot, &pieces)?;
             // What somebody has changed meanwhile is not what the key says.
-            if pieces.iter().any(|piece| piece.selected.has_changed()) {
+            let mut has_changed = false;
+            let mut all = Vec::new();
+            for piece in pieces {
+                all.push(match piece {
+                    Piece::Here(here) => here,
+                    Piece::Unchanged(far, digest) => {
+                        let (here, now) = self.fetched(copy, self.sources.fetch(copy, far)?)?;
+                        has_changed |= now != digest;
+                        here
+                    }
+                });
+            }
+            self.put(copy, &snapshot, &all)?;
+            has_changed |= all.iter().any(|here| here.selected.has_changed());
+            if has_changed {
                 doing.is_lasting.set(false);
             }
             Ok::<Option<Layer>, Broken>(snapshot.finish(self.epoch, self.means.maker.cancel)?)
@@ -82,13 +120,21 @@ impl Solver<'_> {
         if let Some(key) = by_origin
             && doing.is_lasting.get()
         {
-            self.keep(&key, &below.key, &done.0, name)?;
+            self.keep(&key, &below, &done.0, name)?;
         }
         Ok(done)
     }
 
+    fn digests_of(&self, pieces: &[Piece<'_>]) -> Result<Vec<Digest>> {
+        let digest = |piece: &Piece<'_>| match piece {
+            Piece::Here(here) => here.tree.digest(&here.selected, self.means.maker.cancel),
+            Piece::Unchanged(_, digest) => Ok(digest.clone()),
+        };
+        pieces.iter().map(digest).collect()
+    }
+
     /// What the sources name.
-    fn pieces(&self, doing: &Doing<'_>, copy: &Transfer) -> Result<Vec<Piece>> {
+    fn pieces<'c>(&self, doing: &Doing<'_>, copy: &'c Transfer) -> Result<Vec<Piece<'c>>> {
         let mut pieces = Vec::new();
         // In their order: of two files with one name the later one stays.
         for source in &copy.sources {
@@ -96,22 +142,70 @@ impl Solver<'_> {
                 Location::Path(path) => {
                     let may_unpack = copy.is_add && copy.unpack != Some(false);
                     let tree = self.tree(doing)?;
-                    pieces.push(self.piece(tree, copy, std::slice::from_ref(path), may_unpack)?);
+                    let path = std::slice::from_ref(path);
+                    pieces.push(Piece::Here(self.piece(tree, copy, path, may_unpack)?));
                 }
-                far => {
-                    let fetched = self.sources.fetch(copy, far)?;
-                    let may_unpack = fetched.is_file && copy.unpack == Some(true);
-                    let tree = std::sync::Arc::new(fetched.tree);
-                    pieces.push(self.piece(tree, copy, &fetched.sources, may_unpack)?);
-                }
+                far => pieces.push(self.far(doing, copy, far)?),
             }
         }
         if !copy.files.is_empty() {
             let names: Vec<String> = copy.files.iter().map(|file| file.name.clone()).collect();
             let tree = std::sync::Arc::new(Tree::inline(&copy.files));
-            pieces.push(self.piece(tree, copy, &names, false)?);
+            pieces.push(Piece::Here(self.piece(tree, copy, &names, false)?));
         }
         Ok(pieces)
+    }
+
+    /// What lies elsewhere is fetched, unless its server says that it is what it was.
+    fn far<'c>(&self, doing: &Doing<'_>, copy: &'c Transfer, far: &'c Location) -> Result<Piece<'c>> {
+        let store = self.means.maker.store;
+        let Location::Url(address) = far else {
+            let (here, _) = self.fetched(copy, self.sources.fetch(copy, far)?)?;
+            return Ok(Piece::Here(here));
+        };
+        let words = json!({"address": address, "checksum": copy.checksum, "exclude": copy.exclude});
+        let record = super::key::of_step(None, &json!({"web": words}));
+        let known = match self.may_ask(doing.stage) {
+            true => store
+                .cached(&record)?
+                .and_then(|found| read_version(&found.value)),
+            false => None,
+        };
+        let version = known
+            .as_ref()
+            .map(|(version, _)| version.clone())
+            .unwrap_or_default();
+        let fetched = match (self.sources.fetch_unless(copy, far, &version)?, known) {
+            (Some(fetched), _) => fetched,
+            (None, Some((_, digest))) => {
+                store.use_cached(&[record])?;
+                return Ok(Piece::Unchanged(far, digest));
+            }
+            (None, None) => return Err(Error::not_found("there is nothing")),
+        };
+        let version = fetched.version.clone();
+        let (here, digest) = self.fetched(copy, fetched)?;
+        if !version.is_none() {
+            store.keep_cached(&cache::Step {
+                key: &record,
+                layer: None,
+                description: &format!("http url {}", here.tree.name()),
+                kind: OF_WEB,
+                value: &json!({"tag": version.tag, "modified": version.modified, "digest": digest})
+                    .to_string(),
+                parents: &[],
+            })?;
+        }
+        Ok(Piece::Here(here))
+    }
+
+    /// What was fetched, and what it comes to.
+    fn fetched(&self, copy: &Transfer, fetched: Fetched) -> Result<(Here, Digest)> {
+        let may_unpack = fetched.is_file && copy.unpack == Some(true);
+        let tree = std::sync::Arc::new(fetched.tree);
+        let here = self.piece(tree, copy, &fetched.sources, may_unpack)?;
+        let digest = here.tree.digest(&here.selected, self.means.maker.cancel)?;
+        Ok((here, digest))
     }
 
     fn piece(
@@ -120,7 +214,7 @@ impl Solver<'_> {
         copy: &Transfer,
         sources: &[String],
         may_unpack: bool,
-    ) -> Result<Piece> {
+    ) -> Result<Here> {
         let selected = tree.select(
             &Selection {
                 sources,
@@ -129,7 +223,7 @@ impl Solver<'_> {
             },
             self.means.maker.cancel,
         )?;
-        Ok(Piece {
+        Ok(Here {
             tree,
             selected,
             may_unpack,
@@ -143,7 +237,7 @@ impl Solver<'_> {
             return Ok(tree);
         }
         let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;
-        let state = self.state_of(origin, doing.shared)?;
+        let state = self.files_of(origin, doing.shared)?;
         let layers = self.means.maker.store.mountable(&state.layers);
         let root = match layers.is_empty() {
             true => return Err(Error::not_found("there are no files in it")),
@@ -152,9 +246,9 @@ impl Solver<'_> {
         Ok(std::sync::Arc::new(Tree::of_root(root)))
     }
 
-    fn put(&self, copy: &Transfer, snapshot: &snapshot::Snapshot<'_>, pieces: &[Piece]) -> Result<()> {
+    fn put(&self, copy: &Transfer, snapshot: &snapshot::Snapshot<'_>, pieces: &[Here]) -> Result<()> {
         let root = snapshot.open()?;
-        let owner = Self::owner(copy, root.as_fd())?;
+        let owner = self.owner(copy, root.as_fd())?;
         for piece in pieces {
             files::put(
                 &piece.tree,
@@ -174,12 +268,32 @@ impl Solver<'_> {
     }
 
     /// `--chown`, by the names of the stage. With `--link` there is nothing below to look into: numbers alone have a meaning.
-    fn owner(copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
-        let Some(chown) = &copy.chown else {
-            return Ok(None);
-        };
-        files::owner(root, chown).map(Some)
+    fn owner(&self, copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+        match self.chown(copy) {
+            Some(chown) => files::owner(root, chown).map(Some),
+            None => Ok(None),
+        }
     }
+
+    /// Where there is but one user, everything is root's, as it is in images that are pulled.
+    fn chown<'c>(&self, copy: &'c Transfer) -> Option<&'c str> {
+        match self.means.maker.means.owners {
+            Owners::Caller => Some("0:0"),
+            Owners::Keep => copy.chown.as_deref(),
+        }
+    }
+}
+
+/// A record of a file of the web. One that says nothing is none.
+fn read_version(record: &str) -> Option<(Version, Digest)> {
+    let value: Value = serde_json::from_str(record).ok()?;
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    let version = Version {
+        tag: text("tag"),
+        modified: text("modified"),
+    };
+    let digest = text("digest")?.parse().ok()?;
+    (!version.is_none()).then_some((version, digest))
 }
 
 fn location_text(location: &Location) -> String {

@@ -64,11 +64,11 @@ pub static BUILD: [Flag; 54] = [
     text("builder", "").hidden(),
     list(
         "cache-from",
-        "Where to look for results of other builds, type=registry|local,KEY=VALUE... or an image",
+        "Where others keep what they have built, type=registry,ref=NAME, type=local,src=DIR or an image",
     ),
     list(
         "cache-to",
-        "Where to put results for other builds, type=registry|local|inline,KEY=VALUE...",
+        "Where to keep what is built for others, type=registry,ref=NAME, type=local,dest=DIR or type=inline; mode=max for all stages",
     ),
     text(
         "call",

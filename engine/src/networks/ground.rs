@@ -322,6 +322,15 @@ pub fn trouble(roots: &Roots) -> Option<String> {
     }
 }
 
+/// Why a container with the network that all have reaches nothing outside of the machine; none, if nothing is known to stop it.
+pub fn shut_in(roots: &Roots) -> Option<String> {
+    match super::possible() {
+        Err(why) => Some(why.to_string()),
+        Ok(()) if is_needed() => trouble(roots),
+        Ok(()) => None,
+    }
+}
+
 /// The address under which the machine is reached from the ground: that with which it goes out itself. Its loopback device is not
 /// reached.
 pub fn host_gateway() -> Option<IpAddr> {

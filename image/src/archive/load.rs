@@ -25,7 +25,7 @@ pub struct Loaded {
 /// Layers that are unpacked at the same time.
 const AT_ONCE: usize = 3;
 /// An index may name indexes, but not for ever.
-const INDEX_DEPTH: usize = 4;
+pub(super) const INDEX_DEPTH: usize = 4;
 
 /// Reads an archive to its end and adds its images. With `platform`, those for that platform alone; otherwise the best of each index.
 ///
@@ -64,17 +64,18 @@ pub fn load(
 }
 
 /// What an image of a layout consists of beside its layers.
-struct Documents {
-    manifest: Manifest,
-    bytes: Vec<u8>,
-    config: Vec<u8>,
+pub(super) struct Documents {
+    pub manifest: Manifest,
+    pub bytes: Vec<u8>,
+    pub config: Vec<u8>,
 }
 
-struct Archive<'a> {
-    maker: &'a Maker<'a>,
-    lease: &'a Lease<'a>,
-    scattered: &'a Scattered,
-    platform: Option<&'a Platform>,
+#[derive(Clone, Copy)]
+pub(super) struct Archive<'a> {
+    pub maker: &'a Maker<'a>,
+    pub lease: &'a Lease<'a>,
+    pub scattered: &'a Scattered,
+    pub platform: Option<&'a Platform>,
 }
 
 impl Archive<'_> {
@@ -105,7 +106,7 @@ impl Archive<'_> {
 
     /// The manifest that a descriptor leads to, its bytes and its configuration; none, if it is for another platform than the one that
     /// was asked for.
-    fn image_of(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Documents>> {
+    pub fn image_of(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Documents>> {
         let bytes = self.document(&descriptor.digest)?;
         match Document::parse(&descriptor.media_type, &bytes)? {
             Document::Index(index) if depth > 0 => {
@@ -199,7 +200,8 @@ impl Archive<'_> {
         Ok(manifest.to_string().into_bytes())
     }
 
-    fn add(
+    /// Adds it to the store. Members that are layers are moved there.
+    pub fn add(
         &self,
         manifest: &Manifest,
         bytes: &[u8],

@@ -6,6 +6,7 @@
 //! May not: talk to a registry.
 
 mod import;
+mod layout;
 mod load;
 mod save;
 mod scatter;
@@ -16,6 +17,7 @@ use crate::Digest;
 use crate::oci::media;
 
 pub use import::{Import, import};
+pub use layout::{Which, layout};
 pub use load::{Loaded, load};
 pub use save::{Saved, choose, save};
 

@@ -48,6 +48,11 @@ impl Scattered {
         None
     }
 
+    /// One file more.
+    pub fn insert(&mut self, name: String, member: Member) {
+        self.members.insert(name, member);
+    }
+
     /// A file with these bytes, whatever its name.
     pub fn find(&self, digest: &Digest) -> Option<&Member> {
         self.members.values().find(|member| member.digest == *digest)

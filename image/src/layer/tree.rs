@@ -19,6 +19,7 @@ use super::apply::{Contents, Form};
 use super::names::{Attributes, Inode, Name, Names, Nature, ROOT};
 use super::tar::{Entry, Piece};
 use super::{Options, Overlay, Owners};
+use crate::tree::give;
 use crate::{Context, Error, Result};
 
 /// Descriptors of directories that are kept open; neighbours in an archive are mostly neighbours in the tree.
@@ -232,16 +233,6 @@ impl Form for Tree<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Changes the owner. EINVAL is an id that the user namespace does not have, which nobody would read out of "invalid argument".
-fn give(at: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> Result<()> {
-    match fs::fchownat(at, path, uid, gid) {
-        Err(e) if e.is(libc::EINVAL) => Err(Error::invalid(format!(
-            "its owner {uid}:{gid} is not among the ids of this user namespace; /etc/subuid and /etc/subgid have to grant more"
-        ))),
-        done => Ok(done?),
     }
 }
 

@@ -41,6 +41,25 @@ impl Client {
     /// # Errors
     /// As [`Client::web_file`].
     pub fn web_file_with(&self, address: &str, headers: &[(String, String)]) -> Result<WebFile> {
+        let file = self.web_file_unless(address, headers, &[])?;
+        file.ok_or_else(|| {
+            Error::of(
+                Kind::Unavailable,
+                format!("{address}: answered 304, and was not asked that"),
+            )
+        })
+    }
+
+    /// The same with conditions (`if-none-match`), which whoever has the file hears. None: it is not modified.
+    ///
+    /// # Errors
+    /// As [`Client::web_file`].
+    pub fn web_file_unless(
+        &self,
+        address: &str,
+        headers: &[(String, String)],
+        conditions: &[(&str, &str)],
+    ) -> Result<Option<WebFile>> {
         let url = Url::parse(address)?;
         let endpoint = Endpoint {
             base: url.clone(),
@@ -56,6 +75,7 @@ impl Client {
         };
         let ask = Ask {
             target: Target::Given(&url),
+            headers: conditions,
             ..Ask::bare("GET", "", &[])
         };
         let doing = || format!("failed to fetch {url}");
@@ -66,18 +86,21 @@ impl Client {
                 _ => failure.error,
             })
             .context(doing())?;
+        if answer.status == 304 && !conditions.is_empty() {
+            return Ok(None);
+        }
         if answer.status != 200 {
             let text = format!("{} answered {}", answer.url.authority(), answer.status);
             return Err(Error::of(Kind::Unavailable, text).context(doing()));
         }
-        Ok(WebFile {
+        Ok(Some(WebFile {
             length: answer.length(),
             headers: answer.headers.clone(),
             body: answer.body.into_reader(),
             address: url,
             url: answer.url,
             read: 0,
-        })
+        }))
     }
 }
 

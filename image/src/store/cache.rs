@@ -152,7 +152,7 @@ impl Store {
 
     fn write_step(&self, step: &Step<'_>, size: u64) -> Result<()> {
         let parents: Vec<String> = step.parents.iter().map(Digest::to_string).collect();
-        self.write(|db| {
+        self.write_passing(|db| {
             db.execute(
                 "INSERT INTO step (key, layer, diff_id, description, kind, value, parents, size, created, used, uses)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, 1)
@@ -184,7 +184,7 @@ impl Store {
             return Ok(());
         }
         let now = nanoseconds();
-        self.write(|db| {
+        self.write_passing(|db| {
             let mut update = db.prepare("UPDATE step SET used = ?, uses = uses + 1 WHERE key = ?")?;
             for key in keys {
                 update.execute(params![now, key.to_string()])?;

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{Context, Error, Kind, Result};
@@ -117,6 +118,7 @@ pub fn open(path: &Path) -> Result<Option<Connection>> {
         return Ok(None);
     }
     let mut db = connect(path)?;
+    leave_log(&db).context(format!("failed to open {}", path.display()))?;
     match version(&db)? {
         VERSION => Ok(Some(db)),
         1 => {
@@ -172,10 +174,24 @@ fn connect(path: &Path) -> Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).context(failed())?;
     db.busy_timeout(PATIENCE).context(failed())?;
-    // A commit is on the disk when it returns: with WAL, NORMAL would lose the last ones at a power cut.
-    db.pragma_update(None, "synchronous", "full").context(failed())?;
+    set_durable(&db, true).context(failed())?;
     db.pragma_update(None, "foreign_keys", "on").context(failed())?;
     Ok(db)
+}
+
+/// The write-ahead log stays when the last connection closes, and is there for the next one. To move it into the file and remove it costs
+/// four waits for the disk in every command. Short, because whoever comes first reads all of it.
+fn leave_log(db: &Connection) -> rusqlite::Result<()> {
+    const PAGES: u32 = 64;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.pragma_update(None, "wal_autocheckpoint", PAGES)
+}
+
+/// Whether a commit is on the disk when it returns. With WAL, the other way loses the last ones at a power cut, and nothing else.
+pub fn set_durable(db: &Connection, durable: bool) -> Result<()> {
+    let level = if durable { "full" } else { "normal" };
+    db.pragma_update(None, "synchronous", level)
+        .context("failed to say when changes of the store are on the disk")
 }
 
 fn version(db: &Connection) -> Result<i64> {

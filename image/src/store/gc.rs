@@ -49,7 +49,19 @@ impl Store {
             Ok(freed)
         })?;
         self.empty_trash()?;
+        self.remove_lost()?;
         Ok(freed)
+    }
+
+    /// Once in an uptime: files whose rows a power cut has taken.
+    fn remove_lost(&self) -> Result<()> {
+        let mark = self.roots.run.join("swept");
+        if fs::read_to_string(&mark).is_ok_and(|boot| boot == self.boot) {
+            return Ok(());
+        }
+        self.remove_strays()?;
+        let failed = || format!("failed to write {}", mark.display());
+        fs::write(&mark, &self.boot).context(failed())
     }
 
     fn collect_blobs(&self, db: &Transaction<'_>, away: &Away, freed: &mut Freed) -> Result<()> {

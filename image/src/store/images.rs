@@ -75,7 +75,9 @@ impl Store {
         tags: &[(Reference, Digest)],
         pins: &[(Repository, Digest)],
     ) -> Result<()> {
-        self.write(|db| {
+        let failed = || format!("failed to add image {}", image.id);
+        let was_there = self.write_passing(|db| {
+            let was_there = is_added(db, image, tags)? && pins.is_empty();
             let (id, manifest) = (image.id.to_string(), image.manifest.to_string());
             db.execute(
                 "INSERT INTO image (id, manifest, size, added, used, parent) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
@@ -107,9 +109,24 @@ impl Store {
                     params![repository.to_string(), target.to_string(), id, manifest],
                 )?;
             }
+            Ok(was_there)
+        });
+        match was_there.context(failed())? {
+            // A build that found everything done waits for no disk.
+            true => Ok(()),
+            false => self.sync_image(image.id).context(failed()),
+        }
+    }
+
+    /// What was committed before is on the disk afterwards: every durable commit brings along what is in front of it.
+    fn sync_image(&self, id: &Digest) -> Result<()> {
+        self.write(|db| {
+            db.execute(
+                "UPDATE image SET used = used WHERE id = ?",
+                params![id.to_string()],
+            )?;
             Ok(())
         })
-        .context(format!("failed to add image {}", image.id))
     }
 
     /// Gives an image another manifest, which leads to the same layers by other blobs. Its names and digests move along, and what stands on
@@ -491,6 +508,29 @@ fn keep_indexes(db: &Transaction<'_>, manifest: &str) -> Result<()> {
         params![manifest],
     )?;
     Ok(())
+}
+
+/// Whether an image is there with these names, and nothing but times would change.
+fn is_added(db: &Transaction<'_>, image: &NewImage<'_>, tags: &[(Reference, Digest)]) -> Result<bool> {
+    let (id, manifest) = (image.id.to_string(), image.manifest.to_string());
+    let count = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool> {
+        Ok(db.query_row(sql, values, |row| row.get::<_, i64>(0))? > 0)
+    };
+    let sql = "SELECT count(*) FROM image WHERE id = ?1 AND manifest = ?2 AND size = ?3 AND coalesce(?4, parent) IS parent";
+    let parent = image.parent.map(Digest::to_string);
+    if !count(sql, &[&id, &manifest, &image.size, &parent])? {
+        return Ok(false);
+    }
+    let sql = "SELECT count(*) FROM name WHERE reference = ? AND image = ? AND manifest = ? AND target = ?";
+    for (reference, target) in tags {
+        if !count(
+            sql,
+            &[&reference.to_string(), &id, &manifest, &target.to_string()],
+        )? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn set_name(

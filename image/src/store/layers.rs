@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::blob::nanoseconds;
-use super::{Lease, Store, exists, sync_directory};
+use super::{Commits, Lease, Store, exists, sync_directory};
 use crate::{Context, Digest, Error, Result};
 
 /// How a layer lies on the disk.
@@ -216,7 +216,12 @@ impl Store {
         let failed = || format!("failed to store layer {}", layer.key);
         let place = self.layer_directory(&layer.key);
         let old = lease.directory().join(format!("old-{}", layer.key));
-        self.write(|db| {
+        // What is not on the disk need not be known there. Its row may be lost alone: [`Store::collect`] looks for such once in an uptime.
+        let commits = match layer.synced {
+            true => Commits::Durable,
+            false => Commits::Passing,
+        };
+        self.change(commits, |db| {
             match fs::rename(&place, &old) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::from(e).context(failed())),
                 _ => {}
@@ -322,7 +327,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn note_tar(&self, key: &LayerKey, tar: u64) -> Result<()> {
-        self.write(|db| {
+        self.write_passing(|db| {
             db.execute("UPDATE layer SET tar = ? WHERE key = ?", params![tar, &*key.0])?;
             Ok(())
         })

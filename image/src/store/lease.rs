@@ -1,7 +1,9 @@
 //! Leases: what a living process is working with is not collected, and what a dead one left is.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::params;
 
@@ -14,6 +16,8 @@ use crate::{Context, Digest, Result};
 pub struct Lease<'s> {
     store: &'s Store,
     id: String,
+    /// What was written down already: nobody else takes that back while we live.
+    held: Mutex<HashSet<(&'static str, String)>>,
     // Declared last but one: the lock goes when the directory and the rows are gone.
     _lock: KeyLock,
 }
@@ -36,6 +40,7 @@ impl Store {
         Ok(Lease {
             store: self,
             id,
+            held: Mutex::default(),
             _lock: lock,
         })
     }
@@ -83,7 +88,7 @@ impl Store {
         if directory.exists() {
             layer::remove_path(&directory).context(format!("failed to remove {}", directory.display()))?;
         }
-        self.write(|db| {
+        self.write_passing(|db| {
             db.execute("DELETE FROM hold WHERE lease = ?", params![id])?;
             Ok(())
         })
@@ -101,40 +106,7 @@ impl Lease<'_> {
     /// # Errors
     /// The store cannot be written.
     pub fn hold_blob(&self, digest: &Digest) -> Result<()> {
-        self.hold("blob", &digest.to_string())
-    }
-
-    /// This layer stays.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn hold_layer(&self, key: &str) -> Result<()> {
-        self.hold("layer", key)
-    }
-
-    /// These stay, in one transaction.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn hold_layers<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<()> {
-        self.store.write(|db| {
-            let mut insert =
-                db.prepare("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, 'layer', ?)")?;
-            for key in keys {
-                insert.execute(params![self.id, key])?;
-            }
-            Ok(())
-        })
-    }
-
-    fn hold(&self, kind: &str, key: &str) -> Result<()> {
-        self.store.write(|db| {
-            db.execute(
-                "INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, ?, ?)",
-                params![self.id, kind, key],
-            )?;
-            Ok(())
-        })
+        self.hold("blob", [digest.to_string()])
     }
 
     /// These stay, in one transaction.
@@ -142,14 +114,42 @@ impl Lease<'_> {
     /// # Errors
     /// The store cannot be written.
     pub fn hold_blobs<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) -> Result<()> {
-        self.store.write(|db| {
+        self.hold("blob", digests.into_iter().map(Digest::to_string))
+    }
+
+    /// This layer stays.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_layer(&self, key: &str) -> Result<()> {
+        self.hold("layer", [key.to_owned()])
+    }
+
+    /// These stay, in one transaction.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn hold_layers<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<()> {
+        self.hold("layer", keys.into_iter().map(str::to_owned))
+    }
+
+    fn hold(&self, kind: &'static str, keys: impl IntoIterator<Item = String>) -> Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new: Vec<(&str, String)> = keys.into_iter().map(|key| (kind, key)).collect();
+        new.retain(|hold| !held.contains(hold));
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.store.write_passing(|db| {
             let mut insert =
-                db.prepare("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, 'blob', ?)")?;
-            for digest in digests {
-                insert.execute(params![self.id, digest.to_string()])?;
+                db.prepare_cached("INSERT OR IGNORE INTO hold (lease, kind, key) VALUES (?, ?, ?)")?;
+            for (kind, key) in &new {
+                insert.execute(params![self.id, kind, key])?;
             }
             Ok(())
-        })
+        })?;
+        held.extend(new);
+        Ok(())
     }
 }
 

@@ -101,8 +101,11 @@ pub struct Store {
     roots: Roots,
     /// Of the running kernel.
     boot: String,
-    db: Mutex<Connection>,
+    db: Mutex<Database>,
 }
+
+/// The database, in the root.
+const DATABASE: &str = "brig.db";
 
 const DIRECTORIES: [&str; 8] = [
     "blobs",
@@ -123,7 +126,7 @@ impl Store {
     pub fn open(roots: &Roots) -> Result<Store> {
         let boot =
             fs::read_to_string("/proc/sys/kernel/random/boot_id").context("failed to read the boot id")?;
-        let database = roots.root.join("brig.db");
+        let database = roots.root.join(DATABASE);
         let locks = roots.run.join("locks");
         reserve::spend_if_full(&roots.root);
         make_private(&locks)?;
@@ -145,13 +148,21 @@ impl Store {
         Ok(Store {
             roots: roots.clone(),
             boot: boot.trim().to_owned(),
-            db: Mutex::new(db),
+            db: Mutex::new(Database {
+                connection: db,
+                commits: Commits::Durable,
+            }),
         })
     }
 
     /// Where it lies.
     pub fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// A file that is always there.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path(DATABASE)
     }
 
     /// Where downloads wait for their end.
@@ -189,14 +200,35 @@ impl Store {
     }
 
     /// A panic in another thread has rolled its transaction back; the connection is as good as before.
-    fn db(&self) -> MutexGuard<'_, Connection> {
+    fn locked(&self) -> MutexGuard<'_, Database> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything or nothing; nobody else writes meanwhile.
+    /// To read.
+    fn db(&self) -> impl std::ops::Deref<Target = Connection> + '_ {
+        Reading(self.locked())
+    }
+
+    /// Everything or nothing, and on the disk; nobody else writes meanwhile.
     fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
-        let mut db = self.db();
+        self.change(Commits::Durable, work)
+    }
+
+    /// The same for what a power cut may undo: what a process holds while it lives, and what is made again where it is missing. It comes
+    /// to the disk with the next change that has to, never before an earlier one, and does not wait for it.
+    fn write_passing<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.change(Commits::Passing, work)
+    }
+
+    fn change<T>(
+        &self,
+        commits: Commits,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut db = self.locked();
+        db.set(commits)?;
         let transaction = db
+            .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .context("failed to begin a change of the store")?;
         let done = work(&transaction)?;
@@ -204,6 +236,40 @@ impl Store {
             .commit()
             .context("failed to commit a change of the store")?;
         Ok(done)
+    }
+}
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    /// When it returns.
+    Durable,
+    /// With the next durable one.
+    Passing,
+}
+
+struct Database {
+    connection: Connection,
+    commits: Commits,
+}
+
+impl Database {
+    fn set(&mut self, commits: Commits) -> Result<()> {
+        if self.commits != commits {
+            db::set_durable(&self.connection, commits == Commits::Durable)?;
+            self.commits = commits;
+        }
+        Ok(())
+    }
+}
+
+struct Reading<'s>(MutexGuard<'s, Database>);
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.connection
     }
 }
 

@@ -550,7 +550,7 @@ fn directories_that_runs_keep_go_when_nobody_is_at_them() {
 #[test]
 fn trash_goes_with_the_next_lease_also_under_several_hands() {
     let place = Place::new();
-    let store = place.open();
+    drop(place.open());
     let trash = place.0.join("trash");
     for tree in 0..40 {
         for directory in 0..20 {

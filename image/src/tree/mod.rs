@@ -54,6 +54,20 @@ pub trait Sink {
     fn take(&mut self, entry: &Entry, contents: Contents<'_>) -> Result<()>;
 }
 
+/// Changes the owner of what has a name, itself and not where it leads to; an empty name is what is open. EINVAL is an id that the user
+/// namespace does not have, which nobody would read out of "invalid argument".
+///
+/// # Errors
+/// As said, or the kernel's.
+pub fn give(at: BorrowedFd<'_>, path: &Path, uid: u32, gid: u32) -> Result<()> {
+    match sys::fs::fchownat(at, path, uid, gid) {
+        Err(e) if e.is(libc::EINVAL) => Err(Error::invalid(format!(
+            "its owner {uid}:{gid} is not among the ids of this user namespace; /etc/subuid and /etc/subgid have to grant more"
+        ))),
+        done => Ok(done?),
+    }
+}
+
 /// No link is followed, and the directory is not left.
 pub const BENEATH: u64 =
     sys::fs::RESOLVE_BENEATH | sys::fs::RESOLVE_NO_SYMLINKS | sys::fs::RESOLVE_NO_MAGICLINKS;

@@ -14,7 +14,7 @@ use crate::layer::tar::{Entry, Piece, Time, Type};
 use crate::{Context, Error, Kind, Result};
 use sys::fs;
 
-use super::{Contents, Sink, as_path, components, open_beneath, proc_path, reopen};
+use super::{Contents, Sink, as_path, components, give, open_beneath, proc_path, reopen};
 
 /// Whose files will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +177,7 @@ impl<'p> Placer<'p> {
             return Err(Error::new("it has been replaced while it was made"));
         }
         if let Some((uid, gid)) = self.owner(entry) {
-            fs::fchownat(fd.as_fd(), Path::new(""), uid, gid)?;
+            give(fd.as_fd(), Path::new(""), uid, gid)?;
         }
         let path = proc_path(fd.as_fd());
         fs::fchmodat(fs::cwd(), as_path(path.as_bytes()), entry.mode)?;
@@ -272,7 +272,7 @@ impl<'p> Placer<'p> {
 
     fn own(&self, parent: BorrowedFd<'_>, name: &Path, entry: &Entry) -> Result<()> {
         match self.owner(entry) {
-            Some((uid, gid)) => Ok(fs::fchownat(parent, name, uid, gid)?),
+            Some((uid, gid)) => give(parent, name, uid, gid),
             None => Ok(()),
         }
     }
@@ -283,7 +283,7 @@ impl<'p> Placer<'p> {
             Owners::Keep => (entry.uid, entry.gid),
             Owners::All(uid, gid) => (uid, gid),
         };
-        fs::fchownat(fd, Path::new(""), uid, gid)?;
+        give(fd, Path::new(""), uid, gid)?;
         // chown(2) takes set-id bits and security.capability away, so they come after it.
         fs::fchmod(fd, entry.mode)?;
         for (attribute, value) in &entry.xattrs {

@@ -33,8 +33,6 @@ pub enum Need {
     Program(&'static str),
     /// What the machine's own package manager reaches.
     Packages,
-    /// What brig does not do yet, in a sentence.
-    More(&'static str),
 }
 
 pub struct Case {
@@ -285,7 +283,6 @@ fn missing(lab: &Lab, case: &Case) -> Option<String> {
             .is_none()
             .then(|| format!("{program} is not installed")),
         Need::Packages => lab.packages().as_ref().err().cloned(),
-        Need::More(what) => Some((*what).to_owned()),
     })
 }
 

@@ -26,6 +26,13 @@ enum Builder {
 
 const ALL: [Builder; 3] = [Builder::Classic, Builder::BuildKit, Builder::Brig];
 
+/// How much lies beside the Dockerfile. The classic builder sends all of it each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Few,
+    Many,
+}
+
 struct Contest {
     name: &'static str,
     title: &'static str,
@@ -33,6 +40,7 @@ struct Contest {
     share: f64,
     turns: usize,
     dockerfile: &'static str,
+    context: Size,
     /// What is done before each turn of that number.
     before: fn(&Path, usize) -> Result<(), String>,
     flags: &'static [&'static str],
@@ -57,6 +65,7 @@ const CONTESTS: [Contest; 4] = [
         share: 0.25,
         turns: 5,
         dockerfile: SIX_STEPS,
+        context: Size::Few,
         before: nothing,
         flags: &[],
         warm: true,
@@ -67,6 +76,7 @@ const CONTESTS: [Contest; 4] = [
         share: 0.3,
         turns: 1,
         dockerfile: "FROM tiny\nCOPY many /many/\n",
+        context: Size::Many,
         before: another_file,
         flags: &[],
         warm: false,
@@ -77,6 +87,7 @@ const CONTESTS: [Contest; 4] = [
         share: 0.4,
         turns: 1,
         dockerfile: "FROM tiny\nRUN echo 1 >/1\nRUN echo 2 >/2\nRUN echo 3 >/3\nRUN echo 4 >/4\nRUN echo 5 >/5\n",
+        context: Size::Few,
         before: nothing,
         flags: &["--no-cache"],
         warm: true,
@@ -88,6 +99,7 @@ const CONTESTS: [Contest; 4] = [
         share: 1.0,
         turns: 1,
         dockerfile: "FROM tiny AS a\nRUN sleep 1; touch /a\nFROM tiny AS b\nRUN sleep 1; touch /b\nFROM tiny\nCOPY --from=a /a /\nCOPY --from=b /b /\n",
+        context: Size::Few,
         before: nothing,
         flags: &["--no-cache"],
         warm: true,
@@ -96,20 +108,24 @@ const CONTESTS: [Contest; 4] = [
 
 pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String> {
     lab.docker().as_ref().map_err(Clone::clone)?;
-    let dir = context(lab)?;
+    let (few, many) = (context(lab, Size::Few)?, context(lab, Size::Many)?);
     for contest in CONTESTS.iter().filter(|contest| choice.has(contest.name)) {
+        let dir = match contest.context {
+            Size::Few => &few,
+            Size::Many => &many,
+        };
         std::fs::write(dir.join("Dockerfile"), contest.dockerfile).map_err(|e| e.to_string())?;
         let mut times = vec![Vec::new(); ALL.len()];
         if contest.warm {
             for builder in ALL {
-                build(lab, &dir, builder, contest.flags)?;
+                build(lab, dir, builder, contest.flags)?;
             }
         }
         for round in 0..rounds {
             for (at, builder) in ALL.into_iter().enumerate() {
                 for turn in 0..contest.turns {
-                    (contest.before)(&dir, (round * ALL.len() + at) * contest.turns + turn)?;
-                    times[at].push(build(lab, &dir, builder, contest.flags)?);
+                    (contest.before)(dir, (round * ALL.len() + at) * contest.turns + turn)?;
+                    times[at].push(build(lab, dir, builder, contest.flags)?);
                 }
             }
         }
@@ -118,11 +134,12 @@ pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String
     Ok(ExitCode::SUCCESS)
 }
 
-/// 30,000 small files in 300 directories, and a few.
-fn context(lab: &Lab) -> Result<PathBuf, String> {
-    let dir = lab.dir.join("measured");
+/// A few files, or 30,000 small ones in 300 directories beside them.
+fn context(lab: &Lab, size: Size) -> Result<PathBuf, String> {
+    let dir = lab.dir.join(format!("measured-{size:?}").to_lowercase());
     let told = |e: std::io::Error| format!("{}: {e}", dir.display());
-    for n in 0..300 {
+    let directories = if size == Size::Many { 300 } else { 0 };
+    for n in 0..directories {
         let below = dir.join(format!("many/d{n}"));
         std::fs::create_dir_all(&below).map_err(told)?;
         for m in 0..100 {

@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub const ADDRESS: &str = "127.0.0.1:8000";
@@ -14,6 +16,7 @@ pub const CHANGED_SECONDS: i64 = 1_700_000_000;
 
 pub struct Web {
     root: PathBuf,
+    sent: Arc<AtomicUsize>,
 }
 
 impl Web {
@@ -22,13 +25,14 @@ impl Web {
         let listener = TcpListener::bind(ADDRESS).map_err(|e| format!("{ADDRESS}: {e}"))?;
         let web = Web {
             root: root.to_owned(),
+            sent: Arc::default(),
         };
-        let root = web.root.clone();
+        let (root, sent) = (web.root.clone(), web.sent.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let root = root.clone();
+                let (root, sent) = (root.clone(), sent.clone());
                 // Whoever went away in the middle knows that.
-                std::thread::spawn(move || drop(answer(stream, &root)));
+                std::thread::spawn(move || drop(answer(stream, &root, &sent)));
             }
         });
         Ok(web)
@@ -40,9 +44,14 @@ impl Web {
         std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(format!("http://{ADDRESS}/{name}"))
     }
+
+    /// How many files it has sent whole.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
 }
 
-fn answer(stream: TcpStream, root: &Path) -> std::io::Result<()> {
+fn answer(stream: TcpStream, root: &Path, sent: &AtomicUsize) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
@@ -75,6 +84,7 @@ fn answer(stream: TcpStream, root: &Path) -> std::io::Result<()> {
     );
     stream.write_all(head.as_bytes())?;
     if method == "GET" {
+        sent.fetch_add(1, Ordering::SeqCst);
         stream.write_all(&content)?;
     }
     Ok(())

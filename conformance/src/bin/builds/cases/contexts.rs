@@ -27,6 +27,92 @@ pub fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("context.from-files", &[Need::Brig], |s| {
+            // FROM a directory: its files are the root. What is left out of it is not there.
+            s.must("mkdir root && docker save tiny >/dev/null && docker create --name whole tiny && docker export whole | tar x -C root && docker rm whole")?;
+            s.file("root/.dockerignore", "left-out\n")?;
+            s.file("root/left-out", "x\n")?;
+            s.file("root/there", "x\n")?;
+            s.must("chown 1000:50 root/there && chmod 4755 root/there")?;
+            s.dockerfile("FROM files AS a\nRUN stat -c %u:%g:%a /there >/seen; ls /left-out || echo gone >>/seen\nFROM a\nRUN cat /seen >/again\n")?;
+            let words = "--build-context files=./root -t from-files .";
+            let told = s.build(words)?;
+            has("what was told", &told, "FROM files")?;
+            s.shows("from-files", "cat /again", "0:0:4755\ngone")?;
+            is(
+                "PATH",
+                s.inside("from-files", "echo $PATH")?,
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )?;
+            let again = s.build(words)?;
+            was_cached(&again, "FROM files", true)?;
+            was_cached(&again, "RUN stat", true)?;
+            has(
+                "history",
+                &s.must("docker history --no-trunc from-files")?,
+                "FROM files AS a",
+            )?;
+            // It is a step like others: caches take it along.
+            s.must("docker build -q --build-context files=./root --cache-to type=local,dest=cache,mode=max . && docker rmi from-files && docker builder prune -af")?;
+            let brought = s.build(&format!("--cache-from type=local,src=cache {words}"))?;
+            was_cached(&brought, "FROM files", true)?;
+            was_cached(&brought, "RUN stat", true)?;
+            s.shows("from-files", "cat /again", "0:0:4755\ngone")?;
+            s.file("root/there", "y\n")?;
+            was_cached(&s.build(words)?, "RUN stat", false)?;
+            // The whole image, and a stage of the Dockerfile that a context stands for.
+            s.dockerfile("FROM files\n")?;
+            s.build(words)?;
+            s.shows("from-files", "cat /there", "y")?;
+            s.dockerfile("FROM tiny AS files\nRUN false\nFROM files\nCOPY --from=files /there /copied\n")?;
+            s.build(words)?;
+            s.shows("from-files", "cat /copied", "y")
+        }),
+        case("context.oci-layout", &[Need::Brig], |s| {
+            s.dockerfile("FROM tiny\nRUN echo one >/which\nENV A=b\nONBUILD RUN echo triggered >/trigger\n")?;
+            s.build("-o type=oci,dest=one,tar=false -t example.com/own:one .")?;
+            s.dockerfile("FROM tiny\nRUN echo two >/which\n")?;
+            s.build("-o type=oci,dest=two.tar -t example.com/own:two .")?;
+            s.must("mkdir two && tar xf two.tar -C two && rm two.tar && docker builder prune -af")?;
+            s.dockerfile(
+                "FROM base\nRUN cat /which >/seen; echo $A >>/seen; cat /trigger >>/seen || true\n",
+            )?;
+            for (context, seen) in [
+                // The only one, whatever it is called.
+                ("oci-layout://one", "one\nb\ntriggered"),
+                ("oci-layout://one:one", "one\nb\ntriggered"),
+                ("oci-layout://two", "two\n"),
+            ] {
+                s.build(&format!("--build-context base={context} -t from-layout ."))?;
+                s.shows("from-layout", "cat /seen", seen)?;
+            }
+            let digest = s.must("python3 -c 'import json; print(json.load(open(\"two/index.json\"))[\"manifests\"][0][\"digest\"])'")?;
+            s.build(&format!(
+                "--build-context base=oci-layout://two@{digest} -t from-layout ."
+            ))?;
+            s.shows("from-layout", "cat /seen", "two\n")?;
+            // Nothing of the layout was taken away, and COPY takes of it.
+            s.dockerfile("FROM scratch\nCOPY --from=base /which /\n")?;
+            s.build("--build-context base=oci-layout://one -o out .")?;
+            is("which", s.read("out/which")?, "one\n")?;
+            let absent = format!("sha256:{}", "0".repeat(64));
+            for (context, why) in [
+                (format!("two@{absent}"), format!("it has no {absent}")),
+                ("out".to_owned(), "is no OCI layout".to_owned()),
+                ("nowhere".to_owned(), "is no OCI layout".to_owned()),
+            ] {
+                s.fails(
+                    &format!("docker build --build-context base=oci-layout://{context} ."),
+                    1,
+                    &[&why],
+                )?;
+            }
+            // A damaged layer is found.
+            s.must("for f in two/blobs/sha256/*; do test $(head -c1 $f) = { || printf x | dd of=$f bs=1 seek=20 conv=notrunc status=none; done; docker image prune -f; docker rmi -f from-layout; docker builder prune -af")?;
+            s.dockerfile("FROM base\nRUN cat /which\n")?;
+            let o = s.sh("docker build --build-context base=oci-layout://two .")?;
+            is(&o.stderr, o.code, 1)
+        }),
         case("context.git-file", &[Need::Brig, Need::Program("git")], git_file),
         case("context.git-is-cached", &[Need::Brig, Need::Git], |s| {
             repository(s, "cached.git")?;

@@ -43,6 +43,15 @@ RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent && echo absent >
             is("steps from the cache", cached(&told) >= 1, true)
         }),
         case("ssh.agent", &[Need::Program("ssh-agent"), Need::NotBuildah], ssh),
+        case("ssh.long-path", &[Need::Brig, Need::Program("ssh-agent")], |s| {
+            // An address of a socket has 108 bytes, and stores may lie deeper.
+            let root = format!("BRIG_ROOT=$PWD/{}/store", "deep".repeat(30));
+            s.must("ssh-keygen -q -t ed25519 -N '' -f key && docker save -o tiny.tar tiny")?;
+            s.must(&format!("{root} docker load -q -i tiny.tar"))?;
+            s.dockerfile("FROM tiny\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK\n")?;
+            s.must(&format!("{root} docker build --ssh default=key ."))
+                .map(drop)
+        }),
         case("ssh.absent", &[Need::NotBuildah], |s| {
             s.refuses("FROM tiny\nRUN --mount=type=ssh,required=true true\n", &["ssh"])?;
             s.builds(

@@ -179,6 +179,35 @@ ADD --exclude=sub d /added/
                 &["http://127.0.0.1:8000/absent"],
             )
         }),
+        case("add.url-once", BRIG, |s| {
+            let address = s.lab.web.put("once.txt", b"first\n")?;
+            let dockerfile = format!("FROM tiny\nADD {address} /f\n");
+            s.dockerfile(&dockerfile)?;
+            let sent = s.lab.web.sent();
+            let build = |words: &str, is_cached: bool, times: usize, text: &str| -> Done {
+                let told = s.build(&format!("{words} -t once ."))?;
+                was_cached(&told, "once.txt /f", is_cached)?;
+                is(
+                    &format!("how often it was sent, {words} {text}"),
+                    s.lab.web.sent() - sent,
+                    times,
+                )?;
+                s.shows("once", "cat /f", text)
+            };
+            build("", false, 1, "first")?;
+            // Asked for, and not sent again.
+            build("", true, 1, "first")?;
+            s.lab.web.put("once.txt", b"second\n")?;
+            build("", false, 2, "second")?;
+            build("", true, 2, "second")?;
+            build("--no-cache", false, 3, "second")?;
+            // On top of something else it is needed again.
+            s.dockerfile(&dockerfile.replace("ADD", "RUN touch /g\nADD"))?;
+            build("", false, 4, "second")?;
+            s.must("docker buildx du --verbose | grep -q 'http url'")?;
+            s.must("docker builder prune -af")?;
+            build("", false, 5, "second")
+        }),
         case("add.url-archive", BRIG, |s| {
             s.must("mkdir t && echo inside >t/f && tar czf a.tar.gz -C t f")?;
             let bytes = std::fs::read(s.dir.join("a.tar.gz")).map_err(|e| e.to_string())?;

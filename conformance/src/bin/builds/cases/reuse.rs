@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::case::{Case, Done, Need, Scene, case, has, is, was_cached};
+use crate::case::{Case, Done, Need, Scene, case, has, is, lacks, was_cached};
 use crate::lab::REGISTRY;
 
 pub fn cases() -> Vec<Case> {
@@ -158,75 +158,261 @@ pub fn cases() -> Vec<Case> {
             )?;
             s.shows("by-digest", "cat /v", "digest")
         }),
-        case(
-            "cache.to-local",
-            &[Need::Brig, Need::More("caches are not sent elsewhere yet")],
-            |s| {
-                exchange(s, "type=local,dest=cache,mode=max", "type=local,src=cache")?;
-                let index = s.json("cache/index.json")?;
+        case("cache.to-local", &[Need::Brig], |s| {
+            exchange(s, "type=local,dest=cache,mode=max", "type=local,src=cache")?;
+            let index = s.json("cache/index.json")?;
+            is(
+                "the layout's manifests",
+                index
+                    .pointer("/manifests")
+                    .and_then(|m| m.as_array())
+                    .map_or(0, Vec::len),
+                1,
+            )
+        }),
+        case("cache.to-registry", &[Need::Brig, Need::Registry], |s| {
+            let place = format!("type=registry,ref={REGISTRY}/cache:1");
+            exchange(s, &format!("{place},mode=max"), &place)
+        }),
+        case("cache.inline", &[Need::Brig, Need::Registry], |s| {
+            let name = format!("{REGISTRY}/inline:1");
+            s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
+            s.build(&format!("--cache-to type=inline --push -t {name} ."))?;
+            let first = s.inside(&name, "cat /u")?;
+            other_store(s)?;
+            let told = s.told(&format!(
+                "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again ."
+            ))?;
+            was_cached(&told, "RUN cat /proc", true)?;
+            s.prints(
+                "BRIG_ROOT=$PWD/other docker run --rm --network none again cat /u",
+                &first,
+            )
+        }),
+        case("cache.inline-of-stages", &[Need::Brig, Need::Registry], |s| {
+            // The image has no layer of the first stage, and yet nobody builds that again.
+            let name = |n: usize| format!("{REGISTRY}/stages:{n}");
+            let text = "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid | tee /u >/w\nFROM first AS second\nRUN cp /u /v\nFROM tiny\n\
+                        COPY --from=second /v /v\nRUN cat /v >/result\n";
+            s.dockerfile(text)?;
+            s.build(&format!(
+                "--no-cache --build-arg BUILDKIT_INLINE_CACHE=1 --push -t {} .",
+                name(1)
+            ))?;
+            let first = s.inside(&name(1), "cat /result")?;
+            for n in 1..3 {
+                // What came from a cache is in the next one as well.
+                let words = format!(
+                    "--cache-from {} --cache-to type=inline --push -t {} .",
+                    name(n),
+                    name(n + 1)
+                );
+                let told = elsewhere(s, &words)?;
+                for step in ["RUN cat /proc", "RUN cp /u", "COPY --from=second", "RUN cat /v"] {
+                    was_cached(&told, step, true)?;
+                }
+                shows_elsewhere(s, &name(n + 1), "cat /result", &first)?;
+            }
+            // What comes last is another step: what is before it is known.
+            s.dockerfile(&text.replace("cat /v >", "cat /v /v >"))?;
+            let told = elsewhere(s, &format!("--cache-from {} -t changed .", name(1)))?;
+            was_cached(&told, "RUN cat /proc", true)?;
+            was_cached(&told, "COPY --from=second", true)?;
+            was_cached(&told, "RUN cat /v", false)?;
+            shows_elsewhere(s, "changed", "cat /result", &format!("{first}\n{first}"))?;
+            // Other files of the stage: it has to be built after all.
+            s.dockerfile(&text.replace("COPY --from=second /v /v", "COPY --from=second /w /v"))?;
+            let told = elsewhere(s, &format!("--cache-from {} -t again .", name(1)))?;
+            was_cached(&told, "RUN cat /proc", false)?;
+            let second = s.must("BRIG_ROOT=$PWD/other docker run --rm --network none again cat /result")?;
+            is(
+                "whether it was built again",
+                second != first && second.len() == first.len(),
+                true,
+            )
+        }),
+        case("cache.from-absent", &[Need::Brig, Need::Registry], |s| {
+            // A cache that is not there is a warning.
+            s.dockerfile("FROM tiny\nRUN echo from absent\n")?;
+            let told = s.build(&format!(
+                "--cache-from {REGISTRY}/no-cache-here:1 -t absent-cache ."
+            ))?;
+            has("what was told", &told, "no-cache-here")?;
+            s.build("--cache-from type=local,src=nowhere -t absent-cache .")?;
+            s.fails("docker build --cache-from type=nonsense .", 1, &["nonsense"])?;
+            s.fails("docker build --cache-to type=gha .", 1, &["gha", "not supported"])?;
+            s.fails(
+                "docker build --cache-to type=local,dest=d,color=red .",
+                1,
+                &["color"],
+            )?;
+            for from in [
+                // Nobody listens there.
+                "127.0.0.1:1/cache",
+                "type=local,src=nowhere",
+                // An image without one.
+                &format!("{REGISTRY}/plain:1"),
+            ] {
+                s.builds("plain", "FROM tiny\nLABEL plain=1\n")?;
+                s.must(&format!(
+                    "docker tag plain {REGISTRY}/plain:1 && docker push -q {REGISTRY}/plain:1"
+                ))?;
+                s.dockerfile(&format!("FROM tiny\nRUN echo {from}\nRUN echo after it\n"))?;
+                let began = Instant::now();
+                let told = s.build(&format!("--cache-from {from} -t absent-cache ."))?;
+                let warnings = told.lines().filter(|line| line.contains("is not used")).count();
+                is(&format!("warnings in {told}"), warnings, 1)?;
+                is("it took long", began.elapsed().as_secs() > 60, false)?;
+            }
+            Ok(())
+        }),
+        case("cache.damaged", &[Need::Brig], |s| {
+            s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\nRUN cat /u /u >/v\n")?;
+            s.build("--no-cache --cache-to type=local,dest=whole -t whole .")?;
+            let first = s.inside("whole", "cat /u")?;
+            elsewhere(s, "--cache-from type=local,src=whole -t copy .")?;
+            shows_elsewhere(s, "copy", "cat /u", &first)?;
+            let index = s.json("whole/index.json")?;
+            let blob = |digest: &serde_json::Value| {
+                format!(
+                    "damaged/blobs/{}",
+                    digest.as_str().unwrap_or_default().replace(':', "/")
+                )
+            };
+            let manifest_file = blob(index.pointer("/manifests/0/digest").unwrap_or_default());
+            let manifest = s.json(&manifest_file.replace("damaged", "whole"))?;
+            let config = blob(&manifest["config"]["digest"]);
+            let layer = blob(&manifest["layers"][0]["digest"]);
+            for damage in [
+                "echo '{' >damaged/index.json".to_owned(),
+                "rm damaged/index.json; mkfifo damaged/index.json".to_owned(),
+                "rm damaged/index.json; ln -s /dev/zero damaged/index.json".to_owned(),
+                format!("rm {manifest_file}"),
+                format!("sed -i s/sha256:/sha256:0/ {config}"),
+                format!("rm {config}; ln -s /etc/passwd {config}"),
+                format!("rm {layer}"),
+                format!("truncate -s -1 {layer}"),
+                format!("printf x | dd of={layer} bs=1 seek=40 conv=notrunc 2>/dev/null"),
+                format!("rm {layer}; mkfifo {layer}"),
+                // Everything has its digest, but the layers are not the ones that the records mean.
+                swapped(&manifest_file, &config),
+            ] {
+                s.must(&format!("rm -rf damaged; cp -a whole damaged; {damage}"))?;
+                let told = elsewhere(s, "--cache-from type=local,src=damaged -t damaged .")?;
+                let warnings = told.lines().filter(|line| line.contains("is not used")).count();
+                is(&format!("warnings with {damage} in {told}"), warnings, 1)?;
+                let u = s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged cat /u")?;
+                shows_elsewhere(s, "damaged", "cat /v", &format!("{u}\n{u}"))?;
+            }
+            s.must("BRIG_ROOT=$PWD/other docker system check")?;
+            // A stage that nobody seemed to need, and then it is needed: its layers are not in the cache.
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nFROM tiny\nCOPY --from=first /u /u\n\
+                 RUN --mount=type=bind,from=first,target=/m cat /m/u /u >/v\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=stages -t whole .")?;
+            let index = s.json("stages/index.json")?;
+            let digest = index
+                .pointer("/manifests/0/digest")
+                .and_then(|d| d.as_str())
+                .unwrap_or_default();
+            let manifest = s.json(&format!("stages/blobs/{}", digest.replace(':', "/")))?;
+            let layers = manifest["layers"].as_array().ok_or("no layers")?;
+            is("the layers of the result", layers.len(), 2)?;
+            for layer in layers {
+                let layer = blob(&layer["digest"]);
+                s.must(&format!("rm -rf damaged; cp -a stages damaged; rm {layer}"))?;
+                let told = elsewhere(s, "--jobs 1 --cache-from type=local,src=damaged -t damaged .")?;
+                let warnings = told.lines().filter(|line| line.contains("is not used")).count();
+                is(&format!("warnings without {layer} in {told}"), warnings, 1)?;
+                s.must("BRIG_ROOT=$PWD/other docker run --rm --network none damaged sh -c 'cat /v >/w; test $(wc -l </w) = 2'")?;
+            }
+            // What is to be done again is, though its outcome is known.
+            let told = elsewhere(
+                s,
+                "--no-cache-filter first --cache-from type=local,src=stages -t again .",
+            )?;
+            was_cached(&told, "RUN cat /proc", false)
+        }),
+        case("cache.killed-export", &[Need::Brig], |s| {
+            // Whatever a kill leaves in the directory is a whole cache: the old one, or the new one.
+            let to = "--cache-to type=local,dest=cache,mode=max,compression=uncompressed -t killed .";
+            s.dockerfile(
+                "FROM tiny\nRUN echo first >/f\nARG N\nRUN echo $N; head -c 40000000 /dev/urandom >/r\n",
+            )?;
+            s.build(to)?;
+            for n in 0..3 {
+                // In the middle of a blob.
+                let struck = s.must(&format!(
+                    "docker build {} --build-arg N={n} {to} >told 2>&1 & \
+                     while kill -0 $! && ! ls cache/blobs/sha256/.*-new; do :; done >/dev/null 2>&1; kill -9 $!; wait $!; echo $?",
+                    s.plain()
+                ))?;
                 is(
-                    "the layout's manifests",
-                    index
-                        .pointer("/manifests")
-                        .and_then(|m| m.as_array())
-                        .map_or(0, Vec::len),
+                    &format!("what ended the build ({})", s.read("told")?),
+                    struck.trim(),
+                    "137",
+                )?;
+                let told = elsewhere(s, "--cache-from type=local,src=cache -t from-killed .")?;
+                lacks("after a kill", &told, "is not used")?;
+                was_cached(&told, "RUN echo first", true)?;
+            }
+            s.build(to)?;
+            s.prints("find cache -name '.*new' | wc -l", "0")
+        }),
+        case("cache.passed-on", &[Need::Brig], |s| {
+            s.dockerfile(
+                "FROM tiny AS first\nRUN cat /proc/sys/kernel/random/uuid >/u\nRUN true\nFROM tiny\nCOPY --from=first /u /u\nWORKDIR /w\n",
+            )?;
+            s.build("--no-cache --cache-to type=local,dest=one,mode=max -t on .")?;
+            let first = s.inside("on", "cat /u")?;
+            // Who has brought all of it sends the same, to the byte.
+            elsewhere(
+                s,
+                "--cache-from type=local,src=one --cache-to type=local,dest=two,mode=max -t on .",
+            )?;
+            s.prints("diff -r one two && echo same", "same")?;
+            let packed = "type=local,dest=three,tag=small,mode=max,compression=zstd,force-compression=true";
+            elsewhere(
+                s,
+                &format!("--cache-from type=local,src=two --cache-to {packed} -t on ."),
+            )?;
+            s.prints("cat three/blobs/sha256/* | grep -ac 'tar+zstd'", "1")?;
+            let told = elsewhere(s, "--cache-from type=local,src=three,tag=small -t on .")?;
+            for step in ["RUN cat /proc", "RUN true", "COPY --from=first", "WORKDIR /w"] {
+                was_cached(&told, step, true)?;
+            }
+            shows_elsewhere(s, "on", "cat /u", &first)?;
+            // Another tag beside it, which needs less.
+            s.build("--cache-to type=local,dest=three -t on .")?;
+            let manifests = s.json("three/index.json")?;
+            is("tags", manifests["manifests"].as_array().map_or(0, Vec::len), 2)?;
+            // In a store that has all of it nobody is asked.
+            lacks(
+                "what was told",
+                &s.build("--cache-from type=local,src=nowhere -t on .")?,
+                "nowhere",
+            )
+        }),
+        case("cache.to-nowhere", &[Need::Brig], |s| {
+            s.dockerfile("FROM tiny\nRUN echo to nowhere >/f\n")?;
+            for to in [
+                "type=registry,ref=127.0.0.1:1/cache",
+                "type=local,dest=Dockerfile/cache",
+            ] {
+                s.must("docker rmi -f nowhere >/dev/null 2>&1 || true")?;
+                s.fails(
+                    &format!("docker build {} --cache-to {to} -t nowhere .", s.plain()),
                     1,
-                )
-            },
-        ),
-        case(
-            "cache.to-registry",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                let place = format!("type=registry,ref={REGISTRY}/cache:1");
-                exchange(s, &format!("{place},mode=max"), &place)
-            },
-        ),
-        case(
-            "cache.inline",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                let name = format!("{REGISTRY}/inline:1");
-                s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
-                s.build(&format!("--cache-to type=inline --push -t {name} ."))?;
-                let first = s.inside(&name, "cat /u")?;
-                other_store(s)?;
-                let told = s.told(&format!(
-                    "BRIG_ROOT=$PWD/other docker build --progress plain --cache-from {name} -t again ."
-                ))?;
-                was_cached(&told, "RUN cat /proc", true)?;
-                s.prints(
-                    "BRIG_ROOT=$PWD/other docker run --rm --network none again cat /u",
-                    &first,
-                )
-            },
-        ),
-        case(
-            "cache.from-absent",
-            &[
-                Need::Brig,
-                Need::More("caches are not sent elsewhere yet"),
-                Need::Registry,
-            ],
-            |s| {
-                // A cache that is not there is a warning.
-                s.dockerfile("FROM tiny\nRUN echo from absent\n")?;
-                let told = s.build(&format!(
-                    "--cache-from {REGISTRY}/no-cache-here:1 -t absent-cache ."
-                ))?;
-                has("what was told", &told, "no-cache-here")?;
-                s.build("--cache-from type=local,src=nowhere -t absent-cache .")?;
-                s.fails("docker build --cache-from type=nonsense .", 1, &["nonsense"])
-            },
-        ),
+                    &["failed to export the cache to"],
+                )?;
+                // What was built is there all the same.
+                s.shows("nowhere", "cat /f", "to nowhere")?;
+                let told = s.build(&format!("--cache-to {to},ignore-error=true -t nowhere ."))?;
+                has("what was told", &told, "failed to export the cache to")?;
+            }
+            Ok(())
+        }),
         case("cache.together", &[Need::NotBuildah], |s| {
             // Two builds at once share a step: one of them runs it.
             s.dockerfile(
@@ -270,6 +456,36 @@ COPY --from=two /etc/passwd /2
             is("it took long", began.elapsed().as_secs() > 30, false)
         }),
     ]
+}
+
+/// Exchanges the first two diff ids of a cache, and gives all documents the digests that they have then.
+fn swapped(manifest_file: &str, config: &str) -> String {
+    let old = |part: &str| part.rsplit('/').next().unwrap_or_default().to_owned();
+    let renamed =
+        |file: &str| format!("new=$(sha256sum {file} | cut -d' ' -f1); mv {file} damaged/blobs/sha256/$new");
+    format!(
+        r#"sed -Ei 's/"layers":\[("[^"]*"),("[^"]*")/"layers":[\2,\1/' {config}; {}; sed -i "s/{}/$new/" {manifest_file}; {}; \
+           sed -i "s/{}/$new/" damaged/index.json"#,
+        renamed(config),
+        old(config),
+        renamed(manifest_file),
+        old(manifest_file),
+    )
+}
+
+/// Builds in a store of the case's own, which has nothing but the base images.
+fn elsewhere(s: &Scene, words: &str) -> Result<String, String> {
+    s.must("rm -rf other; test -e base.tar || docker save -o base.tar tiny; BRIG_ROOT=$PWD/other docker load -q -i base.tar")?;
+    s.told(&format!(
+        "BRIG_ROOT=$PWD/other docker build --progress plain {words}"
+    ))
+}
+
+fn shows_elsewhere(s: &Scene, image: &str, line: &str, text: &str) -> Done {
+    s.prints(
+        &format!("BRIG_ROOT=$PWD/other docker run --rm --network none {image} {line}"),
+        text,
+    )
 }
 
 /// Puts the base images into a store of the case's own.

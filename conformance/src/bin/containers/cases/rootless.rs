@@ -1,6 +1,6 @@
-//! Containers of an ordinary user, who has no ids but its own.
+//! Containers of ordinary users: of one who has no ids but her own, and of one who has a range of them.
 //!
-//! May not: change the machine's accounts. The user has a number and no name.
+//! May not: change the machine's accounts. The first has a number and no name, and `/etc` is the played host's own.
 
 use std::os::unix::fs::chown;
 
@@ -11,6 +11,9 @@ use crate::outside::{self, From, HOST, HOST_6, KNOWN, KNOWN_ADDRESS, SECOND, SEC
 use crate::wires::{came, output};
 
 const ID: u32 = 5003;
+/// Of the user who has a range of ids; newuidmap(1) asks for her name.
+const RANGED: u32 = 5004;
+const RANGE: &str = "ranged:2000000:65536";
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -29,14 +32,31 @@ pub fn cases() -> Vec<Case> {
         person("rootless.network-keeper-killed", keeper_killed),
         person("rootless.network-killed-anywhere", killed_anywhere),
         person("rootless.network-ten-at-once", ten_at_once),
+        ranged("rootless.range", owners),
+        ranged("rootless.range-publish", publish),
+        ranged("rootless.range-conflicts", conflicts),
+        ranged("rootless.range-names", names),
+        ranged("rootless.range-slirp4netns", without_pasta),
+        ranged("rootless.range-monitor-killed", monitor_killed),
+        ranged("rootless.range-keeper-killed", keeper_killed),
+        ranged("rootless.range-killed-anywhere", killed_anywhere),
     ]
 }
 
 /// A case in which an ordinary user with the image `tiny` types. At its end nothing of hers runs.
 fn person(name: &str, act: impl Fn(&mut Scene, &User) -> Done + 'static) -> Case {
+    played(name, ID, act)
+}
+
+/// The same with a range of ids.
+fn ranged(name: &str, act: impl Fn(&mut Scene, &User) -> Done + 'static) -> Case {
+    played(name, RANGED, act)
+}
+
+fn played(name: &str, id: u32, act: impl Fn(&mut Scene, &User) -> Done + 'static) -> Case {
     case(name, &[Need::Brig], move |s| {
         s.as_typed = true;
-        let user = User::arrive(s)?;
+        let user = User::arrive(s, id)?;
         let acted = act(s, &user);
         let removed = s
             .must(&user.types("docker ps -aq | xargs -r docker rm -f"))
@@ -55,25 +75,31 @@ fn person(name: &str, act: impl Fn(&mut Scene, &User) -> Done + 'static) -> Case
 }
 
 struct User {
+    id: u32,
     home: String,
     run: String,
 }
 
 impl User {
-    fn arrive(s: &Scene) -> Result<User, String> {
+    fn arrive(s: &Scene, id: u32) -> Result<User, String> {
         let home = s.path("home");
         let run = format!("{home}/run");
         for directory in [&home, &run] {
             let text = |e: std::io::Error| format!("{directory}: {e}");
             std::fs::create_dir_all(directory).map_err(text)?;
-            chown(directory, Some(ID), Some(ID)).map_err(text)?;
+            chown(directory, Some(id), Some(id)).map_err(text)?;
+        }
+        if id == RANGED {
+            once("/etc/passwd", &format!("ranged:x:{id}:{id}::{home}:/bin/sh"))?;
+            once("/etc/subuid", RANGE)?;
+            once("/etc/subgid", RANGE)?;
         }
         // As every distribution has it; here it may be root's.
         let tun = s.path("tun");
         s.must(&format!(
             "mkdir -p /dev/net && touch /dev/net/tun && mknod {tun} c 10 200 && chmod 666 {tun} && mount --bind {tun} /dev/net/tun"
         ))?;
-        let user = User { home, run };
+        let user = User { id, home, run };
         user.load(s, "tiny")?;
         Ok(user)
     }
@@ -93,9 +119,9 @@ impl User {
     }
 
     fn types_with(&self, variables: &str, line: &str) -> String {
-        let User { home, run } = self;
+        let User { id, home, run } = self;
         format!(
-            "cd {home} && setpriv --reuid {ID} --regid {ID} --clear-groups env -u BRIG_ROOT HOME={home} \
+            "cd {home} && setpriv --reuid {id} --regid {id} --clear-groups env -u BRIG_ROOT HOME={home} \
              XDG_RUNTIME_DIR={run} DOCKER_CONFIG={home}/.docker {variables} /bin/sh -c '{line}'"
         )
     }
@@ -117,18 +143,18 @@ impl User {
     }
 
     fn pid_of_keeper(&self, s: &Scene) -> Result<String, String> {
-        s.must(&format!("pgrep -o -u {ID} -f brig-monitor.*--ground"))
+        s.must(&format!("pgrep -o -u {} -f brig-monitor.*--ground", self.id))
     }
 
     fn pid_of_monitor(&self, s: &Scene, id: &str) -> Result<String, String> {
-        s.must(&format!("pgrep -o -u {ID} -f brig-monitor.*{}", id.trim()))
+        s.must(&format!("pgrep -o -u {} -f brig-monitor.*{}", self.id, id.trim()))
     }
 
     /// Neither a monitor, nor the keeper, nor a program of hers.
     fn is_alone(&self) -> Done {
         let mut last = String::new();
         command::until("no process of the user is left", soon(), || {
-            last = output(&format!("ps -o pid=,args= -u {ID} || true")).unwrap_or_else(|e| e);
+            last = output(&format!("ps -o pid=,args= -u {} || true", self.id)).unwrap_or_else(|e| e);
             last.trim().is_empty()
         })
         .map_err(|e| format!("{e}: {last}"))
@@ -595,7 +621,7 @@ fn ten_at_once(s: &mut Scene, u: &User) -> Done {
         addresses.insert(page.lines().last().unwrap_or_default().to_owned());
     }
     is("addresses", addresses.len(), 10)?;
-    let keepers = s.must(&format!("pgrep -c -u {ID} -f config-net"))?;
+    let keepers = s.must(&format!("pgrep -c -u {} -f config-net", u.id))?;
     is("programs that lead out", keepers, "1")?;
     u.must(s, "docker rm -f $(docker ps -q)")?;
     u.is_alone()
@@ -646,4 +672,83 @@ fn single_id(s: &mut Scene) -> Done {
     prints(s, "docker ps -aq", "")?;
     s.must(&by_user("docker rmi tiny && docker system check"))?;
     Ok(())
+}
+
+/// Files and processes of many users, in a container, a volume, an image, and what is taken away of them.
+fn owners(s: &mut Scene, u: &User) -> Done {
+    let prints = |s: &mut Scene, line: &str, text: &str| s.prints(&u.types(line), text);
+    prints(
+        s,
+        "docker run --rm -u guest tiny sh -c \"id -u; id -g; touch /tmp/f; stat -c %u /tmp/f\"",
+        "1000\n1000\n1000\n",
+    )?;
+    // Of a user that no file of the image knows, at a network of hers.
+    u.must(s, "docker network create mine")?;
+    u.must(
+        s,
+        "docker run -d --name box --network mine -u 4242:4343 -v data:/v tiny sleep 1000",
+    )?;
+    prints(s, "docker exec box id -u", "4242\n")?;
+    u.must(s, "docker exec -u 0 box sh -c \"echo x >/v/f; chown 65535:1 /v/f; chmod 4711 /v/f; cp -p /v/f /f; mkdir -m 700 /d; chown 9:9 /d\"")?;
+    prints(s, "docker exec box stat -c %u:%g:%a /f", "65535:1:4711\n")?;
+    prints(
+        s,
+        "docker run --rm -v data:/v tiny stat -c %u:%g:%a /v/f",
+        "65535:1:4711\n",
+    )?;
+    prints(s, "docker diff box", "A /d\nA /f\nA /v\n")?;
+    has("top", &u.must(s, "docker top box -o pid,uid,args")?, "sleep 1000")?;
+    // Whose what is copied is: hers outside, and the container's root's inside; with -a as it is.
+    u.must(s, "docker cp box:/f f")?;
+    is(
+        "a copy outside",
+        s.must(&format!("stat -c %u:%g {}/f", u.home))?,
+        format!("{0}:{0}", u.id),
+    )?;
+    u.must(s, "docker cp f box:/g")?;
+    prints(s, "docker exec -u 0 box stat -c %u:%g /g", "0:0\n")?;
+    u.must(
+        s,
+        "docker commit --no-pause box made && docker export -o box.tar box",
+    )?;
+    prints(
+        s,
+        "docker run --rm -u 0 made stat -c %u:%g:%a /f /d",
+        "65535:1:4711\n9:9:700\n",
+    )?;
+    has(
+        "the archive",
+        &s.must(&format!("tar --numeric-owner -tvf {}/box.tar", u.home))?,
+        "65535/1",
+    )?;
+    // What the container may not do, it may not with many ids either.
+    let o = s.sh(&u.types("docker exec box cat /etc/shadow /d/f"))?;
+    is("code", o.code, 1)?;
+    // The first monitor is killed: exec enters the ids of the container.
+    let id = u.must(s, "docker inspect --format {{.Id}} box")?;
+    s.must(&format!("kill -KILL {}", u.pid_of_monitor(s, &id)?))?;
+    prints(s, "docker exec box id -u", "4242\n")?;
+    u.must(
+        s,
+        "docker rm -f box && docker volume rm data && docker network rm mine",
+    )?;
+    u.must(s, "rm tiny.tar; docker rmi made tiny && docker system check")?;
+    is(
+        "what is left of other ids",
+        s.must(&format!("find {} ! -uid {}", u.home, u.id))?,
+        "",
+    )
+}
+
+/// A line that a file of the played host has from now on.
+fn once(file: &str, line: &str) -> Done {
+    let told = |e: std::io::Error| format!("{file}: {e}");
+    let text = match std::fs::read_to_string(file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(told)?,
+    };
+    if text.lines().any(|own| own == line) {
+        return Ok(());
+    }
+    std::fs::write(file, format!("{text}{line}\n")).map_err(told)
 }
