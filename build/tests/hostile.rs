@@ -423,9 +423,40 @@ fn of_words(random: &mut Random, words: &[&str], most: usize) -> String {
 fn random_locations() {
     let (mut random, rounds) = rounds(20_000, 1234);
     let words = [
-        "https://", "git://", "ssh://", "http://", "file://", "github.com/", "git@", "h", "h:22", "/", "x", ".git", "?",
-        "#", ":", "&", "=", "ref=", "tag=v1", "branch=b", "subdir=", "checksum=abc", "keep-git-dir", "submodules=0",
-        "mtime=commit", "%", "%2F", "%g", "+", "..", "\u{e4}", "@", " ", "-",
+        "https://",
+        "git://",
+        "ssh://",
+        "http://",
+        "file://",
+        "github.com/",
+        "git@",
+        "h",
+        "h:22",
+        "/",
+        "x",
+        ".git",
+        "?",
+        "#",
+        ":",
+        "&",
+        "=",
+        "ref=",
+        "tag=v1",
+        "branch=b",
+        "subdir=",
+        "checksum=abc",
+        "keep-git-dir",
+        "submodules=0",
+        "mtime=commit",
+        "%",
+        "%2F",
+        "%g",
+        "+",
+        "..",
+        "\u{e4}",
+        "@",
+        " ",
+        "-",
     ];
     let (mut repositories, mut refused) = (0, 0);
     for () in rounds {
@@ -448,12 +479,53 @@ fn random_locations() {
 #[test]
 fn random_values() {
     let (mut random, rounds) = rounds(20_000, 4321);
-    let modes = ["u", "g", "o", "a", "+", "-", "=", "r", "w", "x", "X", "s", "t", ",", "7", "0", "8"];
-    let times = ["1", "9", "18446744073709551615", ".", "h", "m", "s", "ms", "us", "\u{b5}s", "ns", "-", "+"];
-    let ports = ["80", "-", "/", "tcp", "udp", "sctp", "65535", "65536", "0", ":", "127.0.0.1", "[::1]"];
-    let sizes = ["1", "999", ".", "k", "Gi", "b", " ", "p", "-", "e", "\u{e4}", "inf", "nan"];
+    let modes = [
+        "u", "g", "o", "a", "+", "-", "=", "r", "w", "x", "X", "s", "t", ",", "7", "0", "8",
+    ];
+    let times = [
+        "1",
+        "9",
+        "18446744073709551615",
+        ".",
+        "h",
+        "m",
+        "s",
+        "ms",
+        "us",
+        "\u{b5}s",
+        "ns",
+        "-",
+        "+",
+    ];
+    let ports = [
+        "80",
+        "-",
+        "/",
+        "tcp",
+        "udp",
+        "sctp",
+        "65535",
+        "65536",
+        "0",
+        ":",
+        "127.0.0.1",
+        "[::1]",
+    ];
+    let sizes = [
+        "1", "999", ".", "k", "Gi", "b", " ", "p", "-", "e", "\u{e4}", "inf", "nan",
+    ];
     let lists = ["\"", "\"\"", ",", "a", "b=c", "\n", "\u{e4}"];
-    let signals = ["SIG", "RTMIN", "RTMAX", "+", "-", "KILL", "9", "64", "99999999999"];
+    let signals = [
+        "SIG",
+        "RTMIN",
+        "RTMAX",
+        "+",
+        "-",
+        "KILL",
+        "9",
+        "64",
+        "99999999999",
+    ];
     for () in rounds {
         if let Ok(mode) = Mode::parse(&of_words(&mut random, &modes, 10)) {
             let old = u32::try_from(random.below(0o10000)).unwrap();

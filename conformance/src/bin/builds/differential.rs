@@ -306,6 +306,11 @@ const OF_BUILDAH: &[(&str, &str, &str)] = &[
         "./tmp/id",
         "the group of a user is among its groups, as here",
     ),
+    (
+        "shell-changes",
+        "[\"/bin/sh\",",
+        "ENTRYPOINT and CMD are given to the usual shell all the same",
+    ),
     ("volume-inherited", "./data", VOLUME),
     ("volume-then-run", "./v/", VOLUME),
 ];
