@@ -63,6 +63,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::telling::cases());
     all.extend(cases::rootless::cases());
     all.extend(cases::crashes::cases());
+    all.extend(cases::hostile::cases());
     // What empties the cache comes last.
     all.extend(cases::space::cases());
     all

@@ -73,7 +73,7 @@ pub struct Lab {
 const BUILDAH: &str = r#"#!/bin/sh
 stores="--root STORE --runroot /run/podman-test"
 case $1 in
-    build | buildx) shift; exec buildah $stores build --layers --isolation oci "$@" ;;
+    build | buildx) shift; exec buildah $stores build --layers --format docker --isolation oci --runtime /usr/bin/runc "$@" ;;
     *) exec podman $stores --cgroup-manager cgroupfs --events-backend file --runtime /usr/bin/runc "$@" ;;
 esac
 "#;

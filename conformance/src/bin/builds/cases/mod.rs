@@ -3,6 +3,7 @@
 pub mod contexts;
 pub mod crashes;
 pub mod errors;
+pub mod hostile;
 pub mod mounts;
 pub mod networks;
 pub mod newer;
