@@ -397,6 +397,9 @@ fn make_room(place: &Place) -> Result<()> {
         }
         _ => {}
     }
+    if let Some(all) = place.run.parent().filter(|all| !all.exists()) {
+        image::store::make_room(all)?;
+    }
     make_private(&place.rootfs())?;
     for directory in [place.upper(), place.work()] {
         fs::DirBuilder::new()

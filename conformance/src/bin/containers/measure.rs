@@ -79,6 +79,7 @@ const CONTESTS: [Contest; 5] = [
 pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String> {
     lab.docker().as_ref().map_err(Clone::clone)?;
     let stage = Stage { lab };
+    in_memory(lab)?;
     if choice.has("measure.lives") {
         lives(&stage, rounds)?;
     }
@@ -86,6 +87,17 @@ pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String
         networks::run(&stage, rounds)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What ends with the uptime lies in memory, as /run does where nobody says where the store is.
+fn in_memory(lab: &Lab) -> Result<(), String> {
+    let run = lab.store().join("run");
+    std::fs::create_dir_all(&run).map_err(|e| format!("{}: {e}", run.display()))?;
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "mode=700", "tmpfs"]).arg(&run);
+    command::run(&mut mount, "", patience::seconds(20))?
+        .ok()
+        .map(drop)
 }
 
 /// Containers without a network.
