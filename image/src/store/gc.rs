@@ -35,6 +35,7 @@ impl Store {
     pub fn collect(&self) -> Result<Freed> {
         // What the dead held is not needed any more.
         self.clear_dead_leases()?;
+        self.remove_lost()?;
         let away = Away::new(self)?;
         let freed = self.write(|db| {
             self.count_containers(db)?;
@@ -49,19 +50,33 @@ impl Store {
             Ok(freed)
         })?;
         self.empty_trash()?;
-        self.remove_lost()?;
         Ok(freed)
     }
 
-    /// Once in an uptime: files whose rows a power cut has taken.
+    /// Once in an uptime: files whose rows a power cut has taken, and holds whose lease it has.
     fn remove_lost(&self) -> Result<()> {
         let mark = self.roots.run.join("swept");
         if fs::read_to_string(&mark).is_ok_and(|boot| boot == self.boot) {
             return Ok(());
         }
         self.remove_strays()?;
+        self.forget_lost_holds()?;
         let failed = || format!("failed to write {}", mark.display());
         fs::write(&mark, &self.boot).context(failed())
+    }
+
+    /// A lease has its file before its first hold and until its last one has gone; that the last one has gone may not be on the disk.
+    fn forget_lost_holds(&self) -> Result<()> {
+        let leases = self.path("leases");
+        self.write(|db| {
+            let mut all = db.prepare("SELECT DISTINCT lease FROM hold")?;
+            let ids = all.query_map([], |row| row.get::<_, String>(0))?;
+            let ids: Vec<String> = ids.collect::<std::result::Result<_, _>>()?;
+            for id in ids.iter().filter(|id| !leases.join(id).exists()) {
+                db.execute("DELETE FROM hold WHERE lease = ?", params![id])?;
+            }
+            Ok(())
+        })
     }
 
     fn collect_blobs(&self, db: &Transaction<'_>, away: &Away, freed: &mut Freed) -> Result<()> {

@@ -565,3 +565,22 @@ fn trash_goes_with_the_next_lease_also_under_several_hands() {
     });
     assert_eq!(fs::read_dir(&trash).unwrap().count(), 0);
 }
+
+#[test]
+fn what_a_power_cut_has_taken_is_missed_once_in_an_uptime() {
+    let place = Place::new();
+    let store = place.open();
+    let lease = store.lease().unwrap();
+    let (image, ..) = add(&store, &lease, "a");
+    // The lease has gone from the disk, that its holds have gone has not come there; and a file whose row has not either.
+    let lost = "0".repeat(32);
+    store
+        .write(|db| Ok(db.execute("UPDATE hold SET lease = ?", rusqlite::params![lost])?))
+        .unwrap();
+    drop(lease);
+    fs::create_dir_all(place.0.join("layers/sha256-lost/fs")).unwrap();
+    store.remove_image(&image).unwrap();
+    assert_eq!(store.collect().unwrap().blobs, 3);
+    assert!(!place.0.join("layers/sha256-lost").exists());
+    sound(&store);
+}
