@@ -268,8 +268,7 @@ pub fn bridge(name: &str, mac: [u8; 6], mtu: u32) -> Request {
     }
 }
 
-/// A pair of devices. The peer is made where it belongs and is up at once; our end is down, because the kernel gives an address to
-/// what goes up before it is told not to.
+/// A pair of devices, both down. The peer is made where it belongs.
 pub struct Pair<'a> {
     pub name: &'a str,
     /// Number of the bridge that our end is a port of.
