@@ -249,7 +249,9 @@ const GROUPS: &[Group] = &[
             (Both, "docker diff done"),
             (Both, "docker port up"),
             (Both, "docker port up 80"),
-            (Both, "docker top up | sed 's/[0-9][0-9][0-9]*/N/g'"),
+            // Every number, for the column C is a share of the processor, and 1 where the machine
+            // was slow to make the container.
+            (Both, "docker top up | sed 's/[0-9][0-9]*/N/g'"),
             (
                 Both,
                 "docker top up -o pid,args | tail -n +2 | sed 's/^ *[0-9]*//'",
