@@ -18,13 +18,13 @@ const LINK_LOCAL: Address = Address {
     prefix: 64,
 };
 
-/// Makes it if it is not there: the device, its addresses, its settings.
+/// Makes it if it is not there: the device, its addresses, its settings. `before` is called before a bridge is made.
 ///
 /// # Errors
 /// `Kind::Taken` when the device is somebody else's.
-pub fn ensure(links: &Links, network: &Network) -> Result<Link> {
+pub fn ensure(links: &Links, network: &Network, before: &dyn Fn() -> Result<()>) -> Result<Link> {
     match &network.kind {
-        Kind::Bridge { device } => bridge(links, network, device),
+        Kind::Bridge { device } => bridge(links, network, device, before),
         Kind::Macvlan { parent, .. } | Kind::Ipvlan { parent, .. } => lower(links, network, parent),
     }
 }
@@ -43,7 +43,7 @@ pub fn remove(links: &Links, network: &Network) -> Result<()> {
     }
 }
 
-fn bridge(links: &Links, network: &Network, name: &str) -> Result<Link> {
+fn bridge(links: &Links, network: &Network, name: &str, before: &dyn Fn() -> Result<()>) -> Result<Link> {
     if let Some(link) = links.find(name)? {
         check(network, &link, "bridge")?;
         // Whoever makes it brings it up last; who was killed before has left it like this.
@@ -54,6 +54,7 @@ fn bridge(links: &Links, network: &Network, name: &str) -> Result<Link> {
         links.make(settings(network, &link)?)?;
         return Ok(link);
     }
+    before()?;
     match links.make(vec![link::bridge(name, mac(network), network.mtu)]) {
         // Somebody else of us was quicker.
         Err(e) if e.errno() == libc::EEXIST => {}

@@ -34,6 +34,7 @@ pub mod ports;
 pub mod resolver;
 mod rules;
 pub mod space;
+mod standing;
 mod sysctl;
 
 pub use error::{Context, Error, Result};

@@ -22,7 +22,7 @@ use crate::nft::{Base, Family, Hook, Rules, Table, Transaction};
 use crate::rules::{self, APART, Elements, Layout, MAIN};
 use crate::space::Space;
 use crate::sysctl::Settings;
-use crate::{bridge, foreign, forwarding, leases, names};
+use crate::{bridge, foreign, forwarding, leases, names, standing};
 
 /// So often something is tried again that others have interfered with.
 const ATTEMPTS: usize = 100;
@@ -102,8 +102,11 @@ impl Machine {
 
     fn ensure_here(&self, network: &Network) -> Result<()> {
         let rules = Rules::open()?;
+        if matches!(network.kind, Kind::Bridge { .. }) {
+            standing::record(&self.run, network)?;
+        }
         self.add(&rules, rules::of_network(network), &[], &[network])?;
-        bridge::ensure(&Links::open()?, network)?;
+        bridge::ensure(&Links::open()?, network, &|| Ok(()))?;
         self.open_ways(&rules, &[network])
     }
 
@@ -113,13 +116,14 @@ impl Machine {
     /// Of the kernel.
     pub fn remove(&self, network: &Network) -> Result<()> {
         match self.is_gone() {
-            true => Ok(()),
+            true => standing::forget(&self.run, network),
             false => self.inside(|| self.remove_here(network)),
         }
     }
 
     fn remove_here(&self, network: &Network) -> Result<()> {
         bridge::remove(&Links::open()?, network)?;
+        standing::forget(&self.run, network)?;
         let rules = Rules::open()?;
         if let Kind::Bridge { device } = &network.kind {
             foreign::close(&rules, &self.main, device)?;
@@ -253,7 +257,7 @@ impl Machine {
 
     fn check_here(&self) -> Result<Vec<String>> {
         let rules = Rules::open()?;
-        let (_, elements) = self.wanted(&[], &[])?;
+        let Wanted { elements, .. } = self.wanted(&[], &[])?;
         let mut problems = Vec::new();
         for (table, layout, elements) in [
             (&self.main, &MAIN, &elements.main),
@@ -360,7 +364,7 @@ impl Machine {
         let networks: Vec<&Network> = endpoints.iter().map(|e| &e.network).collect();
         let lower: Vec<Link> = networks
             .iter()
-            .map(|network| bridge::ensure(&links, network))
+            .map(|network| bridge::ensure(&links, network, &|| standing::record(&self.run, network)))
             .collect::<Result<_>>()?;
 
         let bridged = has_bridge_netfilter();
@@ -486,7 +490,11 @@ impl Machine {
         for _ in 0..ATTEMPTS {
             let generation = rules.generation()?;
             let mut changes = Transaction::since(generation);
-            let (found, elements) = self.wanted(attachments, networks)?;
+            let Wanted {
+                networks: found,
+                idle,
+                elements,
+            } = self.wanted(attachments, networks)?;
             if anew.contains(&&self.main) {
                 whole(&mut changes, &self.main, &MAIN);
             }
@@ -503,14 +511,27 @@ impl Machine {
                     ));
                 }
                 Err(e) if is_overtaken(&e) => {}
-                other => return other.map(|()| found),
+                Err(e) => return Err(e),
+                Ok(()) => {
+                    self.leave_out_removed(rules, &idle)?;
+                    return Ok(found);
+                }
             }
         }
         Err(changing())
     }
 
-    /// All elements of the records in RUN, and of these, and all networks of both.
-    fn wanted(&self, attachments: &[&Attachment], networks: &[&Network]) -> Result<(Vec<Network>, Elements)> {
+    /// Whoever removed a network between the look at its record and the commit found nothing of it in the rules.
+    fn leave_out_removed(&self, rules: &Rules, idle: &[Network]) -> Result<()> {
+        for network in idle.iter().filter(|n| !standing::is_recorded(&self.run, n)) {
+            self.subtract(rules, &rules::of_network(network), &Elements::default())?;
+            self.remove_rules_of_nobody(rules)?;
+        }
+        Ok(())
+    }
+
+    /// What the records in RUN say, and these, which are more recent.
+    fn wanted(&self, attachments: &[&Attachment], networks: &[&Network]) -> Result<Wanted> {
         let records = self.records()?;
         let bridged = has_bridge_netfilter();
         let mut elements = Elements::default();
@@ -531,6 +552,9 @@ impl Machine {
                 found.push((*network).clone());
             }
         }
+        let mut idle = standing::all(&self.run)?;
+        idle.retain(|network| known.insert(network.id.clone()));
+        found.extend_from_slice(&idle);
         found.iter().for_each(|n| elements.extend(rules::of_network(n)));
         for list in [&mut elements.main, &mut elements.apart] {
             if !list.is_empty() {
@@ -538,7 +562,11 @@ impl Machine {
             }
         }
         elements.settle();
-        Ok((found, elements))
+        Ok(Wanted {
+            networks: found,
+            idle,
+            elements,
+        })
     }
 
     /// The records of all containers that have one, the oldest first: if two say they have the same port, the older one's monitor was
@@ -589,6 +617,15 @@ impl Machine {
         }
         Err(changing())
     }
+}
+
+/// All that should be in the rules.
+struct Wanted {
+    /// All of which they are.
+    networks: Vec<Network>,
+    /// Those that nobody is in.
+    idle: Vec<Network>,
+    elements: Elements,
 }
 
 /// The kernel lets nobody close a socket of netfilter before everything is freed that a transaction has removed (6.18: ten milliseconds).

@@ -20,8 +20,9 @@ const LONGEST: usize = 253;
 /// Digits of a short id.
 const SHORT: usize = 12;
 
-/// How often a directory may vanish under our hands: whoever withdraws the last of a name removes it.
-const ATTEMPTS: usize = 16;
+/// How often a directory may vanish under our hands: whoever withdraws the last of a name removes it. An attempt takes some microseconds,
+/// and on a busy machine each of them may be interrupted.
+const ATTEMPTS: usize = 1000;
 
 /// Who has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +183,7 @@ impl Room {
 }
 
 /// A whole file or none.
-fn put(directory: &Path, name: &str, text: &str) -> Result<()> {
+pub(crate) fn put(directory: &Path, name: &str, text: &str) -> Result<()> {
     let (new, file) = (directory.join(format!(".{name}")), directory.join(name));
     let write = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
@@ -205,7 +206,7 @@ fn has_vanished(e: &io::Error) -> bool {
 }
 
 /// Removes a file of a directory, and that when it was the last.
-fn take(directory: &Path, name: &str) -> Result<()> {
+pub(crate) fn take(directory: &Path, name: &str) -> Result<()> {
     let file = directory.join(name);
     gone(fs::remove_file(&file), &file)?;
     gone(fs::remove_dir(directory), directory)

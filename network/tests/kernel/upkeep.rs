@@ -7,7 +7,7 @@ use network::attachment::Kind;
 use network::attachment::Protocol::Tcp;
 use network::error;
 use network::link::Links;
-use network::nft::{Base, Family, Hook, Rules, Table, Transaction};
+use network::nft::{Base, Element, Family, Hook, Rules, Table, Transaction};
 
 use crate::played::*;
 
@@ -30,6 +30,17 @@ fn tables() -> Vec<Table> {
         names.into_iter().map(move |name| Table { family, name })
     };
     FAMILIES.into_iter().flat_map(of).collect()
+}
+
+/// A bridge's place in the rules.
+fn bridge(device: &str) -> Element {
+    let mut key = device.as_bytes().to_vec();
+    key.resize(libc::IFNAMSIZ, 0);
+    Element {
+        set: "bridges",
+        key,
+        data: Vec::new(),
+    }
 }
 
 fn devices() -> Vec<String> {
@@ -143,6 +154,45 @@ fn rules_that_were_flushed_come_back_with_the_next_container() {
         host.machine.restore().unwrap();
         assert!(reached());
         assert_eq!(host.machine.check().unwrap(), Vec::<String>::new());
+    });
+}
+
+/// Who makes all rules anew knows of the networks that nobody is in, too.
+#[test]
+fn rules_of_an_idle_network_come_back_with_the_next_one() {
+    on_a_machine(|host| {
+        let idle = network("brig0", &["172.30.0.1/24"]);
+        let container = host.start(in_network(&idle, &["172.30.0.2/24"]));
+        host.stop(container);
+        let made = network("br-made", &["172.31.0.1/24"]);
+        host.machine.ensure(&made).unwrap();
+        flush();
+        let next = network("br-next", &["172.32.0.1/24"]);
+        host.machine.ensure(&next).unwrap();
+        let bridges = || {
+            let rules = Rules::open().unwrap();
+            let ours = Table {
+                family: Family::Inet,
+                name: host.machine.table().to_string(),
+            };
+            let has = |device: &&str| {
+                let mut there = rules.present(&ours, &[bridge(device)]).unwrap();
+                there.pop().is_some()
+            };
+            ["brig0", "br-made", "br-next"]
+                .into_iter()
+                .filter(has)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(bridges(), ["brig0", "br-made", "br-next"]);
+        host.machine.remove(&made).unwrap();
+        host.machine.remove(&next).unwrap();
+        assert_eq!(bridges(), ["brig0"]);
+        flush();
+        host.machine.restore().unwrap();
+        assert_eq!(bridges(), ["brig0"]);
+        host.machine.remove(&idle).unwrap();
+        assert_eq!(tables(), []);
     });
 }
 
