@@ -12,6 +12,7 @@ pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod export;
+mod layers;
 pub mod logs;
 pub mod merge;
 pub mod model;

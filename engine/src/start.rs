@@ -19,6 +19,7 @@ use monitor::state::Status;
 
 use crate::containers::{Container, Containers, Durable, make_private, write};
 use crate::control::{STOP_TIMEOUT, refusal};
+use crate::layers::Opened;
 use crate::model::Definition;
 use crate::netfiles::{self, File};
 use crate::network::{self, Mode};
@@ -257,8 +258,9 @@ impl Start<'_> {
         let mut joined = joined(containers, &definition, mode)?;
         joined.own_network = plan.map(|_| place.netns());
         let monitor = programs::monitor()?;
+        let opened = Opened::of(&containers.roots().run, layers)?;
         let spec = mount::Spec {
-            layers,
+            layers: opened.layers().to_vec(),
             upper: Some(Upper {
                 upper: place.upper(),
                 work: place.work(),
@@ -269,6 +271,7 @@ impl Start<'_> {
                 ..mount::Options::default()
             },
         };
+        let is_passing = definition.host.auto_remove;
         mounts::apart(&place.run, || {
             mount::mount(&spec, &place.rootfs())?;
             let made = plan
@@ -279,27 +282,29 @@ impl Start<'_> {
                 None => (None, Vec::new()),
             };
             handed.extend(outside.iter().map(AsFd::as_fd));
+            let before = handed.len();
+            handed.extend(opened.kept());
             let surroundings = Around {
                 sources: mounted::sources(&definition, place, &images)?,
                 joined,
                 network,
                 has_outside: outside.is_some(),
+                layers: handed.len() - before,
                 files,
             };
             write_files(place, &definition, machine, runtime, surroundings)?;
-            Ok(client::spawn(place, &monitor, &handed, attach))
+            let begun = client::spawn(place, &monitor, &handed, attach);
+            if let Ok(started) = &begun {
+                let run = &containers.roots().run;
+                opened.publish(run, &definition.id, started.monitor, before, is_passing);
+            }
+            Ok(begun)
         })
     }
 }
 
-/// What the monitor has to know.
-fn launch(
-    place: &Place,
-    inputs: &Inputs<'_>,
-    runtime: launch::Runtime,
-    network: Option<launch::Network>,
-    has_outside: bool,
-) -> Result<Launch> {
+/// What the monitor has to know, but for what it is handed.
+fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Result<Launch> {
     let definition = inputs.definition;
     let (config, host) = (&definition.config, &definition.host);
     Ok(Launch {
@@ -321,8 +326,9 @@ fn launch(
             .map(str::to_owned)
             .collect(),
         mounted: volumes::names(&definition.mounts),
-        has_outside,
-        network,
+        has_outside: false,
+        layers: 0,
+        network: None,
     })
 }
 
@@ -474,6 +480,8 @@ struct Around {
     joined: Joined,
     network: Option<launch::Network>,
     has_outside: bool,
+    /// So many of its layers are mounted.
+    layers: usize,
     /// Where `hosts` and its kind lie.
     files: PathBuf,
 }
@@ -508,6 +516,7 @@ fn write_files(
         joined,
         network,
         has_outside,
+        layers,
         files,
     } = around;
     let root = sys::fs::open(&place.rootfs(), libc::O_PATH | libc::O_DIRECTORY, 0)?;
@@ -537,5 +546,11 @@ fn write_files(
     let path = place.bundle().join("config.json");
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
     write(&path, &bytes, Durable::No)?;
-    write_launch(place, &launch(place, &inputs, runtime, network, has_outside)?)
+    let launch = Launch {
+        has_outside,
+        layers,
+        network,
+        ..launch(place, &inputs, runtime)?
+    };
+    write_launch(place, &launch)
 }

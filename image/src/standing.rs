@@ -187,9 +187,7 @@ pub fn layer_places(store: &Store, manifest: &Digest) -> Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = store
         .mountable(&store.layers_of(manifest)?)
         .into_iter()
-        .map(|layer| match layer {
-            mount::Layer::Tree(path) | mount::Layer::Erofs(path) => path,
-        })
+        .map(|layer| layer.path().to_owned())
         .collect();
     paths.reverse();
     Ok(paths)

@@ -46,10 +46,13 @@ pub struct Launch {
     /// Names of all that it has.
     #[serde(default)]
     pub mounted: Vec<String>,
-    /// The last descriptor that [`crate::client::spawn`] was given is the mount namespace in which what some of them consist of (driver
+    /// The last descriptor before `layers` that [`crate::client::spawn`] was given is the mount namespace in which what some of them consist of (driver
     /// options) is mounted: it is taken away there when no container runs any more that has them.
     #[serde(default)]
     pub has_outside: bool,
+    /// So many of its last descriptors are mounts of layers, which the monitor keeps open: containers that come later find them.
+    #[serde(default)]
+    pub layers: usize,
     /// `None`: it has nothing of networks that would have to be undone, and nobody to be asked for names.
     #[serde(default)]
     pub network: Option<Network>,

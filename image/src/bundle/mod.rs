@@ -86,7 +86,7 @@ pub fn create(request: &Request<'_>, options: &Options) -> Result<Mounted> {
         id: request.id.to_owned(),
         dir,
         image: request.image_name.to_owned(),
-        layers: request.layers.iter().map(path_of).collect(),
+        layers: request.layers.iter().map(|l| l.path().to_owned()).collect(),
         made_dir,
     };
     let lock = match begin(request.bundles, &record) {
@@ -142,12 +142,6 @@ pub fn mount_again(request: &Request<'_>, record: &Record) -> Result<Mounted> {
         options: request.mount,
     };
     mount::mount(&spec, &rootfs)
-}
-
-fn path_of(layer: &Layer) -> PathBuf {
-    match layer {
-        Layer::Tree(path) | Layer::Erofs(path) => path.clone(),
-    }
 }
 
 /// DIR, there and empty, and whether it had to be made.

@@ -32,7 +32,7 @@ pub(super) fn flatten(layers: &[&Layer], target: &Path) -> Result<()> {
         .rev()
         .map(|layer| match layer {
             Layer::Tree(path) => super::open_directory(path),
-            Layer::Erofs(file) => erofs::mount(file, 0),
+            Layer::Erofs(_) | Layer::Open(_) => erofs::mount(layer.path(), 0),
         })
         .collect::<Result<Vec<_>>>()?;
     let mut copy = Copy {

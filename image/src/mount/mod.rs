@@ -19,6 +19,7 @@ pub use unmount::{Busy, Unmounted, mounts_below, unmount};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sys::mount::{ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, Change, Reach};
@@ -32,7 +33,60 @@ pub enum Layer {
     Tree(PathBuf),
     /// A file with an EROFS in it.
     Erofs(PathBuf),
+    /// The same, mounted already.
+    Open(OpenLayer),
 }
+
+impl Layer {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        match self {
+            Layer::Tree(path) | Layer::Erofs(path) => path,
+            Layer::Open(open) => &open.file,
+        }
+    }
+}
+
+/// An EROFS image with a mount of it that has no place.
+#[derive(Clone, Debug)]
+pub struct OpenLayer {
+    file: PathBuf,
+    tree: Arc<OwnedFd>,
+}
+
+impl OpenLayer {
+    /// Mounts it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mount(file: &Path) -> Result<OpenLayer> {
+        Ok(OpenLayer::of(file, erofs::mount(file, 0)?))
+    }
+
+    /// It is mounted: `tree`.
+    pub fn of(file: &Path, tree: OwnedFd) -> OpenLayer {
+        OpenLayer {
+            file: file.to_owned(),
+            tree: Arc::new(tree),
+        }
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+}
+
+impl PartialEq for OpenLayer {
+    fn eq(&self, other: &OpenLayer) -> bool {
+        self.file == other.file
+    }
+}
+
+impl Eq for OpenLayer {}
 
 /// Where changes go. Both lie on one file system; the work directory is the kernel's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +211,7 @@ fn build(spec: &Spec, layers: &[&Layer], place: Option<BorrowedFd<'_>>) -> Resul
     let only = match (layers, &spec.upper) {
         ([], Some(Upper { upper, .. })) => Some(upper),
         ([Layer::Tree(path)], None) => Some(path),
-        ([Layer::Erofs(file)], None) => {
+        ([Layer::Erofs(file) | Layer::Open(OpenLayer { file, .. })], None) => {
             let tree = erofs::mount(file, attributes(spec))?;
             return Ok((Built::Detached(tree), Driver::Erofs));
         }
@@ -265,11 +319,7 @@ fn effective(layers: &[Layer]) -> Result<Vec<&Layer>> {
     let mut out: Vec<&Layer> = layers
         .iter()
         .rev()
-        .filter(|layer| {
-            seen.insert(match layer {
-                Layer::Tree(path) | Layer::Erofs(path) => path,
-            })
-        })
+        .filter(|layer| seen.insert(layer.path()))
         .collect();
     out.reverse();
     if out.len() > MAX_LAYERS {

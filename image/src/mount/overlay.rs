@@ -117,19 +117,19 @@ fn by_descriptors(spec: &Spec, layers: &[&Layer]) -> Attempt<Built> {
             Layer::Tree(path) => open_readable(path)?,
             Layer::Erofs(file) => {
                 let tree = erofs::mount(file, 0)?;
-                let root = sys::fs::openat(
-                    tree.as_fd(),
-                    Path::new("."),
-                    libc::O_RDONLY | libc::O_DIRECTORY,
-                    0,
-                )?;
+                let root = root_of(tree.as_fd())?;
                 trees.push(tree);
                 root
             }
+            Layer::Open(open) => root_of(open.tree())?,
         };
         sys::mount::fsconfig_set_fd(context.as_fd(), c"lowerdir+", fd.as_fd())?;
     }
     finish(spec, context)
+}
+
+fn root_of(tree: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+    sys::fs::openat(tree, Path::new("."), libc::O_RDONLY | libc::O_DIRECTORY, 0)
 }
 
 fn by_strings(spec: &Spec, layers: &[&Layer]) -> Attempt<Built> {
@@ -287,7 +287,8 @@ impl Seats {
         for layer in layers {
             let path = match layer {
                 Layer::Tree(path) => path.clone(),
-                Layer::Erofs(file) => seats.mount(spec, file)?,
+                // One that is open already may be others', too, who do not want it at a place.
+                Layer::Erofs(_) | Layer::Open(_) => seats.mount(spec, layer.path())?,
             };
             seats.paths.push(path);
         }

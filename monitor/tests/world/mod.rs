@@ -95,6 +95,7 @@ pub fn world(script: &str) -> Option<World> {
         volumes: Vec::new(),
         network: None,
         has_outside: false,
+        layers: 0,
         mounted: Vec::new(),
     };
     let world = World {

@@ -500,5 +500,6 @@ mod tests {
         let e = open(&path, Duration::from_millis(200)).unwrap_err().to_string();
         assert!(e.ends_with("it takes no connection"), "{e}");
         drop(listener);
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -12,8 +12,10 @@ pub fn play(name: &str, part: impl FnOnce(&mut UnixStream) + Send + 'static) -> 
     let path = std::env::temp_dir().join(format!("runb-dbus-{name}-{}", std::process::id()));
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path).unwrap();
+    let place = path.clone();
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        std::fs::remove_file(place).unwrap();
         part(&mut stream);
     });
     (path, thread)

@@ -52,6 +52,7 @@ pub fn all() -> Vec<Case> {
     all.extend(cases::terminals::cases());
     all.extend(cases::tables::cases());
     all.extend(cases::lives::cases());
+    all.extend(cases::layers::cases());
     all.extend(cases::copies::cases());
     all.extend(cases::options::cases());
     all.extend(cases::rootless::cases());

@@ -83,8 +83,8 @@ pub fn run(lab: &Lab, choice: &Choice, rounds: usize) -> Result<ExitCode, String
     if choice.has("measure.lives") {
         lives(&stage, rounds)?;
     }
-    if choice.has("measure.networks") {
-        networks::run(&stage, rounds)?;
+    if networks::PARTS.iter().any(|part| choice.has(part)) {
+        networks::run(&stage, choice, rounds)?;
     }
     Ok(ExitCode::SUCCESS)
 }

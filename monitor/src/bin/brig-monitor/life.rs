@@ -125,6 +125,8 @@ async fn serve(
             return connection::refuse(&report, &refusal).map(|()| false);
         }
     };
+    // They end with us.
+    let _layers = handed.split_off(handed.len().saturating_sub(monitor.launch.borrow().layers));
     if !adopt {
         if monitor.launch.borrow().has_outside {
             *monitor.outside.borrow_mut() = handed.pop();

@@ -7,6 +7,7 @@ pub mod crashes;
 pub mod databases;
 pub mod firewall;
 pub mod first;
+pub mod layers;
 pub mod lives;
 pub mod names;
 pub mod networks;
