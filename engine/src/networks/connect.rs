@@ -328,6 +328,10 @@ fn leave(
         return Ok(false);
     };
     sort(&mut new, definition);
+    // By what is left it may not be reached: then somebody else may have the ports. They come back with the next such network.
+    if !new.endpoints.iter().any(|e| attach::leads_in(&e.network)) {
+        new.ports.clear();
+    }
     let only = alone(&old, gone);
     let run = &containers.roots().run;
     // Nobody is to be told of addresses that are about to go.

@@ -3,7 +3,7 @@
 //!
 //! May not: make a network, or decide what is in one: engine does, and says so.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::io::Result as IoResult;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -44,6 +44,8 @@ pub struct Served {
     /// The container has ended for good.
     pub over: Once<()>,
     tasks: Rc<Count>,
+    /// Set when the ports that are served now are somebody else's.
+    unpublished: RefCell<Rc<Once<()>>>,
     /// Questions for names are answered.
     pub resolves: Cell<bool>,
     /// How often addresses were told: each time in another order.
@@ -99,6 +101,20 @@ impl Served {
             drop(task);
             drop(held);
         });
+    }
+
+    /// A task of the ports that are published now.
+    pub fn spawn_of_ports(&self, monitor: &Rc<Monitor>, task: impl Future<Output = ()> + 'static) {
+        let unpublished = Rc::clone(&self.unpublished.borrow());
+        let mut task = Box::pin(task);
+        self.spawn(monitor, async move {
+            either(task.as_mut(), pin!(unpublished.wait())).await;
+        });
+    }
+
+    /// Nothing is published any more: somebody else may have the ports.
+    fn unpublish(&self) {
+        self.unpublished.take().set(());
     }
 }
 
@@ -203,6 +219,9 @@ pub async fn change(
         return Err(Refusal::of(Kind::NotRunning, message));
     }
     let has_names = has_names(&attachment);
+    if attachment.ports.is_empty() {
+        monitor.served.unpublish();
+    }
     let port = |n: usize| attachment.ports.get(n).cloned();
     let sockets = sockets.into_iter().filter_map(|(fd, n)| Some((fd, port(n)?)));
     let sockets: Vec<_> = sockets.collect();

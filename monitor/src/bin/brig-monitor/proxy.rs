@@ -74,7 +74,7 @@ pub fn begin(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) -> sys::Resul
     let [tcp, udp, sctp] = of_protocol;
     if !tcp.is_empty() {
         let ports = Ports::watch(monitor, tcp)?;
-        monitor.served.spawn(
+        monitor.served.spawn_of_ports(
             monitor,
             serve_connections(Rc::clone(monitor), ports, bounds.connections),
         );
@@ -84,7 +84,7 @@ pub fn begin(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) -> sys::Resul
             sys::udp::tell_local(socket.as_fd(), port.host.is_ipv6())?;
         }
         let ports = Rc::new(Ports::watch(monitor, udp)?);
-        monitor.served.spawn(
+        monitor.served.spawn_of_ports(
             monitor,
             serve_datagrams(Rc::clone(monitor), ports, bounds.sessions),
         );
@@ -95,7 +95,7 @@ pub fn begin(monitor: &Rc<Monitor>, sockets: Vec<(OwnedFd, Port)>) -> sys::Resul
             std::future::pending::<()>().await;
             drop(sctp);
         };
-        monitor.served.spawn(monitor, kept);
+        monitor.served.spawn_of_ports(monitor, kept);
     }
     Ok(())
 }

@@ -485,6 +485,15 @@ fn connect_publishes(s: &mut Scene) -> Done {
     // And it is given back.
     s.must("docker rm -f web late")?;
     s.prints("docker network connect one web2", "")?;
+    s.until_who(From::Second, &format!("{HOST}:8001"), "web2 hears")?;
+    // Also with the last network by which it was reached.
+    s.prints("docker network disconnect one web2", "")?;
+    s.prints("docker port web2", "")?;
+    s.serve("web3", "-p 8001:80 -p 8001:80/udp")?;
+    s.until_who(From::Second, &format!("{HOST}:8001"), "web3 hears")?;
+    s.fails("docker network connect one web2", 1, &taken)?;
+    s.must("docker rm -f web3")?;
+    s.prints("docker network connect one web2", "")?;
     s.until_who(From::Second, &format!("{HOST}:8001"), "web2 hears")
 }
 
