@@ -8,7 +8,8 @@
 //! * [`ttrpc`], [`grpc`] and [`messages`] are how shims and containerd are spoken to; `shimtest` and `engines` use them.
 //! * [`command`] runs programs with a deadline, [`daemon`] those that serve; [`played`] is a host made of namespaces for
 //!   engines to live in, [`base`] the image that they run there, [`docker`] the engine of the packages. [`terminal`] is a
-//!   person at a terminal, [`verdict`] what the programs that play cases there have in common.
+//!   person at a terminal, [`verdict`] what the programs that play cases there have in common, [`judge`] the frame of those that judge
+//!   `brig`.
 //! * [`expectation`] holds the known deviations of each runtime; [`format`](mod@format) prints.
 
 pub mod base;
@@ -23,6 +24,7 @@ pub mod expectation;
 pub mod format;
 pub mod grpc;
 pub mod host;
+pub mod judge;
 pub mod kernel;
 pub mod leak;
 pub mod messages;
@@ -33,6 +35,7 @@ pub mod played;
 pub mod scheduler;
 pub mod seed;
 pub mod terminal;
+pub mod tree;
 pub mod ttrpc;
 pub mod verdict;
 pub mod worker;

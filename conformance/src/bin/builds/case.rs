@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use conformance::command::{self, Outcome};
 use conformance::daemon::find_program;
+use conformance::judge::Peer;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::verdict::unmount_below;

@@ -8,13 +8,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use conformance::command;
+use conformance::judge::Peer;
 use conformance::verdict::{Choice, Done, Sums};
 use conformance::{kernel, patience};
 use serde_json::Value;
 
 use crate::case;
 use crate::lab::{Lab, Subject};
-use crate::tree::Tree;
+use conformance::tree::Tree;
 
 /// A Dockerfile of `dockerfiles/`, and what it is built with beside the context that all share.
 struct File {
@@ -452,6 +453,13 @@ fn config(
     serde_json::from_str(&text).map_err(|e| format!("the configuration of {image}: {text:?}: {e}"))
 }
 
+/// What is younger than this got its time from the clock of a build.
+const FIRST_BUILD: i64 = 1_767_225_600;
+
+fn tree_of(root: &Path) -> Result<Tree, String> {
+    Tree::read_with_times(root, FIRST_BUILD)
+}
+
 /// The flattened tree, read where the engine itself would show it to a container.
 fn tree(
     must: &impl Fn(&str) -> Result<String, String>,
@@ -463,7 +471,7 @@ fn tree(
         Subject::Brig => {
             let bundle = scratch.join("bundle");
             must(&format!("docker bundle {image} {}", bundle.display()))?;
-            let tree = Tree::read(&bundle.join("rootfs"));
+            let tree = tree_of(&bundle.join("rootfs"));
             must(&format!("docker unbundle {}", bundle.display()))?;
             tree
         }
@@ -482,13 +490,13 @@ fn tree(
                 .args(["-t", "overlay", "overlay", "-o", &options])
                 .arg(&root);
             command::run(&mut mount, "", patience::seconds(10))?.ok()?;
-            let tree = Tree::read(&root);
+            let tree = tree_of(&root);
             kernel::detach(&root).map_err(|e| format!("{}: {e}", root.display()))?;
             tree
         }
         Subject::Buildah => {
             let root = must(&format!("docker image mount {image}"))?;
-            let tree = Tree::read(Path::new(&root));
+            let tree = tree_of(Path::new(&root));
             must(&format!("docker image unmount {image}"))?;
             tree
         }

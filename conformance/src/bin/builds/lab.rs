@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use conformance::command::{self, Outcome};
 use conformance::daemon::{Daemon, find_program, installed, tell_version};
+use conformance::judge::{BESIDE, PROGRAM, Peer};
 use conformance::played::leaks;
 use conformance::terminal::Terminal;
 use conformance::{docker, patience, played};
@@ -19,10 +20,6 @@ use crate::outside::Outside;
 use crate::packages;
 use crate::web::Web;
 
-/// Where the judged program lies before it is put beside the others.
-pub const PROGRAM: &str = "brig-program";
-/// Where they all lie.
-pub const BESIDE: &str = "beside";
 /// The registry; loopback is where every client accepts plain HTTP.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 pub const GIT: &str = "git://127.0.0.1:9418";
@@ -36,8 +33,10 @@ pub enum Subject {
     Buildah,
 }
 
-impl Subject {
-    pub fn name(self) -> &'static str {
+impl Peer for Subject {
+    const BRIG: Subject = Subject::Brig;
+
+    fn name(self) -> &'static str {
         match self {
             Subject::Brig => "brig",
             Subject::Docker => "docker",
@@ -45,7 +44,7 @@ impl Subject {
         }
     }
 
-    pub fn parse(name: &str) -> Result<Subject, String> {
+    fn parse(name: &str) -> Result<Subject, String> {
         match name {
             "docker" => Ok(Subject::Docker),
             "buildah" => Ok(Subject::Buildah),

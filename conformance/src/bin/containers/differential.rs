@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use conformance::command::Outcome;
+use conformance::judge::Peer;
 use conformance::patience;
 use conformance::verdict::{Choice, Done, Sums};
 

@@ -9,16 +9,12 @@ use std::time::Duration;
 
 use conformance::command::{self, Outcome};
 use conformance::daemon::{Daemon, installed, tell_version};
+use conformance::judge::{BESIDE, PROGRAM, Peer};
 use conformance::played::leaks;
 use conformance::terminal::Terminal;
 use conformance::{docker, patience, played};
 
 use crate::outside::Outside;
-
-/// Where the judged program lies before it is put beside the others.
-pub const PROGRAM: &str = "brig-program";
-/// Where they all lie.
-pub const BESIDE: &str = "beside";
 
 /// Whose command line is judged. Docker is there to see that a case itself is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +23,20 @@ pub enum Subject {
     Docker,
 }
 
-impl Subject {
-    pub fn name(self) -> &'static str {
+impl Peer for Subject {
+    const BRIG: Subject = Subject::Brig;
+
+    fn name(self) -> &'static str {
         match self {
             Subject::Brig => "brig",
             Subject::Docker => "docker",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Subject, String> {
+        match name {
+            "docker" => Ok(Subject::Docker),
+            other => Err(format!("no such peer: {other}")),
         }
     }
 }

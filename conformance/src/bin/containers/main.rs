@@ -21,12 +21,14 @@ mod wires;
 #[path = "../bench/statistics.rs"]
 mod statistics;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use conformance::verdict::Choice;
-use conformance::{patience, played};
+use conformance::judge::{self, Judge, Limits};
+use conformance::played;
 use lab::Subject;
+
+type Arguments = judge::Arguments<Subject>;
 
 const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --brig PATH     the command line to judge; programs beside it whose names begin with brig- go with it
@@ -45,188 +47,53 @@ const USAGE: &str = "usage: containers --brig PATH --runtime PATH [options]
   --seed N        of the soak (default: another each time)
 Needs root, debootstrap, and docker.io as a package. One line for each case, and a last line with the sums.";
 
-/// What the user asked for.
-#[derive(Default)]
-struct Arguments {
-    brig: Option<PathBuf>,
-    runtime: Option<PathBuf>,
-    peer: Option<Subject>,
-    filters: Vec<String>,
-    list: bool,
-    patience: u32,
-    cache: Option<PathBuf>,
-    verbose: bool,
-    measure: bool,
-    soak: bool,
-    seed: Option<u64>,
-    rounds: Option<usize>,
-    /// Set by the program itself when it starts its second life.
-    inside: Option<PathBuf>,
-}
-
-fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        patience: 1,
-        ..Arguments::default()
-    };
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        match word.as_str() {
-            "--brig" => arguments.brig = Some(value()?.into()),
-            "--runtime" => arguments.runtime = Some(value()?.into()),
-            "--peer" => match value()?.as_str() {
-                "docker" => arguments.peer = Some(Subject::Docker),
-                other => return Err(format!("no such peer: {other}")),
-            },
-            "--filter" => arguments.filters.push(value()?),
-            "--list" => arguments.list = true,
-            "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
-            "--cache" => arguments.cache = Some(value()?.into()),
-            "--verbose" => arguments.verbose = true,
-            "--measure" => arguments.measure = true,
-            "--soak" => arguments.soak = true,
-            "--seed" => arguments.seed = Some(value()?.parse().map_err(|e| format!("--seed: {e}"))?),
-            "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
-            "--inside" => arguments.inside = Some(value()?.into()),
-            _ => return Err(format!("unknown argument {word}")),
-        }
-    }
-    let complete = (arguments.brig.is_some() && arguments.runtime.is_some()) || arguments.peer.is_some();
-    if !complete && !arguments.list && arguments.inside.is_none() {
-        return Err("--brig and --runtime are missing".into());
-    }
-    Ok(arguments)
-}
-
 fn main() -> ExitCode {
-    let arguments = match parse_arguments(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("containers: {problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let judge = Judge {
+        name: "containers",
+        usage: USAGE,
+        names: || {
+            let cases = case::all().into_iter().map(|case| case.name);
+            cases
+                .chain(differential::lines().iter().map(|line| line.name()))
+                .collect()
+        },
+        outside,
+        inside: |arguments, dir| {
+            let ended = inside(arguments, dir);
+            uptime::thaw_everything();
+            ended
+        },
     };
-    patience::set(arguments.patience);
-    let verdict = if arguments.list {
-        for case in case::all() {
-            println!("{}", case.name);
-        }
-        for line in differential::lines() {
-            println!("{}", line.name());
-        }
-        Ok(ExitCode::SUCCESS)
-    } else if let Some(dir) = &arguments.inside {
-        let ended = inside(&arguments, dir);
-        uptime::thaw_everything();
-        ended
-    } else {
-        outside(&arguments)
-    };
-    verdict.unwrap_or_else(|problem| {
-        eprintln!("containers: {problem}");
-        ExitCode::FAILURE
-    })
+    judge.main()
 }
 
 /// The first life: everything that belongs to the real machine.
 fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| ".cache".into());
-    let archive = prepare::images(&cache)?;
+    let archive = prepare::images(&arguments.cache())?;
     played::sweep_leftovers();
-    let mut programs: Vec<(&str, PathBuf)> = Vec::new();
-    if arguments.peer.is_none()
-        && let (Some(brig), Some(runtime)) = (&arguments.brig, &arguments.runtime)
-    {
-        programs.push((lab::PROGRAM, brig.clone()));
-        // brig finds its runtime and its other programs beside itself.
-        programs.push((lab::BESIDE, runtime.clone()));
-        programs.extend(companions(brig).into_iter().map(|path| (lab::BESIDE, path)));
-    }
-    let borrowed: Vec<(&str, &Path)> = programs
-        .iter()
-        .map(|(role, path)| (*role, path.as_path()))
-        .collect();
-    let machine = played::Machine::prepare(&borrowed, Some(&archive))?;
-    let mut words: Vec<String> = arguments
-        .filters
-        .iter()
-        .flat_map(|f| ["--filter".into(), f.clone()])
-        .collect();
-    words.extend(["--patience".into(), arguments.patience.to_string()]);
-    if let Some(peer) = arguments.peer {
-        words.extend(["--peer".into(), peer.name().into()]);
-    }
-    words.extend(arguments.verbose.then(|| "--verbose".into()));
-    words.extend(
-        arguments
-            .rounds
-            .into_iter()
-            .flat_map(|n| ["--rounds".into(), n.to_string()]),
-    );
-    if arguments.measure {
-        words.push("--measure".into());
-        return machine.live(&words, measure::PATIENCE);
-    }
-    if arguments.soak {
-        let now = std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(1, |time| u64::from(time.subsec_nanos()));
-        let seed = arguments.seed.unwrap_or(now);
-        words.extend(["--soak".into(), "--seed".into(), seed.to_string()]);
-        return machine.live(&words, soak::PATIENCE);
-    }
-    machine.live(&words, played::PATIENCE)
-}
-
-/// Programs that are installed beside brig because it runs them.
-fn companions(brig: &Path) -> Vec<PathBuf> {
-    let dir = match brig.parent() {
-        Some(dir) if dir != Path::new("") => dir,
-        _ => Path::new("."),
+    let limits = Limits {
+        measure: measure::PATIENCE,
+        soak: soak::PATIENCE,
     };
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("brig-") && !name.contains('.') && path.is_file()
-        })
-        .collect()
+    arguments.live(&judge::machine_with_all(arguments, &archive)?, &limits)
 }
 
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
-    let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig), arguments.verbose)?;
-    let ended = if arguments.measure {
-        Some(measure::run(
-            &lab,
-            &Choice(&arguments.filters),
-            arguments.rounds.unwrap_or(5),
-        ))
+    let lab = lab::Lab::enter(dir, arguments.subject(), arguments.verbose)?;
+    let choice = arguments.choice();
+    // What went wrong comes first; then nothing is left to end but this whole host.
+    let code = if arguments.measure {
+        measure::run(&lab, &choice, arguments.rounds(5))?
     } else if arguments.soak {
-        Some(soak::run(
-            &lab,
-            &Choice(&arguments.filters),
-            arguments.rounds.unwrap_or(300),
-            arguments.seed.unwrap_or(1),
-        ))
+        soak::run(&lab, &choice, arguments.rounds(300), arguments.seed())?
     } else {
-        None
-    };
-    if let Some(ended) = ended {
-        // What went wrong comes first; then nothing is left to end but this whole host.
-        let code = ended?;
+        let mut sums = case::run_all(&lab, &choice, case::Turn::First);
+        sums.add(differential::run_all(&lab, &choice));
+        sums.add(case::run_all(&lab, &choice, case::Turn::Last));
         lab.shut_down()?;
-        return Ok(code);
-    }
-    let choice = Choice(&arguments.filters);
-    let mut sums = case::run_all(&lab, &choice, case::Turn::First);
-    for more in [
-        differential::run_all(&lab, &choice),
-        case::run_all(&lab, &choice, case::Turn::Last),
-    ] {
-        sums.add(more);
-    }
+        return Ok(sums.end());
+    };
     lab.shut_down()?;
-    Ok(sums.end())
+    Ok(code)
 }

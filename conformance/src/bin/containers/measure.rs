@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use conformance::command;
 use conformance::docker;
+use conformance::judge::Peer;
 use conformance::patience;
 use conformance::played::leaks;
 use conformance::verdict::Choice;

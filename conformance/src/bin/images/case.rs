@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use conformance::command::{self, Outcome};
+use conformance::judge::Peer;
 use conformance::played::leaks;
 pub use conformance::verdict::{Choice, Done, Sums, has, is, lacks, names};
 use conformance::verdict::{all_of, indented, unmount_below};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use conformance::command::{self, Outcome, USUAL};
 use conformance::daemon::{Daemon, installed, packaged, tell_version};
+use conformance::judge::Peer;
 use conformance::played::leaks;
 use conformance::{docker, played};
 
@@ -22,12 +23,22 @@ pub enum Subject {
     Podman,
 }
 
-impl Subject {
-    pub fn name(self) -> &'static str {
+impl Peer for Subject {
+    const BRIG: Subject = Subject::Brig;
+
+    fn name(self) -> &'static str {
         match self {
             Subject::Brig => "brig",
             Subject::Docker => "docker",
             Subject::Podman => "podman",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Subject, String> {
+        match name {
+            "docker" => Ok(Subject::Docker),
+            "podman" => Ok(Subject::Podman),
+            other => Err(format!("no such peer: {other}")),
         }
     }
 }

@@ -20,16 +20,18 @@ mod proxy;
 mod registry;
 mod soak;
 mod tap;
-mod tree;
 
 #[path = "../bench/statistics.rs"]
 mod statistics;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use conformance::{patience, played};
+use conformance::judge::{self, Judge, Limits};
+use conformance::played;
 use lab::Subject;
+
+type Arguments = judge::Arguments<Subject>;
 
 const USAGE: &str = "usage: images --brig PATH --runtime PATH [options]
   --brig PATH     the command line to judge
@@ -46,153 +48,54 @@ const USAGE: &str = "usage: images --brig PATH --runtime PATH [options]
   --seed N        of the soak (default: another each time)
 Needs root, docker-registry, and the peers as packages. One line for each case, and a last line with the sums.";
 
-/// What the user asked for.
-#[derive(Default)]
-struct Arguments {
-    brig: Option<PathBuf>,
-    runtime: Option<PathBuf>,
-    peer: Option<Subject>,
-    filters: Vec<String>,
-    list: bool,
-    patience: u32,
-    cache: Option<PathBuf>,
-    verbose: bool,
-    measure: bool,
-    soak: bool,
-    rounds: Option<usize>,
-    seed: Option<u64>,
-    /// Set by the program itself when it starts its second life.
-    inside: Option<PathBuf>,
-}
-
-fn parse_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        patience: 1,
-        ..Arguments::default()
-    };
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        match word.as_str() {
-            "--brig" => arguments.brig = Some(value()?.into()),
-            "--runtime" => arguments.runtime = Some(value()?.into()),
-            "--peer" => {
-                arguments.peer = Some(match value()?.as_str() {
-                    "docker" => Subject::Docker,
-                    "podman" => Subject::Podman,
-                    other => return Err(format!("no such peer: {other}")),
-                });
-            }
-            "--filter" => arguments.filters.push(value()?),
-            "--list" => arguments.list = true,
-            "--patience" => arguments.patience = value()?.parse().map_err(|e| format!("--patience: {e}"))?,
-            "--cache" => arguments.cache = Some(value()?.into()),
-            "--verbose" => arguments.verbose = true,
-            "--measure" => arguments.measure = true,
-            "--soak" => arguments.soak = true,
-            "--rounds" => arguments.rounds = Some(value()?.parse().map_err(|e| format!("--rounds: {e}"))?),
-            "--seed" => arguments.seed = Some(value()?.parse().map_err(|e| format!("--seed: {e}"))?),
-            "--inside" => arguments.inside = Some(value()?.into()),
-            _ => return Err(format!("unknown argument {word}")),
-        }
-    }
-    let complete = (arguments.brig.is_some() && arguments.runtime.is_some()) || arguments.peer.is_some();
-    if !complete && !arguments.list && arguments.inside.is_none() {
-        return Err("--brig and --runtime are missing".into());
-    }
-    Ok(arguments)
-}
-
 fn main() -> ExitCode {
-    let arguments = match parse_arguments(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("images: {problem}\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let judge = Judge {
+        name: "images",
+        usage: USAGE,
+        names: || {
+            case::all()
+                .into_iter()
+                .map(|case| case.name.to_string())
+                .collect()
+        },
+        outside,
+        inside,
     };
-    patience::set(arguments.patience);
-    let verdict = if arguments.list {
-        for case in case::all() {
-            println!("{}", case.name);
-        }
-        Ok(ExitCode::SUCCESS)
-    } else if let Some(dir) = &arguments.inside {
-        inside(&arguments, dir)
-    } else {
-        outside(&arguments)
-    };
-    verdict.unwrap_or_else(|problem| {
-        eprintln!("images: {problem}");
-        ExitCode::FAILURE
-    })
+    judge.main()
 }
 
 /// The first life: everything that belongs to the real machine.
 fn outside(arguments: &Arguments) -> Result<ExitCode, String> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| ".cache".into());
+    let cache = arguments.cache();
     let image = prepare::debian(&cache)?;
     played::sweep_leftovers();
     let mut programs = Vec::new();
     programs.extend(arguments.brig.as_deref().map(|path| ("brig-program", path)));
     programs.extend(arguments.runtime.as_deref().map(|path| ("runtime", path)));
     let machine = played::Machine::prepare(&programs, Some(&image))?;
-    let mut words: Vec<String> = arguments
-        .filters
-        .iter()
-        .flat_map(|f| ["--filter".into(), f.clone()])
-        .collect();
-    words.extend(["--patience".into(), arguments.patience.to_string()]);
-    if let Some(peer) = arguments.peer {
-        words.extend(["--peer".into(), peer.name().into()]);
-    }
-    words.extend(arguments.verbose.then(|| "--verbose".into()));
-    words.extend(
-        arguments
-            .rounds
-            .into_iter()
-            .flat_map(|n| ["--rounds".into(), n.to_string()]),
-    );
     if arguments.measure {
         prepare::bench(&cache)?;
-        let cache = cache
-            .canonicalize()
-            .map_err(|e| format!("{}: {e}", cache.display()))?;
-        words.extend(["--measure".into(), "--cache".into(), cache.display().to_string()]);
-        return machine.live(&words, measure::PATIENCE);
     }
-    if arguments.soak {
-        let now = std::time::UNIX_EPOCH
-            .elapsed()
-            .map_or(1, |time| u64::from(time.subsec_nanos()));
-        let seed = arguments.seed.unwrap_or(now);
-        words.extend(["--soak".into(), "--seed".into(), seed.to_string()]);
-        return machine.live(&words, soak::PATIENCE);
-    }
-    machine.live(&words, played::PATIENCE)
+    let limits = Limits {
+        measure: measure::PATIENCE,
+        soak: soak::PATIENCE,
+    };
+    arguments.live(&machine, &limits)
 }
 
 /// The second life: the played host's.
 fn inside(arguments: &Arguments, dir: &Path) -> Result<ExitCode, String> {
-    let lab = lab::Lab::enter(dir, arguments.peer.unwrap_or(Subject::Brig))?;
-    let ended = if arguments.measure {
-        let cache = arguments.cache.as_deref().ok_or("--cache is missing")?;
-        Some(measure::run(&lab, cache, arguments.rounds.unwrap_or(3)))
+    let lab = lab::Lab::enter(dir, arguments.subject())?;
+    // What went wrong comes first; then nothing is left to end but this whole host.
+    let code = if arguments.measure {
+        measure::run(&lab, &arguments.cache(), arguments.rounds(3))?
     } else if arguments.soak {
-        Some(soak::run(
-            &lab,
-            arguments.rounds.unwrap_or(100),
-            arguments.seed.unwrap_or(1),
-        ))
+        soak::run(&lab, arguments.rounds(100), arguments.seed())?
     } else {
-        None
-    };
-    if let Some(ended) = ended {
-        // What went wrong comes first; then nothing is left to end but this whole host.
-        let code = ended?;
+        let sums = case::run_all(&lab, &arguments.choice(), arguments.verbose);
         lab.shut_down()?;
-        return Ok(code);
-    }
-    let sums = case::run_all(&lab, &case::Choice(&arguments.filters), arguments.verbose);
+        return Ok(sums.end());
+    };
     lab.shut_down()?;
-    Ok(sums.end())
+    Ok(code)
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use conformance::command;
+use conformance::judge::Peer;
 use conformance::played::leaks;
 
 use crate::case::names;

@@ -15,8 +15,8 @@ use conformance::{command, kernel};
 
 use crate::lab::Lab;
 use crate::soak::{self, IMAGES, kill, must, wait};
-use crate::tree::Tree;
 use conformance::seed::Numbers;
+use conformance::tree::Tree;
 
 /// The power goes at the latest so many milliseconds after the commands have begun.
 const LATEST: usize = 400;
@@ -270,7 +270,7 @@ impl Cuts<'_> {
         }
         let again = soak::tree(self.lab, &self.store)?;
         again
-            .differences(&tree, "the tree before the cut")
+            .difference(&tree, "the tree before the cut")
             .map_or(Ok(()), Err)
     }
 

@@ -15,8 +15,8 @@ use conformance::played::leaks;
 use crate::case::names;
 use crate::lab::{self, Lab};
 use crate::power;
-use crate::tree::Tree;
 use conformance::seed::Numbers;
+use conformance::tree::Tree;
 
 pub const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -146,7 +146,7 @@ pub fn finish(lab: &Lab, store: &Path, first: &Tree) -> Result<(), String> {
     }
     must(lab, store, &["system", "check"])?;
     let tree = tree(lab, store)?;
-    tree.differences(first, "the first tree").map_or(Ok(()), Err)
+    tree.difference(first, "the first tree").map_or(Ok(()), Err)
 }
 
 /// After everything was removed nothing is left.

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use conformance::command;
+use conformance::judge::BESIDE;
 
 use crate::case::{Case, Done, Need, Scene, case, has, is, soon};
-use crate::lab::BESIDE;
 use crate::uptime;
 
 const ID: &str = "f339fe106462ae9990327ed45262cae249eedb479c89c189397bc78e81a3ec82";

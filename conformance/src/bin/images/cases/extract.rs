@@ -13,8 +13,8 @@ use crate::case::{Case, Done, Need, Scene, case, is};
 use crate::depot::{Compression, Image, Recipe};
 use crate::lab::Subject;
 use crate::nasty::{self, Repeats};
-use crate::tree::Tree;
 use conformance::seed::Numbers;
+use conformance::tree::Tree;
 
 /// So many generated archives, as layers of images.
 const IMAGES: u64 = 50;
@@ -37,7 +37,7 @@ pub fn cases() -> Vec<Case> {
             let reference = s.lab.plain.reference("debian:bookworm");
             let theirs = by_docker(s, &reference)?;
             let mine = by_subject(s, &reference)?;
-            is("a whole Debian", mine.len() > 3000, true)?;
+            is("a whole Debian", mine.size() > 3000, true)?;
             same(&mine, &theirs, "docker")
         }),
         case("extract.mount", &[Need::Brig], |s| {
@@ -194,7 +194,7 @@ fn generated(
         let theirs = theirs(s, &image).map_err(|e| format!("seed {seed}: {e}"))?;
         let reference = s.lab.plain.reference("nasty:1");
         let mine = by_subject(s, &reference).map_err(|e| format!("seed {seed}: {e}"))?;
-        if let Some(difference) = mine.differences(&theirs, name) {
+        if let Some(difference) = mine.difference(&theirs, name) {
             problems.push(format!("seed {seed}: {difference}"));
         }
         s.brig_must(&["rmi", "-f", &reference])?;
@@ -216,7 +216,7 @@ fn planted(s: &Scene, name: &str, archives: &[Vec<u8>]) -> Result<Image, String>
 }
 
 fn same(mine: &Tree, theirs: &Tree, name: &str) -> Done {
-    mine.differences(theirs, name).map_or(Ok(()), Err)
+    mine.difference(theirs, name).map_or(Ok(()), Err)
 }
 
 fn by_subject(s: &mut Scene, reference: &str) -> Result<Tree, String> {

@@ -1,6 +1,7 @@
-//! A file tree as text, one line a path, for comparing what two tools made of the same layers.
+//! A file tree as text, one line a path, for comparing what two tools made of the same layers, or of the same Dockerfile.
 //!
-//! May not: follow a link, or look at times that a build gives by its own clock: only what is older than every build has a time here.
+//! May not: follow a link, or look at times of directories: a tool may make one that an archive implies, and its time is
+//! then that of the work.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -11,18 +12,29 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use conformance::kernel;
-
-/// What is younger than this got its time from the clock of a build.
-const FIRST_BUILD: i64 = 1_767_225_600;
+use crate::kernel;
 
 /// What stands at each path, as a line.
 pub struct Tree(BTreeMap<OsString, String>);
 
 impl Tree {
     /// Reads a whole tree.
+    ///
+    /// # Errors
+    /// A part of it cannot be read.
     pub fn read(root: &Path) -> Result<Tree, String> {
-        let mut reader = Reader::default();
+        Tree::read_with_times(root, i64::MAX)
+    }
+
+    /// The same; what was changed at that time or later has none, for it got it from the clock of the work.
+    ///
+    /// # Errors
+    /// A part of it cannot be read.
+    pub fn read_with_times(root: &Path, before: i64) -> Result<Tree, String> {
+        let mut reader = Reader {
+            before,
+            found: BTreeMap::new(),
+        };
         reader.visit(root, Path::new("."))?;
         let firsts = reader.first_names();
         let lines = reader.found.into_iter().map(|(path, mut node)| {
@@ -32,6 +44,16 @@ impl Tree {
             (path, node.line)
         });
         Ok(Tree(lines.collect()))
+    }
+
+    /// How many paths it has.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What stands at a path.
+    pub fn line(&self, path: &str) -> Option<&str> {
+        self.0.get(&OsString::from(path)).map(String::as_str)
     }
 
     /// How this tree differs from another one, a line for each path.
@@ -49,6 +71,21 @@ impl Tree {
         }
         lines
     }
+
+    /// The same in a few lines, with the name of the other one; None when it does not differ.
+    pub fn difference(&self, other: &Tree, name: &str) -> Option<String> {
+        const SHOWN: usize = 12;
+        let lines = self.differences(other);
+        let shown: Vec<&str> = lines.iter().take(SHOWN).map(String::as_str).collect();
+        (!lines.is_empty()).then(|| {
+            format!(
+                "{} of {} paths differ from {name}:\n{}",
+                lines.len(),
+                self.0.len(),
+                shown.join("\n")
+            )
+        })
+    }
 }
 
 struct Node {
@@ -57,8 +94,9 @@ struct Node {
     identity: Option<(u64, u64)>,
 }
 
-#[derive(Default)]
 struct Reader {
+    /// Later times are left out: seconds since 1970.
+    before: i64,
     found: BTreeMap<OsString, Node>,
 }
 
@@ -71,7 +109,7 @@ impl Reader {
         self.found.insert(
             path.as_os_str().to_owned(),
             Node {
-                line: describe(&full, &metadata)?,
+                line: describe(&full, &metadata, self.before)?,
                 identity: (!kind.is_dir() && metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino())),
             },
         );
@@ -100,7 +138,7 @@ impl Reader {
     }
 }
 
-fn describe(path: &Path, metadata: &Metadata) -> Result<String, String> {
+fn describe(path: &Path, metadata: &Metadata, before: i64) -> Result<String, String> {
     let text = |e: std::io::Error| format!("{}: {e}", path.display());
     let kind = metadata.file_type();
     let mut line = format!(
@@ -110,7 +148,7 @@ fn describe(path: &Path, metadata: &Metadata) -> Result<String, String> {
         metadata.uid(),
         metadata.gid()
     );
-    if !kind.is_dir() && metadata.mtime() < FIRST_BUILD {
+    if !kind.is_dir() && metadata.mtime() < before {
         line += &format!(" at {}.{:09}", metadata.mtime(), metadata.mtime_nsec());
     }
     if kind.is_char_device() || kind.is_block_device() {
@@ -160,22 +198,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sees_links_modes_and_old_times() {
-        let dir = std::env::temp_dir().join(format!("builds-tree-{}", std::process::id()));
+    fn sees_links_modes_content_and_old_times() {
+        let dir = std::env::temp_dir().join(format!("tree-{}", std::process::id()));
         let (one, two) = (dir.join("one"), dir.join("two"));
         for side in [&one, &two] {
             std::fs::create_dir_all(side).unwrap();
             std::fs::write(side.join("a"), "text").unwrap();
             std::fs::hard_link(side.join("a"), side.join("b")).unwrap();
         }
-        let same = Tree::read(&one).unwrap();
-        assert_eq!(same.differences(&Tree::read(&two).unwrap()), [""; 0]);
+        let read = |dir: &Path| Tree::read_with_times(dir, 1_767_225_600).unwrap();
+        let same = read(&one);
+        assert_eq!(same.differences(&read(&two)), [""; 0]);
+        assert_eq!(same.difference(&read(&two), "two"), None);
+        assert!(same.line("./b").unwrap().ends_with("linked with ./a"));
         std::fs::remove_file(two.join("b")).unwrap();
         std::fs::write(two.join("b"), "text").unwrap();
-        assert_eq!(same.differences(&Tree::read(&two).unwrap()).len(), 2);
+        assert_eq!(same.differences(&read(&two)).len(), 2);
+        let told = same.difference(&read(&two), "two").unwrap();
+        assert!(told.starts_with("2 of 3 paths differ from two"), "{told}");
         let old = std::fs::File::open(two.join("b")).unwrap();
         old.set_modified(std::time::UNIX_EPOCH).unwrap();
-        let told = same.differences(&Tree::read(&two).unwrap());
+        let told = same.differences(&read(&two));
         assert!(
             told.iter().any(|line| line.contains("at 0.000000000")),
             "{told:?}"
