@@ -121,7 +121,7 @@ fn publish(run: &Path, container: &str, open: &OpenLayer, monitor: &Process, fd:
 
 /// Where it is said who has an image. Its directory has the name of the layer.
 fn place(run: &Path, file: &Path) -> Option<PathBuf> {
-    Some(image::store::open_layers(run).join(file.parent()?.file_name()?))
+    Some(monitor::place::layers(run).join(file.parent()?.file_name()?))
 }
 
 /// A mount of our own of what somebody has. What is not true any more is taken away.

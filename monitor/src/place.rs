@@ -129,6 +129,11 @@ pub fn containers(root: &Path) -> PathBuf {
     root.join("containers")
 }
 
+/// Which monitors have layers mounted, in this uptime: a directory for each layer, with an entry for each container.
+pub fn layers(run: &Path) -> PathBuf {
+    run.join("layers")
+}
+
 /// Names of containers: links to their ids.
 pub fn names(root: &Path) -> PathBuf {
     root.join("names")

@@ -33,8 +33,28 @@ pub fn remove(place: &Place, name: &str) -> io::Result<()> {
     // A monitor sees what is mounted there for its container: parts of volumes. They are not ours to delete.
     crate::volumes::detach_below(&place.run)?;
     gone(fs::remove_dir_all(&place.run))?;
+    forget_layers(place)?;
     gone(fs::rename(&place.dir, &away))?;
     gone(fs::remove_dir_all(&away))
+}
+
+/// What it has said of its layers.
+fn forget_layers(place: &Place) -> io::Result<()> {
+    let [_, run] = &place.roots;
+    let layers = match fs::read_dir(crate::place::layers(run)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        layers => layers?,
+    };
+    for layer in layers {
+        let layer = layer?.path();
+        gone(fs::remove_file(layer.join(&place.id)))?;
+        match fs::remove_dir(&layer) {
+            // Of others.
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            done => gone(done)?,
+        }
+    }
+    Ok(())
 }
 
 /// Nothing there is success.

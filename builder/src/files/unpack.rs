@@ -128,6 +128,7 @@ struct Guard<D> {
     decoder: D,
     taken: Rc<Cell<u64>>,
     given: u64,
+    limit: Ratio,
 }
 
 struct Counted<R> {
@@ -154,6 +155,7 @@ impl<'r, D: Read + 'r> Guard<D> {
             decoder: decoder(BufReader::with_capacity(BUFFER, counted)),
             taken,
             given: 0,
+            limit: Ratio::default(),
         })
     }
 }
@@ -162,7 +164,7 @@ impl<D: Read> Read for Guard<D> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let n = self.decoder.read(to)?;
         self.given += n as u64;
-        let Ratio { free, ratio } = Ratio::default();
+        let Ratio { free, ratio } = self.limit;
         if self.given > free && self.given / ratio > self.taken.get() {
             let bomb = Error::of(
                 Kind::Corrupt,
@@ -171,5 +173,31 @@ impl<D: Read> Read for Guard<D> {
             return Err(bomb.into());
         }
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_bomb_does_not_go_off() {
+        let read = |taken: u64| {
+            let mut guard = Guard {
+                decoder: io::repeat(0).take(8 << 20),
+                taken: Rc::new(Cell::new(taken)),
+                given: 0,
+                limit: Ratio {
+                    free: 1 << 20,
+                    ratio: 1100,
+                },
+            };
+            io::copy(&mut guard, &mut io::sink())
+        };
+        let e = read(1 << 10).unwrap_err();
+        assert!(e.to_string().contains("far more than it can be worth"), "{e}");
+        // As much as the archive is worth.
+        assert_eq!(read(8 << 10).unwrap(), 8 << 20);
     }
 }

@@ -114,12 +114,6 @@ impl Store {
                 self.path("layers").join(&key),
                 away.place(&format!("layer-{key}")),
             )?;
-            match fs::remove_dir_all(super::open_layers(&self.roots.run).join(&key)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::from(e).context(format!("failed to remove layer {key}")));
-                }
-                _ => {}
-            }
             freed.bytes += disk;
             freed.layers.push(diff_id.parse()?);
             db.execute("DELETE FROM layer WHERE key = ?", params![key])?;

@@ -58,11 +58,6 @@ pub struct Roots {
     pub run: PathBuf,
 }
 
-/// Where it is said who has layers mounted: a directory for each layer.
-pub fn open_layers(run: &Path) -> PathBuf {
-    run.join("layers")
-}
-
 impl Roots {
     /// Where this user's store lies: `/var/lib/brig` and `/run/brig`, or below the XDG directories of an ordinary user.
     ///

@@ -1,6 +1,7 @@
 //! Layers of an image that several containers stand on: the machine has them once in memory.
 
 use conformance::command;
+use conformance::verdict::names;
 
 use crate::case::{Case, Done, Need, Scene, case, is, soon};
 use crate::uptime;
@@ -70,7 +71,13 @@ fn keepers_killed(s: &mut Scene) -> Done {
     is("what two reads", sum("two")?, before.clone())?;
     others_do_not(s, "three")?;
     is("what three reads", sum("three")?, before.clone())?;
-    is("what one reads", sum("one")?, before)
+    is("what one reads", sum("one")?, before)?;
+    s.must("docker rm -f one two three")?;
+    is(
+        "said of layers",
+        names(&s.lab.store().join("run/layers")).join(" "),
+        "",
+    )
 }
 
 /// A damaged layer is made again, and who comes after that has the new one, although somebody still has the old.
