@@ -10,6 +10,7 @@ mod case;
 mod cases;
 mod differential;
 mod lab;
+mod liar;
 mod measure;
 mod packages;
 mod soak;

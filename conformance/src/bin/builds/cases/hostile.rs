@@ -2,8 +2,9 @@
 
 use conformance::command;
 
-use crate::case::{Case, Done, Need, Scene, case, is, soon};
+use crate::case::{Case, Done, Need, Scene, case, has, is, soon};
 use crate::cases::crashes::{sleeping, swept};
+use crate::liar;
 
 /// What no build may ever see.
 const OUTSIDE: &str = "/tmp/outside-of-every-build";
@@ -107,6 +108,26 @@ pub fn cases() -> Vec<Case> {
                 })
             },
         ),
+        case("hostile.registry", &[Need::Brig], |s| {
+            let at = liar::start()?;
+            for way in liar::WAYS {
+                // Of a cache nothing depends on what it says.
+                s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
+                let told = s.told(&format!(
+                    "timeout 60 docker build --progress plain --cache-from {at}/{way}:1 -t lied-to ."
+                ))?;
+                has(&format!("told of the cache that is {way}"), &told, "127.0.0.1")?;
+                s.must("docker rmi -f lied-to && docker builder prune -af")?;
+                s.dockerfile(&format!("FROM {at}/{way}:1\nRUN true\n"))?;
+                let o = s.sh("timeout 60 docker build -t lied-to .")?;
+                is(
+                    &format!("code of a build from what is {way}: {}", o.stderr),
+                    o.code,
+                    1,
+                )?;
+            }
+            swept(s)
+        }),
         case("hostile.background", &[Need::Brig], |s| {
             s.builds(
                 "background",
