@@ -227,3 +227,63 @@ impl Word {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn word(file: &Path) -> Word {
+        Word {
+            pid: i32::MAX,
+            start: 7,
+            fd: 4,
+            device: 67,
+            file: Stamp::of(file).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_word_is_read_as_it_was_written() {
+        let word = word(Path::new("/proc/self/exe"));
+        assert_eq!(Word::parse(&word.text()), Some(word));
+        for wrong in [
+            "",
+            "1:2:3",
+            "a:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7:",
+            "-1:-2:3:4:5:6:7:8",
+        ] {
+            assert_eq!(Word::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_true_goes() {
+        let all = std::env::temp_dir().join(format!("engine-layers-{}", std::process::id()));
+        fs::create_dir_all(&all).unwrap();
+        let file = all.join("image");
+        fs::write(&file, "").unwrap();
+        let said = all.join("said");
+        fs::create_dir(&said).unwrap();
+        // Of a process that there is not; of another state of the file; no word at all; no link.
+        symlink(word(&file).text(), said.join("dead")).unwrap();
+        symlink(word(Path::new("/proc/self/exe")).text(), said.join("other")).unwrap();
+        symlink("nonsense", said.join("nonsense")).unwrap();
+        fs::write(said.join("file"), "").unwrap();
+        // Of one that there is, which has something else there.
+        let me = Process::of(std::process::id() as i32).unwrap();
+        let open = fs::File::open(&all).unwrap();
+        let mine = Word {
+            pid: me.pid,
+            start: me.start,
+            fd: std::os::fd::AsRawFd::as_raw_fd(&open) as usize,
+            device: sys::fs::fstat(open.as_fd()).unwrap().dev,
+            file: Stamp::of(&file).unwrap(),
+        };
+        symlink(mine.text(), said.join("mine")).unwrap();
+        assert!(find(&said, &file).is_none());
+        assert_eq!(fs::read_dir(&said).unwrap().count(), 0);
+        fs::remove_dir_all(all).unwrap();
+    }
+}
