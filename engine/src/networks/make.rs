@@ -146,10 +146,12 @@ fn save(networks: &Networks, record: &Record, _: &Alone) -> Result<()> {
     write(&path, &bytes, Durable::Yes)?;
     // Of the default one the device comes with the first container; of all of an ordinary user.
     if !record.is_default_bridge() && !ground::is_needed() {
-        let made = attach::machine(&networks.roots).ensure(&record.of_kernel()?);
-        if let Err(e) = made {
+        let (machine, network) = (attach::machine(&networks.roots), record.of_kernel()?);
+        if let Err(e) = machine.ensure(&network) {
+            // What is somebody else's stays.
+            let undone = machine.remove(&network).map_err(attach::refusal);
             let removed = std::fs::remove_file(&path).context(format!("failed to remove {}", path.display()));
-            return Err(attach::refusal(e).and_also(removed));
+            return Err(attach::refusal(e).and_also(undone).and_also(removed));
         }
     }
     networks.tell(record, "create", &[]);

@@ -6,7 +6,7 @@ use conformance::command;
 
 use crate::case::{Case, Done, Need, Scene, has, is, is_id, lacks, soon};
 use crate::outside::{CABLE, FAR, From, HOST, HOST_6, KNOWN, SECOND, SECOND_6};
-use crate::wires::{came, networked, output};
+use crate::wires::{self, came, networked, output};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -35,6 +35,11 @@ pub fn cases() -> Vec<Case> {
         networked("network.icc-link", &[Need::Brig], icc_link),
         networked("network.without-masquerade", &[], without_masquerade),
         networked("network.options", &[], options),
+        networked(
+            "network.device-of-somebody-else",
+            &[Need::Brig, Need::Nft],
+            device_of_somebody_else,
+        ),
         networked("network.six", &[], six),
         networked("network.six-way-out", &[Need::Brig], six_way_out),
         networked("network.macvlan", &[], macvlan),
@@ -848,6 +853,21 @@ fn options(s: &mut Scene) -> Done {
     // The usual one is the cable's.
     s.idle("box", "")?;
     is("usual mtu", s.within("box", "cat /sys/class/net/eth0/mtu")?, 1500)
+}
+
+/// Where the device is somebody else's, nothing of the network is left, and the device is as it was.
+fn device_of_somebody_else(s: &mut Scene) -> Done {
+    output("ip link add mybr0 type bridge")?;
+    let before = wires::survey()?;
+    let line = "docker network create -o com.docker.network.bridge.name=mybr0 one";
+    let played = s
+        .fails(line, 1, &["needs the device mybr0"])
+        .and_then(|()| wires::check(&before))
+        .and_then(|()| s.must("docker network reload").map(|_| ()))
+        .and_then(|()| wires::check(&before))
+        .and_then(|()| s.prints("docker network ls -q --filter type=custom", ""));
+    output("ip link del mybr0")?;
+    played
 }
 
 fn six(s: &mut Scene) -> Done {
