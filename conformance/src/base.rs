@@ -2,6 +2,7 @@
 //!
 //! May not: keep half an image (it is renamed into place when it is whole) or an image of another recipe.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +38,13 @@ pub fn image(cache: &Path) -> Result<PathBuf, String> {
         .canonicalize()
         .map_err(|e| format!("{}: {e}", cache.display()))?;
     let image = cache.join(format!("debian-{hash:016x}.tar"));
+    if image.exists() {
+        return Ok(image);
+    }
+    // Several programs run at once in a clean clone, and all want it.
+    let lock = cache.join("lock");
+    let making = File::create(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
+    making.lock().map_err(|e| format!("{}: {e}", lock.display()))?;
     if !image.exists() {
         make(&cache, &image)?;
     }

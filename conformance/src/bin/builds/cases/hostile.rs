@@ -112,7 +112,7 @@ pub fn cases() -> Vec<Case> {
             let at = liar::start()?;
             for way in liar::WAYS {
                 // Of a cache nothing depends on what it says.
-                s.dockerfile("FROM tiny\nRUN cat /proc/sys/kernel/random/uuid >/u\n")?;
+                s.dockerfile(&format!("FROM tiny\nRUN echo lied to >/f # {way}\n"))?;
                 let told = s.told(&format!(
                     "timeout 60 docker build --progress plain --cache-from {at}/{way}:1 -t lied-to ."
                 ))?;

@@ -1,7 +1,9 @@
 //! What RUN reaches.
 
-use crate::case::{Case, Need, Scene, case, has, is};
-use crate::outside::{KNOWN, KNOWN_ADDRESS, SECOND};
+use conformance::command;
+
+use crate::case::{Case, Need, Scene, case, has, is, soon};
+use crate::outside::{CABLE, KNOWN, KNOWN_ADDRESS, SECOND};
 use crate::packages;
 
 pub fn cases() -> Vec<Case> {
@@ -74,6 +76,11 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
         }),
         case("network.leaves-nothing", &[Need::Brig], |s| {
             let left = |s: &Scene| {
+                // Devices go with their namespaces, when the kernel gets to it.
+                let devices = format!("ip -o link show type veth | grep -vc {CABLE}");
+                command::until("no step's device is left", soon(), || {
+                    s.sh(&devices).is_ok_and(|o| o.stdout.trim() == "0")
+                })?;
                 s.must("ip -o link | wc -l; nft list ruleset 2>/dev/null | wc -l; ls /run/netns | wc -l; ls /run/brig 2>/dev/null || true")
             };
             let ask = format!("FROM tiny\nRUN wget -q -O /dev/null http://{SECOND}/");
