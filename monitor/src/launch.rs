@@ -46,8 +46,8 @@ pub struct Launch {
     /// Names of all that it has.
     #[serde(default)]
     pub mounted: Vec<String>,
-    /// The last descriptor before `layers` that [`crate::client::spawn`] was given is the mount namespace in which what some of them consist of (driver
-    /// options) is mounted: it is taken away there when no container runs any more that has them.
+    /// The last descriptor before those of `layers` that [`crate::client::spawn`] was given is the mount namespace in which what some of
+    /// them consist of (driver options) is mounted: it is taken away there when no container runs any more that has them.
     #[serde(default)]
     pub has_outside: bool,
     /// So many of its last descriptors are mounts of layers, which the monitor keeps open: containers that come later find them.

@@ -44,8 +44,7 @@ pub struct Served {
     /// The container has ended for good.
     pub over: Once<()>,
     tasks: Rc<Count>,
-    /// Set when the ports that are served now are somebody else's.
-    unpublished: RefCell<Rc<Once<()>>>,
+    published: RefCell<Rc<Published>>,
     /// Questions for names are answered.
     pub resolves: Cell<bool>,
     /// How often addresses were told: each time in another order.
@@ -54,6 +53,13 @@ pub struct Served {
     pub ground: OnceCell<OwnedFd>,
     /// Makes sockets in it.
     pub dialer: Dialer,
+}
+
+/// What serves the ports that are published now.
+#[derive(Debug, Default)]
+struct Published {
+    over: Once<()>,
+    tasks: Rc<Count>,
 }
 
 /// How much is served at a time. What a container or a stranger does must not take the descriptors by which a container is stopped.
@@ -105,16 +111,21 @@ impl Served {
 
     /// A task of the ports that are published now.
     pub fn spawn_of_ports(&self, monitor: &Rc<Monitor>, task: impl Future<Output = ()> + 'static) {
-        let unpublished = Rc::clone(&self.unpublished.borrow());
+        let published = Rc::clone(&self.published.borrow());
+        let held = published.tasks.hold();
         let mut task = Box::pin(task);
         self.spawn(monitor, async move {
-            either(task.as_mut(), pin!(unpublished.wait())).await;
+            either(task.as_mut(), pin!(published.over.wait())).await;
+            drop(task);
+            drop(held);
         });
     }
 
-    /// Nothing is published any more: somebody else may have the ports.
-    fn unpublish(&self) {
-        self.unpublished.take().set(());
+    /// Nothing is published any more: afterwards somebody else can have the ports.
+    async fn unpublish(&self) {
+        let published = self.published.take();
+        published.over.set(());
+        published.tasks.zero().await;
     }
 }
 
@@ -220,7 +231,7 @@ pub async fn change(
     }
     let has_names = has_names(&attachment);
     if attachment.ports.is_empty() {
-        monitor.served.unpublish();
+        monitor.served.unpublish().await;
     }
     let port = |n: usize| attachment.ports.get(n).cloned();
     let sockets = sockets.into_iter().filter_map(|(fd, n)| Some((fd, port(n)?)));
