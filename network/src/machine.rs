@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +36,9 @@ pub struct Machine {
     apart: Table,
     whose: Whose,
 }
+
+/// Mode of the record of a container that ends: nobody writes it any more.
+const CLOSED: u32 = 0o400;
 
 /// In whose network namespace it is.
 #[derive(Debug, Clone)]
@@ -205,6 +209,7 @@ impl Machine {
     }
 
     fn detach_here(&self, attachment: &Attachment) -> Result<()> {
+        let closed = self.close_record(attachment);
         let links = Links::open().and_then(|links| {
             let mut devices = attachment.endpoints.iter().map(|e| e.device.as_str());
             devices.try_for_each(|device| match device {
@@ -221,7 +226,23 @@ impl Machine {
             done
         });
         let connections = forget_connections(attachment);
-        links.and(reached).and(rules).and(connections)
+        closed.and(links).and(reached).and(rules).and(connections)
+    }
+
+    /// Its record stays until all is undone, and whoever makes all rules anew meanwhile must not take it for one that counts. Who has read it
+    /// before is refused, for the rules have changed then.
+    fn close_record(&self, attachment: &Attachment) -> Result<()> {
+        let file = self.record(&attachment.container);
+        match fs::set_permissions(&file, fs::Permissions::from_mode(CLOSED)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(e).context(format!("failed to close {}", file.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn record(&self, container: &str) -> PathBuf {
+        self.run.join("containers").join(container).join("network.json")
     }
 
     /// What others reach of a container by links: its addresses may be somebody else's soon.
@@ -569,7 +590,7 @@ impl Machine {
         })
     }
 
-    /// The records of all containers that have one, the oldest first: if two say they have the same port, the older one's monitor was
+    /// The records of all containers that have one and do not end, the oldest first: if two say they have the same port, the older one's monitor was
     /// killed.
     fn records(&self) -> Result<Vec<Attachment>> {
         let place = self.run.join("containers");
@@ -582,12 +603,15 @@ impl Machine {
         for entry in entries {
             let file = entry.context(failed())?.path().join("network.json");
             // What cannot be read is not of a container that runs: it is written in one step.
+            let Ok(about) = fs::metadata(&file) else { continue };
+            if about.permissions().mode() & 0o777 == CLOSED {
+                continue;
+            }
             let Ok(content) = fs::read(&file) else { continue };
             let Ok(record) = serde_json::from_slice::<Attachment>(&content) else {
                 continue;
             };
-            let written = fs::metadata(&file).and_then(|m| m.modified()).ok();
-            records.push((written, record));
+            records.push((about.modified().ok(), record));
         }
         records.sort_by_key(|(written, _)| *written);
         Ok(records.into_iter().map(|(_, record)| record).collect())

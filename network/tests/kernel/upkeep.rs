@@ -1,5 +1,6 @@
 //! What others do to our rules, what we do to theirs, and that nothing is left.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use network::Space;
@@ -193,6 +194,49 @@ fn rules_of_an_idle_network_come_back_with_the_next_one() {
         assert_eq!(bridges(), ["brig0"]);
         host.machine.remove(&idle).unwrap();
         assert_eq!(tables(), []);
+    });
+}
+
+/// Between the end of its rules and that of its record, somebody else makes all rules anew.
+#[test]
+fn rules_of_who_ends_do_not_come_back() {
+    on_a_machine(|host| {
+        let net = network("brig0", &["172.30.0.1/24"]);
+        let mut wanted = in_network(&net, &["172.30.0.2/24"]);
+        wanted.ports = vec![port(Tcp, "0.0.0.0", 8080, 80)];
+        let _other = host.start(in_network(&net, &["172.30.0.3/24"]));
+        let web = host.start(wanted);
+        let itself = || {
+            let rules = Rules::open().unwrap();
+            let ours = Table {
+                family: Family::Inet,
+                name: host.machine.table().to_string(),
+            };
+            let itself = Element {
+                set: "selves4",
+                key: [172, 30, 0, 2, 172, 30, 0, 2].to_vec(),
+                data: Vec::new(),
+            };
+            rules.present(&ours, &[itself]).unwrap().len()
+        };
+        assert_eq!(itself(), 1);
+        host.machine.detach(&web.attachment).unwrap();
+        assert_eq!(itself(), 0);
+        host.machine.restore().unwrap();
+        assert_eq!(itself(), 0);
+        // With the next life they are there again.
+        fs::remove_file(
+            host.run
+                .join("containers")
+                .join(&web.attachment.container)
+                .join("network.json"),
+        )
+        .unwrap();
+        web.write_down();
+        host.machine.restore().unwrap();
+        assert_eq!(itself(), 1);
+        host.stop(web);
+        assert_eq!(itself(), 0);
     });
 }
 
