@@ -37,8 +37,8 @@ pub struct Machine {
     whose: Whose,
 }
 
-/// Mode of the record of a container that ends: nobody writes it any more.
-const CLOSED: u32 = 0o400;
+/// A bit of the mode of a record whose container ends. No new file has it, whatever the umask is.
+const CLOSED: u32 = libc::S_IXUSR;
 
 /// In whose network namespace it is.
 #[derive(Debug, Clone)]
@@ -233,7 +233,7 @@ impl Machine {
     /// before is refused, for the rules have changed then.
     fn close_record(&self, attachment: &Attachment) -> Result<()> {
         let file = self.record(&attachment.container);
-        match fs::set_permissions(&file, fs::Permissions::from_mode(CLOSED)) {
+        match fs::set_permissions(&file, fs::Permissions::from_mode(CLOSED | 0o600)) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 Err(e).context(format!("failed to close {}", file.display()))
             }
@@ -604,7 +604,7 @@ impl Machine {
             let file = entry.context(failed())?.path().join("network.json");
             // What cannot be read is not of a container that runs: it is written in one step.
             let Ok(about) = fs::metadata(&file) else { continue };
-            if about.permissions().mode() & 0o777 == CLOSED {
+            if about.permissions().mode() & CLOSED != 0 {
                 continue;
             }
             let Ok(content) = fs::read(&file) else { continue };
