@@ -323,7 +323,7 @@ fn log_non_blocking(s: &mut Scene) -> Done {
     is("exit code", s.inspect("box", "{{.State.ExitCode}}")?, 0)?;
     s.must("docker rm box")?;
     s.must(&format!(
-        "docker run --name two {modes}=16m tiny sh -c 'seq 1 20000; echo err >&2; echo last' >/dev/null 2>&1"
+        "docker run --name two {modes}=16m tiny sh -c 'echo err >&2; seq 1 20000; echo last' >/dev/null 2>&1"
     ))?;
     let told = |of: &str| s.must(&format!("docker logs two 2>&1 {of}"));
     is("the last one", told("| tail -n 1")?, "last")?;
