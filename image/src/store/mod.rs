@@ -49,6 +49,18 @@ pub use usage::{Use, UseKind};
 
 use crate::{Context, Error, Kind, Result};
 
+/// The first that is no number where it is cut: twelve digits are a container's host name, and a name of decimal ones alone would be taken for
+/// an address (inet_aton(3)) and found nowhere.
+fn id_of(mut draw: impl FnMut() -> Result<String>) -> Result<String> {
+    const SHORT: usize = 12;
+    loop {
+        let id = draw()?;
+        if !id.bytes().take(SHORT).all(|b| b.is_ascii_digit()) {
+            return Ok(id);
+        }
+    }
+}
+
 /// Where a store lies.
 #[derive(Clone, Debug)]
 pub struct Roots {
@@ -186,12 +198,12 @@ impl Store {
         KeyLock::attempt(&self.roots.run.join("locks").join(name))
     }
 
-    /// Sixty-four random hexadecimal digits.
+    /// Sixty-four random hexadecimal digits; the short form is no number.
     ///
     /// # Errors
     /// The kernel gives no random numbers.
     pub fn random_id(&self) -> Result<String> {
-        Ok(lease::random_name()? + &lease::random_name()?)
+        id_of(|| Ok(lease::random_name()? + &lease::random_name()?))
     }
 
     fn path(&self, below: &str) -> PathBuf {

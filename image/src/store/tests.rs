@@ -584,3 +584,10 @@ fn what_a_power_cut_has_taken_is_missed_once_in_an_uptime() {
     assert!(!place.0.join("layers/sha256-lost").exists());
     sound(&store);
 }
+
+#[test]
+fn an_id_is_no_number() {
+    let mut drawn = ["019139444768ffff", "01913944476a1111", "aaaa"].into_iter();
+    let id = super::id_of(|| Ok(drawn.next().unwrap().to_owned())).unwrap();
+    assert_eq!(id, "01913944476a1111");
+}
