@@ -35,6 +35,13 @@ pub struct Network {
     pub routed: bool,
 }
 
+impl Network {
+    /// Whether published ports lead to who is in it.
+    pub fn leads_in(&self) -> bool {
+        matches!(self.kind, Kind::Bridge { .. }) && !self.internal
+    }
+}
+
 /// What carries a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

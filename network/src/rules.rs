@@ -636,7 +636,7 @@ pub fn published<'a>(attachment: &'a Attachment, host: &IpAddr) -> Option<(&'a E
     attachment
         .endpoints
         .iter()
-        .filter(|e| matches!(e.network.kind, Kind::Bridge { .. }) && !e.network.internal)
+        .filter(|e| e.network.leads_in())
         .find_map(|e| {
             let of_family = |a: &&Address| a.address.is_ipv4() == host.is_ipv4();
             e.addresses.iter().find(of_family).map(|a| (e, a.address))

@@ -391,11 +391,6 @@ fn sysctls(endpoint: &Endpoint, interface: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether published ports lead to who is in it.
-pub(super) fn leads_in(network: &attachment::Network) -> bool {
-    matches!(network.kind, attachment::Kind::Bridge { .. }) && !network.internal
-}
-
 /// Reserves the ports of a container that are reached from outside. `record`: of the networks that it comes into.
 pub(super) fn publish<'r>(
     attachment: &mut Attachment,
@@ -405,7 +400,7 @@ pub(super) fn publish<'r>(
 ) -> Result<Vec<Reserved>> {
     let wanted = wanted_ports(definition);
     // Who is in no network with a way out is reached by nobody, as in Docker.
-    let way_out = attachment.endpoints.iter().find(|e| leads_in(&e.network));
+    let way_out = attachment.endpoints.iter().find(|e| e.network.leads_in());
     let way_out = way_out.and_then(|endpoint| Some((endpoint, record(&endpoint.network.id)?)));
     let Some((endpoint, record)) = way_out.filter(|_| !wanted.is_empty()) else {
         return Ok(Vec::new());

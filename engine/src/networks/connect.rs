@@ -329,7 +329,7 @@ fn leave(
     };
     sort(&mut new, definition);
     // By what is left it may not be reached: then somebody else may have the ports. They come back with the next such network.
-    if !new.endpoints.iter().any(|e| attach::leads_in(&e.network)) {
+    if !new.endpoints.iter().any(|e| e.network.leads_in()) {
         new.ports.clear();
     }
     let only = alone(&old, gone);

@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use network::attachment::{Attachment, Kind, Port, Protocol};
+use network::attachment::{Attachment, Port, Protocol};
 use shim::reactor::{Either, Source, either};
 use shim::stdio::let_others_run;
 use shim::sync::{Count, Once};
@@ -136,10 +136,7 @@ impl Ports {
 /// Where a port leads: to the first of the container's addresses that is reached over a bridge, of the family that was asked for if it
 /// has one.
 fn target(attachment: &Attachment, port: &Port) -> Option<SocketAddr> {
-    let endpoint = attachment.endpoints.iter().find(|endpoint| {
-        let network = &endpoint.network;
-        matches!(network.kind, Kind::Bridge { .. }) && !network.internal
-    })?;
+    let endpoint = attachment.endpoints.iter().find(|e| e.network.leads_in())?;
     let of_family = |v6: bool| {
         let mut addresses = endpoint.addresses.iter().map(|a| a.address);
         addresses.find(|address| address.is_ipv6() == v6)
@@ -428,7 +425,7 @@ async fn bring_back(monitor: &Monitor, ports: &Ports, session: &Session, sender:
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use network::attachment::{Address, Endpoint, Network, VERSION};
+    use network::attachment::{Address, Endpoint, Kind, Network, VERSION};
 
     fn endpoint(kind: Kind, internal: bool, addresses: &[&str]) -> Endpoint {
         let network = Network {
