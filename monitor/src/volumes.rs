@@ -11,16 +11,15 @@
 //! May not: wait for a lock, or make a volume.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Deserialize;
+use sys::mountinfo;
 
 use crate::place::{Place, containers};
 use crate::state::{State, Status};
@@ -350,37 +349,9 @@ fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         directory => directory?,
     };
-    let list = fs::read("/proc/self/mountinfo")?;
-    let points = list.split(|b| *b == b'\n').filter_map(|line| {
-        let point = line.split(|b| *b == b' ').nth(4)?;
-        Some(PathBuf::from(OsString::from_vec(unescaped(point))))
-    });
+    let table = mountinfo::own_table().map_err(io::Error::other)?;
+    let points = mountinfo::mounts(&table).map(|m| m.mountpoint());
     Ok(points.filter(|point| point.starts_with(&directory)).collect())
-}
-
-/// Blanks, tabs, newlines and backslashes are octal there.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((byte, after)) = rest.split_first() {
-        let digit = |n: usize| {
-            after
-                .get(n)
-                .filter(|d| (b'0'..=b'7').contains(*d))
-                .map(|d| d - b'0')
-        };
-        match (byte, digit(0), digit(1), digit(2)) {
-            (b'\\', Some(a), Some(b), Some(c)) => {
-                text.push(a.wrapping_shl(6) | b << 3 | c);
-                rest = &after[3..];
-            }
-            _ => {
-                text.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -457,10 +428,5 @@ mod tests {
         fs::write(Place::of(&store.0, &store.0, "c1").definition(), "{").unwrap();
         assert!(volume.remove(None).is_err());
         assert!(volume.exists());
-    }
-
-    #[test]
-    fn names_of_mounts_are_read() {
-        assert_eq!(unescaped(br"/a\040b\134c\x"), br"/a b\c\x");
     }
 }

@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod netlink;
 pub mod process;

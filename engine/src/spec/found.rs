@@ -8,6 +8,7 @@ use std::path::Path;
 
 use image::bundle::user::{self, User};
 use image::{Context, Error, Result};
+use sys::mountinfo;
 
 use super::devices::{self, Node};
 use super::machine;
@@ -57,10 +58,9 @@ impl Found {
         }
         let mut peers = BTreeMap::new();
         if sources().any(|m| matters(&m.propagation)) {
-            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
-                .context("failed to read /proc/self/mountinfo")?;
+            let table = mountinfo::own_table()?;
             for mount in sources().filter(|m| matters(&m.propagation)) {
-                peers.insert(mount.source.clone(), peers_of(&mount.source, &mountinfo)?);
+                peers.insert(mount.source.clone(), peers_of(&mount.source, &table)?);
             }
         }
         Ok(Found {
@@ -139,34 +139,22 @@ fn locked_flags(path: &Path) -> Result<Vec<&'static str>> {
 }
 
 /// The longest mount point that the path is below, the latest if there are several; links in the path are followed.
-fn peers_of(source: &str, mountinfo: &str) -> Result<Peers> {
+fn peers_of(source: &str, table: &[u8]) -> Result<Peers> {
     let full = std::fs::canonicalize(source).context(format_args!("failed to look at {source}"))?;
     let mut best: Option<Peers> = None;
-    for line in mountinfo.lines() {
-        let mut fields = line.split(' ');
-        let Some(point) = fields.nth(4) else { continue };
-        let point = unescaped(point);
+    for mount in mountinfo::mounts(table) {
+        let point = mount.mountpoint().to_string_lossy().into_owned();
         let shorter = best.as_ref().is_some_and(|b| point.len() < b.mount.len());
-        if shorter || !full.starts_with(&point) {
+        if shorter || !full.starts_with(mount.mountpoint()) {
             continue;
         }
-        let optional: Vec<&str> = fields.skip(1).take_while(|field| *field != "-").collect();
         best = Some(Peers {
             mount: point,
-            shared: optional.iter().any(|o| o.starts_with("shared:")),
-            slave: optional.iter().any(|o| o.starts_with("master:")),
+            shared: mount.peer_group().is_some(),
+            slave: mount.master().is_some(),
         });
     }
     best.ok_or_else(|| Error::invalid(format!("Can't find mount point of {source}")))
-}
-
-/// Blanks, tabs, newlines and backslashes are octal there.
-fn unescaped(field: &str) -> String {
-    field
-        .replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\")
 }
 
 #[cfg(test)]
@@ -176,12 +164,11 @@ mod tests {
 
     #[test]
     fn the_nearest_mount_counts() {
-        let mountinfo = "1 0 0:1 / / rw shared:1 - ext4 a rw\n2 1 0:2 / /proc rw master:3 - proc proc rw\n\
+        let table = b"1 0 0:1 / / rw shared:1 - ext4 a rw\n2 1 0:2 / /proc rw master:3 - proc proc rw\n\
             3 1 0:3 / /elsewhere rw shared:9 - tmpfs t rw\n4 2 0:4 / /proc rw - proc proc rw\n";
-        let root = peers_of("/", mountinfo).unwrap();
+        let root = peers_of("/", table).unwrap();
         assert!(root.shared && !root.slave && root.mount == "/");
-        let proc = peers_of("/proc/self", mountinfo).unwrap();
+        let proc = peers_of("/proc/self", table).unwrap();
         assert!(!proc.shared && !proc.slave && proc.mount == "/proc");
-        assert_eq!(unescaped(r"/a\040b"), "/a b");
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! May not: keep a list of what was mounted, believe one, or touch a mount anywhere else, whatever propagates.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use sys::mountinfo;
 
 use crate::{Context, Error, Kind, Result};
 
@@ -95,13 +94,14 @@ impl Survey {
                 is_copy: false,
             });
         };
-        let list = std::fs::read("/proc/self/mountinfo").context("failed to read the list of mounts")?;
-        Ok(Survey::read(&list, &path))
+        let table = mountinfo::own_table().context("failed to read the list of mounts")?;
+        Ok(Survey::read(&table, &path))
     }
 
-    fn read(list: &[u8], path: &Path) -> Survey {
+    fn read(table: &[u8], path: &Path) -> Survey {
         let (mut mounts, mut groups, mut outside) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, group) in list.split(|b| *b == b'\n').filter_map(parse) {
+        for mount in mountinfo::mounts(table) {
+            let (place, group) = (mount.mountpoint(), mount.peer_group());
             if place.starts_with(path) {
                 groups.extend(group);
                 mounts.push(place);
@@ -154,36 +154,6 @@ fn resolved(path: &Path) -> Result<Option<PathBuf>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).context(format_args!("failed to look up {}", parent.display())),
     }
-}
-
-/// Mount point and peer group of a line: `ID PARENT DEV ROOT MOUNTPOINT OPTIONS [shared:GROUP ...] - ...`
-fn parse(line: &[u8]) -> Option<(PathBuf, Option<u32>)> {
-    let mut words = line.split(|b| *b == b' ').skip(4);
-    let place = PathBuf::from(unescape(words.next()?));
-    let group = words.skip(1).take_while(|word| *word != b"-").find_map(|word| {
-        std::str::from_utf8(word.strip_prefix(b"shared:")?)
-            .ok()?
-            .parse()
-            .ok()
-    });
-    Some((place, group))
-}
-
-/// Space, tab, newline and backslash are three octal digits.
-fn unescape(text: &[u8]) -> OsString {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, more)) = rest.split_first() {
-        let byte = match (first, more.get(..3)) {
-            (b'\\', Some(digits)) => std::str::from_utf8(digits)
-                .ok()
-                .and_then(|d| u8::from_str_radix(d, 8).ok()),
-            _ => None,
-        };
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &more[3..] } else { more };
-    }
-    OsString::from_vec(out)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::facts::CgroupMode;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use sys::mountinfo::{self, Mount};
 
 /// `f_type` of a v1 hierarchy.
 const CGROUP_SUPER_MAGIC: i64 = 0x27e0eb;
@@ -171,7 +172,7 @@ pub fn probe_layout(own: &OwnCgroups) -> Result<Layout> {
 
 fn probe_hierarchies(own: &OwnCgroups, top: &Path) -> Result<Vec<Mounted>> {
     let mut found = Vec::new();
-    let mut mountinfo = None;
+    let mut table = None;
     for h in &own.v1 {
         let list = h.controllers.join(",");
         let usual = top.join(list.strip_prefix("name=").unwrap_or(&list));
@@ -183,14 +184,12 @@ fn probe_hierarchies(own: &OwnCgroups, top: &Path) -> Result<Vec<Mounted>> {
             });
             continue;
         }
-        if mountinfo.is_none() {
-            mountinfo = Some(file::read_path(Path::new("/proc/self/mountinfo"))?);
-        }
+        let table = match &table {
+            Some(table) => table,
+            None => table.insert(mountinfo::own_table()?),
+        };
         // A hierarchy that is not mounted is left out: what needs it fails later with its name.
-        found.extend(parse_mountinfo(
-            mountinfo.as_deref().unwrap_or(""),
-            &h.controllers,
-        ));
+        found.extend(mounted(table, &h.controllers));
     }
     Ok(found)
 }
@@ -215,48 +214,16 @@ fn is_whole_hierarchy(path: &Path) -> Result<bool> {
 }
 
 /// The last mount of the hierarchy with exactly these controllers.
-fn parse_mountinfo(text: &str, controllers: &[String]) -> Option<Mounted> {
-    text.lines().rev().find_map(|line| {
-        let (mount, fs) = line.split_once(" - ")?;
-        let mut fs = fs.split(' ');
-        if fs.next()? != "cgroup" {
-            return None;
-        }
-        let options: Vec<&str> = fs.nth(1)?.split(',').collect();
-        if !controllers.iter().all(|c| options.contains(&c.as_str())) {
-            return None;
-        }
-        let mut mount = mount.split(' ').skip(3);
-        let (root, mountpoint) = (mount.next()?, mount.next()?);
-        Some(Mounted {
-            controllers: controllers.to_vec(),
-            mountpoint: PathBuf::from(unescape(mountpoint)),
-            root: unescape(root),
-        })
+fn mounted(table: &[u8], controllers: &[String]) -> Option<Mounted> {
+    let has = |m: &Mount<'_>, controller: &str| m.super_options().any(|o| o == controller.as_bytes());
+    let mount = mountinfo::mounts(table)
+        .rev()
+        .find(|m| m.kind() == b"cgroup" && controllers.iter().all(|c| has(m, c)))?;
+    Some(Mounted {
+        controllers: controllers.to_vec(),
+        mountpoint: mount.mountpoint(),
+        root: mount.root().to_string_lossy().into_owned(),
     })
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        match rest
-            .get(at + 1..at + 4)
-            .and_then(|d| u8::from_str_radix(d, 8).ok())
-        {
-            Some(byte) => {
-                out.push(byte as char);
-                rest = &rest[at + 4..];
-            }
-            None => {
-                out.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    out + rest
 }
 
 #[cfg(test)]
@@ -277,12 +244,12 @@ mod tests {
 
     #[test]
     fn mountinfo_is_matched_by_controllers_not_by_name() {
-        let text = "35 23 0:31 /docker/abc /mnt/m\\040x rw,nosuid shared:9 - cgroup cgroup rw,memory\n\
+        let table = b"35 23 0:31 /docker/abc /mnt/m\\040x rw,nosuid shared:9 - cgroup cgroup rw,memory\n\
                     36 23 0:32 / /sys/fs/cgroup/cpuacct,cpu rw - cgroup none rw,cpuacct,cpu\n\
                     37 23 0:33 / /sys/fs/cgroup/memory rw - tmpfs none rw,memory\n";
         let find = |list: &[&str]| {
             let list: Vec<String> = list.iter().map(|s| s.to_string()).collect();
-            parse_mountinfo(text, &list)
+            mounted(table, &list)
         };
         let m = find(&["memory"]).unwrap();
         assert_eq!(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use sys::mountinfo;
 
 /// `f_type` of resctrl.
 const RDTGROUP_SUPER_MAGIC: i64 = 0x0765_5821;
@@ -51,14 +52,10 @@ pub fn probe_rdt() -> Result<Option<RdtHost>> {
     if sys::fs::fs_magic(fd.as_fd())? == RDTGROUP_SUPER_MAGIC {
         return look_at(usual).map(Some);
     }
-    let mounts = file::read_path(Path::new("/proc/self/mountinfo"))?;
-    mounts
-        .lines()
-        .filter_map(|l| l.split_once(" - "))
-        .find(|(_, fs)| fs.starts_with("resctrl "))
-        .and_then(|(mount, _)| mount.split(' ').nth(4))
-        .map(|at| look_at(Path::new(at)))
-        .transpose()
+    let elsewhere = mountinfo::mounts(&mountinfo::own_table()?)
+        .find(|m| m.kind() == b"resctrl")
+        .map(|m| m.mountpoint());
+    elsewhere.map(|at| look_at(&at)).transpose()
 }
 
 fn look_at(root: &Path) -> Result<RdtHost> {

@@ -9,9 +9,9 @@ use super::root::Root;
 use super::tree::{is_refused, ms_flags};
 use crate::error::{Doing, Result};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sys::fs;
-use sys::mount;
+use sys::{mount, mountinfo};
 
 const SLAVE: Propagation = Propagation {
     kind: libc::MS_SLAVE,
@@ -88,10 +88,8 @@ fn move_root(root: &Root, path: &HostPath) -> Result<()> {
 
 /// Unmounts every full procfs and sysfs outside the container's root, or covers it where it is locked.
 fn hide_host_views(rootfs: &HostPath) -> Result<()> {
-    let file = fs::open(Path::new("/proc/self/mountinfo"), libc::O_RDONLY, 0)?;
-    let table = fs::read_all(file.as_fd(), MOUNTINFO_MAX)?;
-    for place in full_views(&String::from_utf8_lossy(&table), rootfs) {
-        let Ok(at) = fs::open(Path::new(&place), libc::O_PATH | libc::O_DIRECTORY, 0) else {
+    for place in full_views(&mountinfo::own_table()?, rootfs) {
+        let Ok(at) = fs::open(&place, libc::O_PATH | libc::O_DIRECTORY, 0) else {
             continue;
         };
         // By working directory: /proc, which descriptors would be named by, is among what goes.
@@ -107,45 +105,13 @@ fn hide_host_views(rootfs: &HostPath) -> Result<()> {
     Ok(())
 }
 
-const MOUNTINFO_MAX: usize = 64 << 20;
-
-/// The mount points of mountinfo(5) whose file system is procfs or sysfs, shown from its top, outside `rootfs`.
-fn full_views(table: &str, rootfs: &HostPath) -> Vec<String> {
-    let outside = |place: &str| !Path::new(place).starts_with(rootfs.as_path());
-    table
-        .lines()
-        .filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            let mut fields = left.split(' ').skip(3);
-            let (top, place) = (fields.next()?, fields.next()?);
-            let kind = right.split(' ').next()?;
-            let full = top == "/" && (kind == "proc" || kind == "sysfs") && outside(place);
-            full.then(|| unescape(place))
-        })
+/// The mount points of a table whose file system is procfs or sysfs, shown from its top, outside `rootfs`.
+fn full_views(table: &[u8], rootfs: &HostPath) -> Vec<PathBuf> {
+    mountinfo::mounts(table)
+        .filter(|m| matches!(m.kind(), b"proc" | b"sysfs") && m.root() == Path::new("/"))
+        .map(|m| m.mountpoint())
+        .filter(|place| !place.starts_with(rootfs.as_path()))
         .collect()
-}
-
-/// mountinfo(5) writes blanks and backslashes as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = tail
-            .get(..3)
-            .filter(|d| d.iter().all(|c| (b'0'..=b'7').contains(c)));
-        match (first, octal) {
-            (b'\\', Some(d)) => {
-                let value = d.iter().fold(0u32, |n, c| n * 8 + u32::from(c - b'0'));
-                out.push(value as u8);
-                rest = &tail[3..];
-            }
-            _ => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
@@ -154,12 +120,12 @@ mod tests {
 
     #[test]
     fn full_views_of_the_host_are_found() {
-        let table = "22 1 0:20 / /proc rw - proc proc rw\n\
+        let table = b"22 1 0:20 / /proc rw - proc proc rw\n\
                      23 1 0:21 /sub /mnt/part rw - proc proc rw\n\
                      24 1 0:22 / /a\\040b rw,nosuid shared:5 - sysfs sysfs rw\n\
-                     25 1 0:23 / /b/rootfs/proc rw - proc proc rw\n\
+                     25 1 0:23 / /b\\040c/rootfs/proc rw - proc proc rw\n\
                      26 1 0:24 / /tmp rw - tmpfs tmpfs rw\n";
-        let root = HostPath::new(Path::new("/b"), "rootfs").unwrap();
-        assert_eq!(full_views(table, &root), ["/proc", "/a b"]);
+        let root = HostPath::new(Path::new("/b c"), "rootfs").unwrap();
+        assert_eq!(full_views(table, &root), [Path::new("/proc"), Path::new("/a b")]);
     }
 }

@@ -5,6 +5,7 @@
 use super::{Error, Result};
 use std::io::{BufRead, BufReader};
 use std::path::{Component, Path, PathBuf};
+use sys::mountinfo::{self, Mount};
 
 /// A mounted tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,58 +66,32 @@ impl Mounts {
 }
 
 fn read() -> sys::Result<Vec<Mounted>> {
-    let path = Path::new("/proc/self/mountinfo");
-    let fd = sys::fs::open(path, libc::O_RDONLY, 0)?;
+    let fd = sys::fs::open(Path::new(mountinfo::OWN), libc::O_RDONLY, 0)?;
     let mut lines = BufReader::with_capacity(4096, std::fs::File::from(fd));
     let mut found = Vec::new();
-    let mut line = String::new();
+    let mut line = Vec::new();
     loop {
         line.clear();
-        match lines.read_line(&mut line) {
+        match lines.read_until(b'\n', &mut line) {
             Ok(0) => return Ok(found),
-            Ok(_) => found.extend(parse(line.trim_end_matches('\n'))),
-            // A mount point need not be UTF-8; ours is.
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {}
-            Err(e) => return Err(sys::Error::io("read", "/proc/self/mountinfo", &e)),
+            Ok(_) => found.extend(Mount::parse(&line).and_then(of_cgroups)),
+            Err(e) => return Err(sys::Error::io("read", mountinfo::OWN, &e)),
         }
     }
 }
 
-/// `ID PARENT DEV ROOT MOUNTPOINT OPTIONS [TAGS] - TYPE SOURCE SUPER_OPTIONS`
-fn parse(line: &str) -> Option<Mounted> {
-    let (mount, fs) = line.split_once(" - ")?;
-    let mut fs = fs.split(' ');
-    let options = match fs.next()? {
-        "cgroup" => fs.nth(1)?.split(',').map(Box::from).collect(),
-        "cgroup2" => vec![Box::from("")],
+fn of_cgroups(mount: Mount<'_>) -> Option<Mounted> {
+    let text = |option| String::from_utf8_lossy(option).into();
+    let options = match mount.kind() {
+        b"cgroup" => mount.super_options().map(text).collect(),
+        b"cgroup2" => vec![Box::from("")],
         _ => return None,
     };
-    let mut mount = mount.split(' ').skip(3);
-    let root = PathBuf::from(unescape(mount.next()?));
     Some(Mounted {
         options,
-        mountpoint: PathBuf::from(unescape(mount.next()?)),
-        root,
+        mountpoint: mount.mountpoint(),
+        root: mount.root(),
     })
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut out = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        match part.get(..3).and_then(|d| u8::from_str_radix(d, 8).ok()) {
-            Some(byte) => {
-                out.push(char::from(byte));
-                out.push_str(&part[3..]);
-            }
-            None => {
-                out.push('\\');
-                out.push_str(part);
-            }
-        }
-    }
-    out
 }
 
 /// The directory of a cgroup in the tree of these controllers (`cpu,cpuacct`, `name=systemd`, or empty for version 2).
@@ -146,13 +121,13 @@ mod tests {
 
     #[test]
     fn trees_are_known_by_controllers_not_by_directory() {
-        let text = "35 23 0:31 /docker/abc /mnt/m\\040x rw,nosuid shared:9 - cgroup cgroup rw,memory\n\
+        let table = b"35 23 0:31 /docker/abc /mnt/m\\040x rw,nosuid shared:9 - cgroup cgroup rw,memory\n\
                     36 23 0:32 / /sys/fs/cgroup/cpuacct,cpu rw - cgroup none rw,cpuacct,cpu\n\
                     37 23 0:33 / /sys/fs/cgroup/memory rw - tmpfs none rw,memory\n\
                     38 23 0:34 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
                     39 23 0:35 / /u rw shared:1 master:2 - cgroup2 cgroup2 rw,nsdelegate\n\
                     short line\n";
-        let mounts: Vec<Mounted> = text.lines().filter_map(parse).collect();
+        let mounts: Vec<Mounted> = mountinfo::mounts(table).filter_map(of_cgroups).collect();
         let dir = |list: &str, cgroup: &str| dir_of(&mounts, list, Path::new(cgroup));
         assert_eq!(dir("memory", "/docker/abc/x"), Some("/mnt/m x/x".into()));
         assert_eq!(dir("memory", "/docker/abc"), Some("/mnt/m x".into()));
@@ -181,10 +156,5 @@ mod tests {
             dir_of(&mounts[1..], "memory", Path::new("/a/b")),
             Some("/part/b".into())
         );
-    }
-
-    #[test]
-    fn escapes_that_are_none_stay() {
-        assert_eq!(unescape("a\\134b\\x\\0"), "a\\b\\x\\0");
     }
 }

@@ -5,11 +5,10 @@
 
 use super::place::{fd_path, open_below, open_root};
 use super::{Error, Result};
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use sys::mountinfo::{self, Mount};
 
 /// More mounts than that, one upon the other, are somebody's game with us.
 const STACKED: usize = 10_000;
@@ -120,17 +119,18 @@ impl Survey {
     fn of(directory: BorrowedFd<'_>) -> Result<Survey> {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
             .map_err(|e| sys::Error::io("readlink", "/proc/self/fd", &e))?;
-        let fd = sys::fs::open(Path::new("/proc/self/mountinfo"), libc::O_RDONLY, 0)?;
+        let fd = sys::fs::open(Path::new(mountinfo::OWN), libc::O_RDONLY, 0)?;
         Survey::read(BufReader::with_capacity(4096, std::fs::File::from(fd)), &path)
-            .map_err(|e| sys::Error::io("read", "/proc/self/mountinfo", &e).into())
+            .map_err(|e| sys::Error::io("read", mountinfo::OWN, &e).into())
     }
 
     fn read(mut lines: impl BufRead, directory: &Path) -> std::io::Result<Survey> {
         let (mut below, mut groups, mut outside) = (Vec::new(), Vec::new(), Vec::new());
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line)? > 0 {
-            if let Some((mountpoint, group)) = parse(&line) {
-                match mountpoint.strip_prefix(directory) {
+            if let Some(mount) = Mount::parse(&line) {
+                let group = mount.peer_group();
+                match mount.mountpoint().strip_prefix(directory) {
                     Ok(relative) => {
                         groups.extend(group);
                         below.extend((!relative.as_os_str().is_empty()).then(|| relative.to_owned()));
@@ -157,36 +157,6 @@ impl Survey {
     }
 }
 
-/// Mount point and peer group of a line: `ID PARENT DEV ROOT MOUNTPOINT OPTIONS [shared:GROUP ...] - ...`
-fn parse(line: &[u8]) -> Option<(PathBuf, Option<u32>)> {
-    let mut words = line.split(|b| *b == b' ').skip(4);
-    let mountpoint = PathBuf::from(unescape(words.next()?));
-    let group = words.skip(1).take_while(|word| *word != b"-").find_map(|word| {
-        std::str::from_utf8(word.strip_prefix(b"shared:")?)
-            .ok()?
-            .parse()
-            .ok()
-    });
-    Some((mountpoint, group))
-}
-
-/// Space, tab, newline and backslash are three octal digits.
-fn unescape(text: &[u8]) -> OsString {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, more)) = rest.split_first() {
-        let byte = match (first, more.get(..3)) {
-            (b'\\', Some(digits)) => std::str::from_utf8(digits)
-                .ok()
-                .and_then(|d| u8::from_str_radix(d, 8).ok()),
-            _ => None,
-        };
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &more[3..] } else { more };
-    }
-    OsString::from_vec(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +167,7 @@ mod tests {
         let read = |text: &[u8]| Survey::read(text, Path::new("/run/b")).unwrap();
         let s = read(
             b"36 35 98:0 /r /run/b/x\\040y\\134z/q rw shared:1 - ext4 /dev/x rw\n\
-              36 35 98:0 / /run/b/\xff\\x rw master:3 shared:2 - a c\n\
+              36 35 98:0 / /run/b/\xff\\x rw master:3 shared:2 - a b c\n\
               36 35 98:0 / /run/b rw - ext4 /dev/x rw\n\
               36 35 98:0 / /run/bc rw shared:3 - ext4 /dev/x rw\n\
               36 35 98:0 / / rw - ext4 shared:1 rw\nshort line\n",
