@@ -270,6 +270,54 @@ pub fn receive_descriptor(socket: &UnixStream) -> Result<(OwnedFd, String)> {
     ))
 }
 
+/// `struct seccomp_notif` of seccomp_unotify(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notification {
+    /// What an answer is to.
+    pub id: u64,
+    /// Who called.
+    pub pid: u32,
+    flags: u32,
+    /// Which system call.
+    pub number: i32,
+    arch: u32,
+    instruction: u64,
+    arguments: [u64; 6],
+}
+
+/// `struct seccomp_notif_resp`.
+#[repr(C)]
+struct Verdict {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+const NOTIFICATION_RECEIVE: libc::c_ulong = 0xc050_2100;
+const NOTIFICATION_SEND: libc::c_ulong = 0xc018_2101;
+
+/// The next call that waits for its verdict; waits for one.
+pub fn receive_notification(listener: RawFd) -> Result<Notification> {
+    let mut notification = Notification::default();
+    // SAFETY: the kernel fills in a zeroed structure of the size that the request names.
+    check(unsafe { libc::ioctl(listener, NOTIFICATION_RECEIVE as _, &raw mut notification) })?;
+    Ok(notification)
+}
+
+/// Makes a call that waits fail with this errno.
+pub fn refuse_notified(listener: RawFd, id: u64, errno: i32) -> Result<()> {
+    let verdict = Verdict {
+        id,
+        value: 0,
+        error: -errno,
+        flags: 0,
+    };
+    // SAFETY: a structure of the size that the request names, which outlives the call.
+    check(unsafe { libc::ioctl(listener, NOTIFICATION_SEND as _, &raw const verdict) }).map(drop)
+}
+
 /// Rows and columns of a terminal.
 pub fn window_size(fd: RawFd) -> Result<(u16, u16)> {
     let mut ws = libc::winsize {

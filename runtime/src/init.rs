@@ -229,7 +229,7 @@ fn apply(step: Step, c: &mut Child<'_>, p: &mut Progress) -> Result<()> {
         Step::StdioOwner => give_stdio(c.process.user.uid),
         Step::Labels => set_labels(c.process),
         Step::NoNewPrivileges => sys::process::set_no_new_privs().doing(|| "unable to set no_new_privs"),
-        Step::Seccomp => load_seccomp(c.process),
+        Step::Seccomp => load_seccomp(c),
         Step::Credentials => give_up_rights(c),
         Step::FindProgram => find_program(c, p),
         Step::Park => park(c, p),
@@ -593,13 +593,27 @@ fn set_labels(p: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn load_seccomp(p: &ProcessPlan) -> Result<()> {
-    match &p.seccomp {
-        Some(filter) => sys::seccomp::load(&filter.insns, filter.flags)
-            .map(drop)
-            .doing(|| "unable to init seccomp"),
-        None => Ok(()),
+fn load_seccomp(c: &Child<'_>) -> Result<()> {
+    let Some(filter) = &c.process.seccomp else {
+        return Ok(());
+    };
+    let load = || sys::seccomp::load(&filter.insns, filter.flags).doing(|| "unable to init seccomp");
+    let Some(agent) = &filter.listener else {
+        return load().map(drop);
+    };
+    // An ordinary user's runtime may take descriptors only of what it may look at. Alone in a pid namespace of our own,
+    // we show ourselves to nobody else.
+    let shows = c.facts.is_rootless() && sys::process::pid() == 1;
+    if shows {
+        sys::process::set_dumpable(true)?;
     }
+    if let Some(listener) = load()? {
+        c.wire.offer_listener(listener.as_fd(), !agent.decides_sendmsg)?;
+    }
+    if shows {
+        sys::process::set_dumpable(false)?;
+    }
+    Ok(())
 }
 
 /// The working directory is tried with root's rights first (a directory of another user), then with the user's (a

@@ -58,6 +58,8 @@ pub trait Answers {
     fn hooks(&mut self, process: &Process) -> Result<()>;
     /// [`Request::Ready`]: record it. After this the child goes on.
     fn ready(&mut self, process: &Process) -> Result<()>;
+    /// [`Report::Listener`]: whoever decides the calls that the filter does not gets it.
+    fn listener(&mut self, process: &Process, listener: OwnedFd) -> Result<()>;
     /// The terminal's master for a foreground process.
     fn console(&mut self, master: OwnedFd) -> Result<()>;
     /// Something that is not enforced.
@@ -233,6 +235,16 @@ fn serve(
                 served.stage = Some(std::mem::replace(&mut served.process, process));
                 continue;
             }
+            Report::Listener(number) => match fds
+                .pop()
+                .map_or_else(|| take(&served.process, number), |fd| Ok(Some(fd)))?
+            {
+                Some(listener) => answers.listener(&served.process, listener)?,
+                None => {
+                    wire.answer(Answer::Lend)?;
+                    continue;
+                }
+            },
             Report::Console => {
                 if let Some(fd) = fds.pop() {
                     answers.console(fd)?;
@@ -253,6 +265,15 @@ fn serve(
         if served.ready && until == Until::Parked {
             return reap_stage(served);
         }
+    }
+}
+
+/// A descriptor of the child's; `None` when it is not ours to take: what an ordinary user's runtime has forked is not dumpable.
+fn take(child: &Process, number: i32) -> Result<Option<OwnedFd>> {
+    match sys::process::pidfd_getfd(child.pidfd.as_fd(), number) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e) if e.is(libc::EPERM) || e.is_unavailable() => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -348,6 +369,9 @@ mod tests {
             Ok(())
         }
         fn ready(&mut self, _: &Process) -> Result<()> {
+            Ok(())
+        }
+        fn listener(&mut self, _: &Process, _: OwnedFd) -> Result<()> {
             Ok(())
         }
         fn console(&mut self, _: OwnedFd) -> Result<()> {

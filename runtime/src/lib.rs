@@ -3,6 +3,7 @@
 //! The way of the data: [`config`] (as written) -> [`plan`] (pure) -> steps (order is data) -> a child that applies
 //! them, a parent that answers -> the record in the state directory. See ARCHITECTURE.md.
 
+pub mod agent;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

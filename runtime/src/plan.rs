@@ -126,10 +126,10 @@ impl Plan {
             facts,
             p,
         );
-        process.seccomp = linux
-            .seccomp
-            .as_ref()
-            .and_then(|s| seccomp::plan_seccomp(s, seccomp::Arch::native(), p));
+        process.seccomp = linux.seccomp.as_ref().and_then(|s| {
+            let kernel = seccomp::flags_of_kernel(facts.kernel);
+            seccomp::plan_seccomp(s, seccomp::Arch::native(), kernel, p)
+        });
         let id_maps = plan_maps(linux, &namespaces, facts, p);
         let denied = id_maps
             .as_ref()

@@ -292,19 +292,36 @@ fn become_user(s: &mut Vec<Step>, p: &ProcessPlan, ns: &Namespaces) {
     s.extend((p.apparmor.is_some() || p.selinux.is_some()).then_some(Step::Labels));
     s.extend((p.no_new_privileges == NoNewPrivileges::On).then_some(Step::NoNewPrivileges));
     // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before the capabilities go.
-    s.extend(seccomp_if(p, NoNewPrivileges::Off));
+    s.extend((filter_comes(p) == FilterComes::WithRights).then_some(Step::Seccomp));
     s.extend([Step::Credentials, Step::FindProgram]);
+    s.extend((filter_comes(p) == FilterComes::WithRuntime).then_some(Step::Seccomp));
 }
 
 /// The last of our own doing.
 fn confine(s: &mut Vec<Step>, p: &ProcessPlan) {
     s.push(Step::CloseOnExec);
-    // With no_new_privs it comes last, so that the profile need not allow what we do.
-    s.extend(seccomp_if(p, NoNewPrivileges::On));
+    s.extend((filter_comes(p) == FilterComes::Last).then_some(Step::Seccomp));
 }
 
-fn seccomp_if(p: &ProcessPlan, when: NoNewPrivileges) -> Option<Step> {
-    (p.seccomp.is_some() && p.no_new_privileges == when).then_some(Step::Seccomp)
+/// When the filter is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FilterComes {
+    Never,
+    /// While we have the capabilities that it takes.
+    WithRights,
+    /// While the runtime is there to pass its listener on.
+    WithRuntime,
+    /// Last, so that the profile need not allow what we do.
+    Last,
+}
+
+fn filter_comes(p: &ProcessPlan) -> FilterComes {
+    match (&p.seccomp, p.no_new_privileges) {
+        (None, _) => FilterComes::Never,
+        (Some(_), NoNewPrivileges::Off) => FilterComes::WithRights,
+        (Some(filter), NoNewPrivileges::On) if filter.listener.is_some() => FilterComes::WithRuntime,
+        (Some(_), NoNewPrivileges::On) => FilterComes::Last,
+    }
 }
 
 impl Step {

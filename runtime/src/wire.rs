@@ -9,6 +9,7 @@
 //!   Source(n)     -> bind source of mount n  -> Go + fd  (only a source inside the root that the parent has to open)
 //!   Ask(Cgroup)   -> systemd has moved it   -> Go
 //!   Ask(Hooks)    -> prestart, createRuntime -> Go
+//!   Listener(fd)                             the seccomp filter's, to be taken; or Lend, and it comes along
 //!   Console + fd                             terminal master for a foreground run or exec
 //!   Busy(what)                               a hook without deadline runs in the child
 //!   Ask(Ready)    -> state recorded          -> Go      (create: the child parks; run: it goes on)
@@ -20,7 +21,7 @@
 //! May not: block without a deadline on the parent's side.
 
 use crate::error::{Error, Result};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use sys::socket;
 
 /// What the child asks the parent to do before it goes on.
@@ -49,6 +50,8 @@ pub enum Report {
     Source(u32),
     /// A terminal master comes along.
     Console,
+    /// This descriptor of the child's is the listener of its seccomp filter; the child waits for an [`Answer`].
+    Listener(i32),
     /// A hook runs in the child; the parent waits without deadline until the next message.
     Busy(String),
     /// Something that is not enforced here, for the user to read.
@@ -68,7 +71,9 @@ pub enum Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Go on.
-    Go,
+    Go = 1,
+    /// We may not take the descriptor: send it.
+    Lend = 2,
 }
 
 /// One end of the pair.
@@ -122,18 +127,41 @@ impl Wire {
         fds.pop().ok_or_else(|| Error::new("the runtime died"))
     }
 
+    /// Child: gives the listener of its filter away. The filter is in force and may hold sendmsg(2) back until somebody
+    /// listens, so the descriptor is only named, and sent where the parent may not take it (an ordinary user's runtime).
+    pub fn offer_listener(&self, listener: BorrowedFd<'_>, can_send: bool) -> Result<()> {
+        let report = Report::Listener(listener.as_raw_fd());
+        self.report(&report, None)?;
+        match self.wait_answer()? {
+            Answer::Go => Ok(()),
+            Answer::Lend if can_send => {
+                self.report(&report, Some(listener))?;
+                self.wait_go()
+            }
+            // We would wait for a verdict that nobody can give yet.
+            Answer::Lend => Err(Error::new(
+                "SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall by an ordinary user",
+            )),
+        }
+    }
+
     /// Waits for [`Answer::Go`]; end of file is an error.
     pub fn wait_go(&self) -> Result<()> {
+        self.wait_answer().map(drop)
+    }
+
+    fn wait_answer(&self) -> Result<Answer> {
         let mut byte = [0u8; 1];
         match sys::fs::read(self.fd(), &mut byte)? {
-            1 => Ok(()),
+            1 if byte == [Answer::Lend as u8] => Ok(Answer::Lend),
+            1 => Ok(Answer::Go),
             _ => Err(Error::new("the runtime died")),
         }
     }
 
     /// Parent: answers a request.
-    pub fn answer(&self, Answer::Go: Answer) -> Result<()> {
-        socket::send(self.fd(), &[1], &[])?;
+    pub fn answer(&self, answer: Answer) -> Result<()> {
+        socket::send(self.fd(), &[answer as u8], &[])?;
         Ok(())
     }
 
@@ -173,6 +201,10 @@ fn encode(report: &Report) -> Vec<u8> {
             out.extend_from_slice(&position.to_le_bytes());
         }
         Report::Console => out.push(b'C'),
+        Report::Listener(number) => {
+            out.push(b'L');
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         Report::Busy(what) => {
             out.push(b'B');
             put(&mut out, what);
@@ -243,6 +275,7 @@ fn decode(bytes: &[u8]) -> Result<Report> {
         }),
         b'M' => Report::Source(f.number()?.cast_unsigned()),
         b'C' => Report::Console,
+        b'L' => Report::Listener(f.number()?),
         b'B' => Report::Busy(f.text()?),
         b'W' => Report::Warning(f.text()?),
         b'F' => {
@@ -272,6 +305,7 @@ mod tests {
             Report::Ask(Request::Ready),
             Report::Source(7),
             Report::Console,
+            Report::Listener(9),
             Report::Busy("hook".into()),
             Report::Warning("w".into()),
             Report::Failed {

@@ -6,7 +6,7 @@
 
 use runtime::config::Seccomp;
 use runtime::problems::Problems;
-use runtime::seccomp::{Arch, Filter, plan_seccomp, plan_seccomp_for};
+use runtime::seccomp::{Arch, FLAGS_OF_MINIMUM_KERNEL, Filter, plan_seccomp};
 use std::ffi::CString;
 use sys::process::{Block, ExecStrings, Exit, Forked, execve, exit_now, fork, set_no_new_privs, wait_pid};
 
@@ -64,7 +64,7 @@ fn run(filter: &Filter, script: &str) -> Option<Exit> {
 fn profile(json: &str) -> Filter {
     let profile: Seccomp = serde_json::from_str(json).unwrap();
     let mut problems = Problems::default();
-    plan_seccomp_for(
+    plan_seccomp(
         &profile,
         Arch::native(),
         sys::seccomp::probe_flags(),
@@ -82,7 +82,13 @@ fn the_kernel_judges_as_the_profile_says() {
     }
 
     let docker: Seccomp = serde_json::from_str(include_str!("data/docker-seccomp.json")).unwrap();
-    let docker = plan_seccomp(&docker, Arch::native(), &mut Problems::default()).unwrap();
+    let docker = plan_seccomp(
+        &docker,
+        Arch::native(),
+        FLAGS_OF_MINIMUM_KERNEL,
+        &mut Problems::default(),
+    )
+    .unwrap();
     let script = r#"
 is_(call("getpid"), 0)
 is_(call("keyctl", 0, 0), errno.EPERM)

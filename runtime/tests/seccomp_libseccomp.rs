@@ -10,7 +10,7 @@ mod machine;
 use machine::{Data, run};
 use runtime::config::{Seccomp, Syscall, SyscallArg};
 use runtime::problems::Problems;
-use runtime::seccomp::{Arch, plan_seccomp};
+use runtime::seccomp::{Arch, FLAGS_OF_MINIMUM_KERNEL, plan_seccomp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -406,7 +406,7 @@ fn questions(profile: &Seccomp, arches: &[u32], numbers: &Numbers, random: &mut 
 
 fn compile(profile: &Seccomp, native: Arch) -> Result<Vec<Insn>, Problems> {
     let mut problems = Problems::default();
-    match plan_seccomp(profile, native, &mut problems) {
+    match plan_seccomp(profile, native, FLAGS_OF_MINIMUM_KERNEL, &mut problems) {
         Some(filter) => Ok(filter.insns),
         None => Err(problems),
     }

@@ -1,10 +1,13 @@
 //! Rootless: the runtime started by an ordinary user. The harness itself is root and lends the user a bundle.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
-use crate::case::{Case, Level, Need, Step};
+use super::seccomp;
+use crate::case::{Case, Cond, Level, Need, Step};
 use crate::config::Setup;
-use crate::world::{Call, Ended, World, require};
+use crate::world::{Call, Ended, Trouble, World, require};
 
 /// An id without subordinate ids and without any privilege.
 const USER: u32 = 54_321;
@@ -36,6 +39,21 @@ fn as_user(call: Call) -> Call {
     call.user(USER).dir(std::path::Path::new("/"))
 }
 
+/// A running container whose listener the agent has.
+fn create_for_agent(w: &mut World) -> Result<seccomp::Agent, Trouble> {
+    let agent = seccomp::Agent::listen(w)?;
+    let socket = w.setup.place.outside().join("agent/sock");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))?;
+    let create = as_user(w.launching("create", &[])?);
+    let create = w.spawn(create)?;
+    agent.take()?;
+    require(&create.wait()?)?;
+    let id = w.id.clone();
+    require(&w.call(as_user(Call::new(&["start", &id])))?)?;
+    w.wait(Cond::Said("report"), 10)?;
+    Ok(agent)
+}
+
 /// The cases of this area.
 pub const CASES: &[Case] = &[
     Case {
@@ -56,6 +74,46 @@ pub const CASES: &[Case] = &[
         ..Case::IDLE
     },
     Case {
+        id: "rootless.seccomp-notify",
+        clause: "config-linux.md#seccomp listenerPath, without the right to look into processes that are not dumpable",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            seccomp::notified(s);
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| create_for_agent(w).map(drop)),
+            Step::Do(|w| w.errno(&["mkdir"], libc::EXFULL)),
+        ],
+        ..Case::IDLE
+    },
+    Case {
+        id: "rootless.seccomp-notify-exec",
+        clause: "config-linux.md#seccomp listenerPath, for one more process in a container of an ordinary user",
+        needs: &[Need::Root, Need::UserNamespaces],
+        config: |s| {
+            bundle(s);
+            seccomp::notified(s);
+            s.set("/linux/seccomp/syscalls/0/names", json!(["mkdir", "mkdirat"]));
+        },
+        steps: &[
+            Step::Do(lend),
+            Step::Do(|w| {
+                let agent = create_for_agent(w)?;
+                let id = w.id.clone();
+                let exec = as_user(Call::new(&["exec", &id, "/probe", "mkdir", "/tmp/y"]));
+                let exec = w.spawn(exec)?;
+                agent.take()?;
+                let out = exec.wait()?;
+                let errno = format!("\"errno\":{}", libc::EXFULL);
+                w.is(out.stdout.contains(&errno), format!("exec said {:?}", out.stdout));
+                Ok(())
+            }),
+        ],
+        ..Case::IDLE
+    },
+    Case {
         id: "rootless.lifecycle",
         clause: "reference: create, start, exec, state, kill and delete without root",
         needs: &[Need::Root, Need::UserNamespaces],
@@ -70,7 +128,7 @@ pub const CASES: &[Case] = &[
                 let call = as_user(w.launching("create", &[])?);
                 require(&w.call(call)?)?;
                 require(&w.call(as_user(Call::new(&["start", &id])))?)?;
-                w.wait(crate::case::Cond::Said("report"), 10)?;
+                w.wait(Cond::Said("report"), 10)?;
                 let out = w.call(as_user(Call::new(&["exec", &id, "/probe", "report"])))?;
                 let report = out.report()?;
                 w.eq("uid in exec", &report["uid"], [0, 0, 0]);

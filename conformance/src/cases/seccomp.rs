@@ -1,9 +1,14 @@
-//! Seccomp: actions, operators, architectures, and when the filter is loaded. NOTIFY is not judged here.
+//! Seccomp: actions, operators, architectures, when the filter is loaded, and calls that an agent decides.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Need, Step};
+use crate::case::{Case, Cond, Need, Step};
 use crate::config::Setup;
+use crate::kernel;
+use crate::world::{Call, Ended, Trouble, World, require};
 
 const X86: &[Need] = &[Need::Root, Need::Cpu(&["x86_64"])];
 
@@ -61,6 +66,95 @@ fn denied(w: &mut crate::world::World, yes: &[&str], no: &[&str]) -> crate::worl
     Ok(())
 }
 
+const AGENT: &str =
+    "config-linux.md#seccomp SCMP_ACT_NOTIFY listenerPath: the listener goes to the agent, with the state";
+
+/// mkdir is for an agent to decide. `sendmsg` too: a runtime has to pass the listener on without it.
+pub fn notified(s: &mut Setup) {
+    let socket = s.outside_dir("agent").join("sock");
+    profile(
+        s,
+        "SCMP_ACT_ALLOW",
+        json!([{"names": ["mkdir", "mkdirat", "sendmsg"], "action": "SCMP_ACT_NOTIFY"}]),
+    );
+    s.set("/linux/seccomp/listenerPath", json!(socket));
+    s.set("/linux/seccomp/listenerMetadata", json!("about"));
+    s.set("/annotations", json!({"org.example": "yes"}));
+    s.args(&["mkdir", "/tmp/x", "--", "report", "--", "sleep"]);
+}
+
+/// Who decides: every call that it is asked about fails with EXFULL, which no file system says.
+pub struct Agent {
+    socket: UnixListener,
+}
+
+impl Agent {
+    pub fn listen(w: &World) -> Result<Agent, Trouble> {
+        let path = w.setup.place.outside().join("agent/sock");
+        Ok(Agent {
+            socket: UnixListener::bind(path)?,
+        })
+    }
+
+    /// The next process: what is said of it. Its calls are decided from now on, by a thread that ends with the last process.
+    pub fn take(&self) -> Result<Value, Trouble> {
+        let seconds = crate::patience::seconds(10);
+        if kernel::poll_readable(&[self.socket.as_raw_fd()], seconds)? != [true] {
+            return Err(Trouble::Fail("nobody came to the agent".into()));
+        }
+        let (stream, _) = self.socket.accept()?;
+        stream.set_read_timeout(Some(seconds))?;
+        let (listener, text) = kernel::receive_descriptor(&stream)?;
+        std::thread::spawn(move || {
+            // ENOENT: nobody is left, or whoever has called was killed meanwhile.
+            while let Ok(call) = kernel::receive_notification(listener.as_raw_fd()) {
+                let _ = kernel::refuse_notified(listener.as_raw_fd(), call.id, libc::EXFULL);
+            }
+        });
+        serde_json::from_str(&text).map_err(|e| Trouble::Fail(format!("{e}: {text}")))
+    }
+}
+
+/// What the agent is told of a process.
+fn introduced(w: &mut World, about: &Value, status: &str) -> Ended {
+    w.eq("fds", &about["fds"], json!(["seccompFd"]));
+    w.eq("metadata", &about["metadata"], "about");
+    let state = &about["state"];
+    w.eq("id", &state["id"], w.id.clone());
+    w.eq("status", &state["status"], status);
+    w.eq("bundle", &state["bundle"], json!(w.setup.place.bundle()));
+    w.eq(
+        "annotations",
+        &state["annotations"],
+        json!({"org.example": "yes"}),
+    );
+    let pid = w.pid()?;
+    w.eq("pid of the init", &state["pid"], pid);
+    w.eq("its pid", about["pid"] == json!(pid), status == "creating");
+    Ok(())
+}
+
+fn agent_decides(w: &mut World) -> Ended {
+    let agent = Agent::listen(w)?;
+    let create = w.launching("create", &[])?;
+    let create = w.spawn(create)?;
+    let about = agent.take()?;
+    require(&create.wait()?)?;
+    introduced(w, &about, "creating")?;
+    let id = w.id.clone();
+    w.succeed(&["start", &id])?;
+    w.wait(Cond::Said("report"), 10)?;
+    w.errno(&["mkdir"], libc::EXFULL)?;
+    w.fact("/status/Seccomp", "2")?;
+    let exec = w.spawn(Call::new(&["exec", &id, "/probe", "mkdir", "/tmp/y"]))?;
+    let about = agent.take()?;
+    introduced(w, &about, "running")?;
+    let out = exec.wait()?;
+    let errno = format!("\"errno\":{}", libc::EXFULL);
+    w.is(out.stdout.contains(&errno), format!("exec said {:?}", out.stdout));
+    w.succeed(&["delete", "--force", &id]).map(drop)
+}
+
 /// The cases of this area.
 pub const CASES: &[Case] = &[
     Case {
@@ -83,6 +177,97 @@ pub const CASES: &[Case] = &[
             w.fact("/status/Seccomp", "2")
         },
         ..Case::RUN
+    },
+    Case {
+        id: "seccomp.notify",
+        clause: AGENT,
+        config: notified,
+        steps: &[Step::Do(agent_decides)],
+        ..Case::IDLE
+    },
+    Case {
+        id: "seccomp.notify-with-privileges",
+        clause: AGENT,
+        config: |s| {
+            notified(s);
+            s.set("/process/noNewPrivileges", json!(false));
+            s.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        },
+        steps: &[Step::Do(agent_decides)],
+        ..Case::IDLE
+    },
+    Case {
+        id: "seccomp.notify-run",
+        clause: AGENT,
+        config: notified,
+        steps: &[Step::Do(|w| {
+            let agent = Agent::listen(w)?;
+            let run = w.launching("run", &["--detach"])?;
+            let run = w.spawn(run)?;
+            let about = agent.take()?;
+            require(&run.wait()?)?;
+            introduced(w, &about, "creating")?;
+            w.wait(Cond::Said("report"), 10)?;
+            w.errno(&["mkdir"], libc::EXFULL)
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "seccomp.notify-nobody-listens",
+        clause: "safety: without its agent no process is made, and nothing is left",
+        config: notified,
+        steps: &[Step::Do(|w| {
+            let out = w.launch("create", &[])?;
+            w.is(!out.ok(), "create succeeds");
+            let text = "failed to connect with seccomp agent specified in the seccomp profile";
+            w.is(
+                out.messages().contains(text),
+                format!("says {:?}", out.messages()),
+            );
+            let id = w.id.clone();
+            let out = w.call(Call::new(&["state", &id]))?;
+            w.is(!out.ok(), "there is a container");
+            Ok(())
+        })],
+        ..Case::IDLE
+    },
+    Case {
+        id: "seccomp.notify-invalid",
+        clause: "reference: NOTIFY is no default, decides no write, and needs a listenerPath",
+        config: notified,
+        steps: &[Step::Do(|w| {
+            let agent = Agent::listen(w)?;
+            let was = w.setup.config.clone();
+            for (place, value, text) in [
+                (
+                    "/linux/seccomp/defaultAction",
+                    json!("SCMP_ACT_NOTIFY"),
+                    "SCMP_ACT_NOTIFY cannot be used as default action",
+                ),
+                (
+                    "/linux/seccomp/syscalls/0/names/0",
+                    json!("write"),
+                    "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+                ),
+                (
+                    "/linux/seccomp/listenerPath",
+                    json!(""),
+                    "listenerPath is not set",
+                ),
+            ] {
+                w.setup.config.clone_from(&was);
+                w.setup.set(place, value);
+                let out = w.launch("create", &[])?;
+                w.is(!out.ok(), format!("{place}: create succeeds"));
+                w.is(
+                    out.messages().contains(text),
+                    format!("{place}: says {:?}", out.messages()),
+                );
+            }
+            drop(agent);
+            Ok(())
+        })],
+        ..Case::IDLE
     },
     Case {
         id: "seccomp.default-errno",

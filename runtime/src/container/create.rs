@@ -3,6 +3,7 @@
 //! May not: leave anything behind when it fails, whatever it had made.
 
 use super::{boot_id, pid_file, probe_identity};
+use crate::agent;
 use crate::cgroup::systemd::{self, Manager, SystemdFacts, UnitPlan};
 use crate::cgroup::{self, Born, Cgroup, CgroupPaths, Phase as Limits, Share, rdt};
 use crate::cli::Invocation;
@@ -680,6 +681,17 @@ impl Answers for Parent<'_> {
         }
         log.debug(|| "init: closing the pipe to signal completion".to_string());
         Ok(())
+    }
+
+    fn listener(&mut self, process: &Process, listener: OwnedFd) -> Result<()> {
+        let plan = self.building.plan;
+        let filter = plan.process.seccomp.as_ref();
+        let Some(agent) = filter.and_then(|f| f.listener.as_ref()) else {
+            return Err(Error::new("the init's filter listens to nobody"));
+        };
+        let bundle = plan.options.bundle.to_string_lossy();
+        let state = self.building.hook_state(&bundle, process.pid);
+        agent::hand_over(agent, process.pid, state, listener)
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {

@@ -6,24 +6,25 @@
 use super::create::{check_preserved, is_oom_killed, keyring_name, listen_fds, send_pidfd};
 use super::pid_file;
 use super::{Container, probe_identity};
-use crate::cgroup::rdt::RdtRecord;
+use crate::agent;
 use crate::cgroup::{Born, Cgroup, ExecCgroup, Rights, Share};
 use crate::cli::Invocation;
 use crate::cli::args;
+use crate::cli::identity::SPEC_VERSION;
 use crate::config::{self, Config, Process as ProcessConfig};
 use crate::console::{self, Attendance};
 use crate::error::{Doing, Error, Kind, Result};
 use crate::facts::HostFacts;
+use crate::hooks::HookState;
 use crate::init::{Child, Role};
 use crate::launch::{self, Answers, Process, Until};
-use crate::namespaces::{Namespaces, Ns};
-use crate::plan::Keyring;
+use crate::namespaces::Ns;
 use crate::problems::Problems;
 use crate::process::credentials::Groups;
 use crate::process::{self, ProcessPlan, Terminal, scheduling};
 use crate::procfs::Procfs;
 use crate::seccomp;
-use crate::state::Status;
+use crate::state::{Record, Status};
 use crate::steps;
 use crate::supervise;
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,11 +90,9 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     let entering = Entering {
         plan: &plan,
         facts: &facts,
-        namespaces: &record.namespaces,
+        record: record,
         groups,
-        keyring: record.keyring,
         home: &home,
-        rdt: record.rdt.as_ref(),
         cgroup: &cgroup,
         preserve_fds,
         listen_fds,
@@ -112,11 +111,9 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
 struct Entering<'a> {
     plan: &'a ProcessPlan,
     facts: &'a HostFacts,
-    namespaces: &'a Namespaces,
+    record: &'a Record,
     groups: Groups,
-    keyring: Keyring,
     home: &'a Cgroup,
-    rdt: Option<&'a RdtRecord>,
     cgroup: &'a ExecCgroup,
     preserve_fds: u32,
     listen_fds: u32,
@@ -130,7 +127,7 @@ impl Entering<'_> {
         init: OwnedFd,
         console_socket: Option<OwnedFd>,
     ) -> Result<(Process, Option<OwnedFd>)> {
-        let steps = steps::exec_steps(self.plan, self.namespaces, self.keyring);
+        let steps = steps::exec_steps(self.plan, &self.record.namespaces, self.record.keyring);
         let entrances = [Share::AllButMemory, Share::Memory]
             .into_iter()
             .map(|share| Ok((share, self.cgroup.v1_entrance(share)?)))
@@ -138,7 +135,7 @@ impl Entering<'_> {
         let v2 = self.cgroup.dir_fds()?;
         let flags = Ns::ALL
             .into_iter()
-            .filter(|n| self.namespaces.owns(*n))
+            .filter(|n| self.record.namespaces.owns(*n))
             .map(Ns::flag)
             .sum();
         let make_child = |wire| Child {
@@ -149,7 +146,7 @@ impl Entering<'_> {
             facts: self.facts,
             groups: self.groups,
             keyring: keyring_name(args.id.as_str()),
-            keyring_searchable: self.namespaces.owns(Ns::User),
+            keyring_searchable: self.record.namespaces.owns(Ns::User),
             preserve_fds: self.preserve_fds,
             listen_fds: self.listen_fds,
             console_socket,
@@ -165,9 +162,9 @@ impl Entering<'_> {
         let mut parent = Parent {
             invocation,
             args,
+            record: self.record,
             plan: self.plan,
             home: self.home,
-            rdt: self.rdt,
             cgroup: self.cgroup,
             master: None,
             pid_file: pid_file::Written::default(),
@@ -197,9 +194,9 @@ fn probe_groups(restricted: bool, init: i32) -> Result<Groups> {
 struct Parent<'a> {
     invocation: &'a Invocation,
     args: &'a args::Exec,
+    record: &'a Record,
     plan: &'a ProcessPlan,
     home: &'a Cgroup,
-    rdt: Option<&'a RdtRecord>,
     cgroup: &'a ExecCgroup,
     master: Option<OwnedFd>,
     pid_file: pid_file::Written,
@@ -235,7 +232,7 @@ impl Answers for Parent<'_> {
         self.cgroup
             .join_v2(process.pid, born)
             .doing(|| format!("error adding pid {} to cgroups", process.pid))?;
-        if let Some(rdt) = self.rdt {
+        if let Some(rdt) = &self.record.rdt {
             rdt.join_exec(process.pid)?;
         }
         if probe_identity(process.pid)?.is_none() {
@@ -251,6 +248,23 @@ impl Answers for Parent<'_> {
         }
         log.debug(|| "setns_init: about to exec".to_string());
         Ok(())
+    }
+
+    fn listener(&mut self, process: &Process, listener: OwnedFd) -> Result<()> {
+        let filter = self.plan.seccomp.as_ref();
+        let Some(agent) = filter.and_then(|f| f.listener.as_ref()) else {
+            return Err(Error::new("the process's filter listens to nobody"));
+        };
+        let bundle = self.record.bundle.to_string_lossy();
+        let state = HookState {
+            oci_version: SPEC_VERSION,
+            id: &self.record.id,
+            status: "running",
+            pid: self.record.init.map_or(0, |i| i.pid),
+            bundle: &bundle,
+            annotations: &self.record.annotations,
+        };
+        agent::hand_over(agent, process.pid, state, listener)
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {
@@ -280,10 +294,10 @@ fn plan_exec(config: &Config, args: &args::Exec, facts: &HostFacts) -> Result<Pr
     };
     let place = if args.process.is_some() { "" } else { "/process" };
     let mut plan = process::plan_process(&process, linux, place, facts, &mut problems);
-    plan.seccomp = linux
-        .seccomp
-        .as_ref()
-        .and_then(|s| seccomp::plan_seccomp(s, seccomp::Arch::native(), &mut problems));
+    plan.seccomp = linux.seccomp.as_ref().and_then(|s| {
+        let kernel = seccomp::flags_of_kernel(facts.kernel);
+        seccomp::plan_seccomp(s, seccomp::Arch::native(), kernel, &mut problems)
+    });
     problems.into_result()?;
     Ok(plan)
 }

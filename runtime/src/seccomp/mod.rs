@@ -34,7 +34,7 @@ pub struct Filter {
     pub insns: Vec<Insn>,
     /// `sys::seccomp::FLAG_*` to load it with.
     pub flags: u32,
-    /// Who receives the calls with verdict NOTIFY. Always `None`: [`plan_seccomp`] refuses that action.
+    /// Who receives the calls with verdict NOTIFY; `None` when there are none.
     pub listener: Option<Listener>,
 }
 
@@ -45,6 +45,9 @@ pub struct Listener {
     pub path: String,
     /// `listenerMetadata`.
     pub metadata: String,
+    /// sendmsg(2) is among what is decided by others, so the listener cannot be sent by whom it holds.
+    #[serde(skip)]
+    pub decides_sendmsg: bool,
 }
 
 impl Filter {
@@ -100,6 +103,8 @@ enum Data {
     Errno,
 }
 
+const NOTIFY: &str = "SCMP_ACT_NOTIFY";
+
 /// `SCMP_ACT_*`, sorted, with the verdict of seccomp(2).
 const ACTIONS: &[(&str, u32, Data)] = &[
     ("SCMP_ACT_ALLOW", sys::seccomp::RET_ALLOW, Data::None),
@@ -112,7 +117,7 @@ const ACTIONS: &[(&str, u32, Data)] = &[
     ),
     ("SCMP_ACT_KILL_THREAD", sys::seccomp::RET_KILL_THREAD, Data::None),
     ("SCMP_ACT_LOG", sys::seccomp::RET_LOG, Data::None),
-    ("SCMP_ACT_NOTIFY", sys::seccomp::RET_USER_NOTIF, Data::None),
+    (NOTIFY, sys::seccomp::RET_USER_NOTIF, Data::None),
     ("SCMP_ACT_TRACE", sys::seccomp::RET_TRACE, Data::Errno),
     ("SCMP_ACT_TRAP", sys::seccomp::RET_TRAP, Data::None),
 ];
@@ -158,17 +163,27 @@ pub fn supported_flags(kernel: u32) -> Vec<&'static str> {
 }
 
 fn flag_names(flags: u32) -> Vec<&'static str> {
-    let set = FLAGS.iter().filter(|(_, flag)| flags & flag != 0);
+    let listens = (
+        "SECCOMP_FILTER_FLAG_NEW_LISTENER",
+        sys::seccomp::FLAG_NEW_LISTENER,
+    );
+    let set = FLAGS
+        .iter()
+        .chain([&listens])
+        .filter(|(_, flag)| flags & flag != 0);
     set.map(|(name, _)| *name).collect()
 }
 
-/// Compiles a profile for a kernel of our minimum version or newer. `None`: no filter is wanted, or there are problems.
-pub fn plan_seccomp(profile: &config::Seccomp, native: Arch, problems: &mut Problems) -> Option<Filter> {
-    plan_seccomp_for(profile, native, FLAGS_OF_MINIMUM_KERNEL, problems)
+/// The flags that a kernel of this release, (major, minor), knows.
+pub fn flags_of_kernel(release: (u32, u32)) -> u32 {
+    match release >= (5, 19) {
+        true => FLAGS_OF_MINIMUM_KERNEL | sys::seccomp::FLAG_WAIT_KILLABLE_RECV,
+        false => FLAGS_OF_MINIMUM_KERNEL,
+    }
 }
 
-/// As [`plan_seccomp`] for a kernel that knows these flags ([`sys::seccomp::probe_flags`]).
-pub fn plan_seccomp_for(
+/// Compiles a profile for a kernel that knows these flags ([`flags_of_kernel`]). `None`: no filter is wanted, or there are problems.
+pub fn plan_seccomp(
     profile: &config::Seccomp,
     native: Arch,
     kernel: u32,
@@ -182,7 +197,11 @@ pub fn plan_seccomp_for(
         problems,
         failed: false,
     };
-    let flags = reader.flags(profile.flags.as_deref(), kernel);
+    let listener = reader.listener(profile);
+    let mut flags = reader.flags(profile.flags.as_deref(), kernel, listener.is_some());
+    if listener.is_some() {
+        flags |= sys::seccomp::FLAG_NEW_LISTENER;
+    }
     let listed = reader.arches(&profile.architectures);
     let plan = reader.profile(profile);
     if native.served().is_empty() {
@@ -222,7 +241,7 @@ pub fn plan_seccomp_for(
     Some(Filter {
         insns,
         flags,
-        listener: None,
+        listener,
     })
 }
 
@@ -238,7 +257,37 @@ impl Reader<'_> {
         self.failed = true;
     }
 
-    fn flags(&mut self, names: Option<&[String]>, kernel: u32) -> u32 {
+    /// Who decides, when some calls are to be decided by somebody. write(2) cannot be: by it we say that there is a listener.
+    fn listener(&mut self, profile: &config::Seccomp) -> Option<Listener> {
+        let entries = || profile.syscalls.iter().enumerate();
+        let mut asked = entries().filter(|(_, e)| e.action == NOTIFY).peekable();
+        asked.peek()?;
+        let mut decides_sendmsg = false;
+        for (n, entry) in asked {
+            decides_sendmsg |= entry.names.iter().any(|name| name == "sendmsg");
+            for (m, _) in entry
+                .names
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| *name == "write")
+            {
+                self.add(
+                    format!("/linux/seccomp/syscalls/{n}/names/{m}"),
+                    "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+                );
+            }
+        }
+        if profile.listener_path.is_empty() {
+            self.add("/linux/seccomp/listenerPath", "listenerPath is not set");
+        }
+        Some(Listener {
+            path: profile.listener_path.clone(),
+            metadata: profile.listener_metadata.clone(),
+            decides_sendmsg,
+        })
+    }
+
+    fn flags(&mut self, names: Option<&[String]>, kernel: u32, listens: bool) -> u32 {
         let Some(names) = names else {
             return kernel & sys::seccomp::FLAG_SPEC_ALLOW;
         };
@@ -253,7 +302,7 @@ impl Reader<'_> {
                         format!("seccomp flag {name} is not supported by the kernel"),
                     );
                 }
-                Some((_, sys::seccomp::FLAG_WAIT_KILLABLE_RECV)) => {
+                Some((_, sys::seccomp::FLAG_WAIT_KILLABLE_RECV)) if !listens => {
                     self.add(
                         place(),
                         format!("seccomp flag {name} needs the action SCMP_ACT_NOTIFY"),
@@ -325,12 +374,11 @@ impl Reader<'_> {
             );
             return 0;
         };
-        if *verdict == sys::seccomp::RET_USER_NOTIF {
-            let text = match word {
-                "defaultAction" => "SCMP_ACT_NOTIFY cannot be used as default action",
-                _ => "SCMP_ACT_NOTIFY is not supported yet",
-            };
-            self.add(format!("{at}/{word}"), text);
+        if *verdict == sys::seccomp::RET_USER_NOTIF && word == "defaultAction" {
+            self.add(
+                format!("{at}/{word}"),
+                "SCMP_ACT_NOTIFY cannot be used as default action",
+            );
         }
         match (data, errno) {
             (Data::None, _) => *verdict,
@@ -399,6 +447,10 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn plan_seccomp(profile: &config::Seccomp, native: Arch, problems: &mut Problems) -> Option<Filter> {
+        super::plan_seccomp(profile, native, FLAGS_OF_MINIMUM_KERNEL, problems)
+    }
+
     fn plan_on(json: &str, native: Arch) -> Filter {
         let mut problems = Problems::default();
         let filter = plan_seccomp(&parse(json), native, &mut problems);
@@ -458,21 +510,21 @@ mod tests {
         assert_eq!(
             places,
             [
+                "/linux/seccomp/listenerPath",
                 "/linux/seccomp/flags/0",
                 "/linux/seccomp/architectures/1",
                 "/linux/seccomp/defaultAction",
                 "/linux/seccomp/syscalls/0/errnoRet",
                 "/linux/seccomp/syscalls/0/names/1",
-                "/linux/seccomp/syscalls/1/action",
                 "/linux/seccomp/syscalls/1/args/0/index",
                 "/linux/seccomp/syscalls/1/args/1/op",
             ]
         );
         assert_eq!(
-            found[2].1,
+            found[3].1,
             "string SCMP_ACT_WARN is not a valid action for seccomp"
         );
-        assert_eq!(found[1].1, "string SCMP_ARCH_VAX is not a valid arch for seccomp");
+        assert_eq!(found[2].1, "string SCMP_ARCH_VAX is not a valid arch for seccomp");
         assert_eq!(
             found[7].1,
             "string SCMP_CMP_IS is not a valid operator for seccomp"
@@ -493,22 +545,71 @@ mod tests {
         assert_eq!(flags(json), FLAG_LOG);
 
         let mut none = Problems::default();
-        let old = plan_seccomp_for(
+        let old = super::plan_seccomp(
             &parse(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#),
             Arch::X86_64,
             0,
             &mut none,
         );
         assert_eq!(old.unwrap().flags, 0);
-        assert!(plan_seccomp_for(&parse(json), Arch::X86_64, 0, &mut none).is_none());
+        assert!(super::plan_seccomp(&parse(json), Arch::X86_64, 0, &mut none).is_none());
         let text = "seccomp flag SECCOMP_FILTER_FLAG_LOG is not supported by the kernel";
         assert!(none.iter().any(|p| p.text == text));
 
         let wait =
             r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}"#;
         let mut all = Problems::default();
-        assert!(plan_seccomp_for(&parse(wait), Arch::X86_64, u32::MAX, &mut all).is_none());
+        assert!(super::plan_seccomp(&parse(wait), Arch::X86_64, u32::MAX, &mut all).is_none());
         assert!(!all.is_empty());
+    }
+
+    #[test]
+    fn calls_that_somebody_else_decides_need_somebody() {
+        use sys::seccomp::{FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV, RET_USER_NOTIF};
+        let profile = |flags: &str, names: &str, listener: &str| {
+            format!(
+                r#"{{"defaultAction": "SCMP_ACT_ALLOW", "flags": [{flags}], {listener}
+                    "syscalls": [{{"names": [{names}], "action": "SCMP_ACT_NOTIFY"}}]}}"#
+            )
+        };
+        let listener = r#""listenerPath": "/run/agent.sock", "listenerMetadata": "about","#;
+        let filter = plan(&profile("", r#""mkdir""#, listener));
+        assert_eq!(filter.flags, FLAG_NEW_LISTENER);
+        assert_eq!(filter.native(83, &[]), RET_USER_NOTIF);
+        assert_eq!(filter.native(84, &[]), ALLOW);
+        let agent = filter.listener.unwrap();
+        assert_eq!(
+            (agent.path.as_str(), agent.metadata.as_str()),
+            ("/run/agent.sock", "about")
+        );
+        // A listener and nothing for it to decide.
+        let filter = plan(&format!(
+            r#"{{{listener} "defaultAction": "SCMP_ACT_ALLOW", "flags": []}}"#
+        ));
+        assert_eq!((filter.flags, filter.listener), (0, None));
+
+        assert_eq!(
+            problems(&profile("", r#""mkdir", "write""#, "")),
+            [
+                (
+                    "/linux/seccomp/syscalls/0/names/1".to_string(),
+                    "SCMP_ACT_NOTIFY cannot be used for the write syscall".to_string()
+                ),
+                (
+                    "/linux/seccomp/listenerPath".to_string(),
+                    "listenerPath is not set".to_string()
+                ),
+            ]
+        );
+        let wait = profile(
+            r#""SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV""#,
+            r#""mkdir""#,
+            listener,
+        );
+        assert_eq!(problems(&wait).len(), 1, "the minimum kernel does not know it");
+        let mut none = Problems::default();
+        let newer = super::plan_seccomp(&parse(&wait), Arch::X86_64, flags_of_kernel((5, 19)), &mut none);
+        assert_eq!(newer.unwrap().flags, FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV);
     }
 
     #[test]
