@@ -34,13 +34,26 @@ pub fn ensure(links: &Links, network: &Network, before: &dyn Fn() -> Result<()>)
 /// # Errors
 /// Of the kernel.
 pub fn remove(links: &Links, network: &Network) -> Result<()> {
+    match own(links, network)? {
+        Some(link) => links.delete(&link.name),
+        None => Ok(()),
+    }
+}
+
+/// Whether it is there, and ours.
+///
+/// # Errors
+/// Of the kernel.
+pub fn is_there(links: &Links, network: &Network) -> Result<bool> {
+    Ok(own(links, network)?.is_some())
+}
+
+fn own(links: &Links, network: &Network) -> Result<Option<Link>> {
     let (Kind::Bridge { device }
     | Kind::Macvlan { parent: device, .. }
     | Kind::Ipvlan { parent: device, .. }) = &network.kind;
-    match links.find(device)? {
-        Some(link) if check(network, &link, &link.kind).is_ok() => links.delete(device),
-        _ => Ok(()),
-    }
+    let link = links.find(device)?;
+    Ok(link.filter(|link| check(network, link, &link.kind).is_ok()))
 }
 
 fn bridge(links: &Links, network: &Network, name: &str, before: &dyn Fn() -> Result<()>) -> Result<Link> {

@@ -7,6 +7,7 @@
 //! May not: change anything else of others.
 
 use crate::error::Result;
+use crate::machine;
 use crate::nft::rule::{Field, let_device_through, lets_device_through, stops_all};
 use crate::nft::{Chain, Family, Hook, Installed, Rules, Table, Transaction};
 
@@ -18,7 +19,9 @@ fn chains(rules: &Rules, own: &Table) -> Result<Vec<(Chain, Vec<Installed>)>> {
     let mut found = Vec::new();
     for family in FAMILIES {
         for chain in rules.chains(family)? {
-            if chain.hook == Some(Hook::Forward as u32) && chain.table != *own {
+            // Another store's lets through what is none of its own, and drops what it has not published, whoever asks.
+            let is_of_store = chain.table == *own || machine::is_name_of_table(&chain.table.name);
+            if chain.hook == Some(Hook::Forward as u32) && !is_of_store {
                 let inside = rules.rules(&chain.table, &chain.name)?;
                 found.push((chain, inside));
             }

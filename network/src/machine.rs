@@ -51,12 +51,24 @@ enum Whose {
     Gone,
 }
 
+/// Of the store that root has when nobody says anything.
+const TABLE: &str = "brig";
+
+/// Whether the tables of some store have this name.
+pub fn is_name_of_table(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(TABLE) else {
+        return false;
+    };
+    let is_sum = |sum: &str| sum.len() == 8 && sum.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    rest.is_empty() || rest.strip_prefix('-').is_some_and(is_sum)
+}
+
 impl Machine {
     /// Of the store whose RUN this is: `/run/brig` has the table `brig`, others have names of their own.
     pub fn of(run: &Path) -> Machine {
         let name = match run.to_str() {
-            Some("/run/brig") => "brig".to_string(),
-            _ => format!("brig-{:08x}", sum(run.as_os_str().as_encoded_bytes())),
+            Some("/run/brig") => TABLE.to_string(),
+            _ => format!("{TABLE}-{:08x}", sum(run.as_os_str().as_encoded_bytes())),
         };
         let table = |family| Table {
             family,
@@ -112,6 +124,17 @@ impl Machine {
         self.add(&rules, rules::of_network(network), &[], &[network])?;
         bridge::ensure(&Links::open()?, network, &|| Ok(()))?;
         self.open_ways(&rules, &[network])
+    }
+
+    /// Whether what carries it is there, and is its own.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub fn has(&self, network: &Network) -> Result<bool> {
+        match self.is_gone() {
+            true => Ok(false),
+            false => self.inside(|| bridge::is_there(&Links::open()?, network)),
+        }
     }
 
     /// Undoes it. Not there is no error. With the last network all rules go.

@@ -125,7 +125,12 @@ impl Host {
 
     /// As the engine does it.
     pub fn start(&self, attachment: Attachment) -> Container {
-        let place = self.run.join("containers").join(&attachment.container);
+        self.start_in(&self.run, &self.machine, attachment)
+    }
+
+    /// The same in another store.
+    pub fn start_in(&self, run: &Path, machine: &Machine, attachment: Attachment) -> Container {
+        let place = run.join("containers").join(&attachment.container);
         fs::create_dir_all(&place).unwrap();
         let space = Space::make(&place.join("netns")).unwrap();
         let container = Container {
@@ -134,9 +139,7 @@ impl Host {
             space,
         };
         container.write_down();
-        self.machine
-            .attach(&container.space, &container.attachment)
-            .unwrap();
+        machine.attach(&container.space, &container.attachment).unwrap();
         container
     }
 

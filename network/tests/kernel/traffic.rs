@@ -1,5 +1,6 @@
 //! Who reaches whom.
 
+use network::Machine;
 use network::attachment::Protocol::{Tcp, Udp};
 
 use crate::played::*;
@@ -104,6 +105,47 @@ fn published(host: &Host, friend_is_seen_as: std::net::IpAddr) {
         Some(ip("172.30.0.3"))
     );
     assert_eq!(server.sees(From::Us, "172.30.0.2:80"), Some(ip("172.30.0.1")));
+}
+
+/// Whatever one of them lets through, the other's rules hold; and each finds its own as it made them.
+#[test]
+fn two_stores_are_isolated_like_two_networks() {
+    on_a_machine(|host| {
+        let run = host.run.join("other");
+        let other = Machine::of(&run);
+        let mut wanted = in_network(&network("brig0", &["172.30.0.1/24"]), &["172.30.0.2/24"]);
+        wanted.ports = vec![port(Tcp, "0.0.0.0", 8080, 80)];
+        let web = host.start(wanted);
+        let wanted = in_network(&network("brig1", &["172.31.0.1/24"]), &["172.31.0.2/24"]);
+        let stranger = host.start_in(&run, &other, wanted);
+        let server = Server::new(&web.space, 80);
+        assert!(
+            server
+                .sees(From::In(&stranger.space), &format!("{US}:8080"))
+                .is_some(),
+            "at the published port"
+        );
+        assert_eq!(
+            server.sees(From::In(&stranger.space), "172.30.0.2:80"),
+            None,
+            "past it"
+        );
+        let theirs = Server::new(&stranger.space, 80);
+        assert!(
+            theirs.sees(From::Us, "172.31.0.2:80").is_some(),
+            "the machine itself"
+        );
+        assert_eq!(
+            theirs.sees(From::In(&web.space), "172.31.0.2:80"),
+            None,
+            "the other way"
+        );
+        for machine in [&host.machine, &other] {
+            machine.restore().unwrap();
+            assert_eq!(machine.check().unwrap(), Vec::<String>::new());
+        }
+        assert_eq!(host.machine.check().unwrap(), Vec::<String>::new());
+    });
 }
 
 #[test]
