@@ -51,6 +51,14 @@ pub fn routes() -> Result<Vec<Route>> {
     Links::open()?.routes()
 }
 
+/// The addresses of all devices of the namespace we are in.
+///
+/// # Errors
+/// Of the kernel.
+pub fn addresses() -> Result<Vec<Address>> {
+    Links::open()?.own_addresses()
+}
+
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -134,16 +142,12 @@ impl Links {
     ///
     /// # Errors
     /// Of the kernel.
-    pub fn own_addresses(&self) -> Result<Vec<IpAddr>> {
+    pub fn own_addresses(&self) -> Result<Vec<Address>> {
         let mut m = Message::new(libc::RTM_GETADDR, 0);
         m.put(&[0; ADDRESS_HEADER]);
         let replies = self.0.dump(&m);
         let replies = replies.map_err(|e| refused("failed to list addresses", &e))?;
-        Ok(replies
-            .iter()
-            .filter_map(parse_address)
-            .map(|a| a.address)
-            .collect())
+        Ok(replies.iter().filter_map(parse_address).collect())
     }
 
     /// As [`routes`].

@@ -880,6 +880,7 @@ fn forget_connections(attachment: &Attachment) -> Result<()> {
     if flows.is_empty() {
         return Ok(());
     }
-    let own: Vec<IpAddr> = Links::open()?.own_addresses()?;
+    let own = Links::open()?.own_addresses()?;
+    let own: Vec<IpAddr> = own.into_iter().map(|own| own.address).collect();
     conntrack::forget(&flows, &own)
 }

@@ -189,7 +189,11 @@ pub fn plan(containers: &Containers, definition: &Definition) -> Result<Plan> {
 
 fn fill(plan: &mut Plan, containers: &Containers, definition: &Definition) -> Result<()> {
     let networks = Networks::of(containers.roots());
-    for (name, endpoint) in in_order(definition) {
+    let wanted = in_order(definition);
+    for (name, endpoint) in &wanted {
+        networks.stand(containers, &endpoint.network_id, name)?;
+    }
+    for (name, endpoint) in wanted {
         let held = networks.hold(&endpoint.network_id, &name)?;
         let interface = free_interface(&plan.attachment, endpoint_option(&endpoint, option::INTERFACE));
         let made = endpoint_of(containers, definition, &held.record, &endpoint, interface)?;

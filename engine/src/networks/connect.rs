@@ -108,6 +108,9 @@ pub fn connect(containers: &Containers, network: &str, id: &str, mut endpoint: E
     let container = locked(containers, id)?;
     check_modes(&container.definition, &found)?;
     super::possible()?;
+    if container.is_supervised() {
+        networks.stand(containers, &found.id, &found.name)?;
+    }
     let held = networks.hold(&found.id, &found.name)?;
     let record = &held.record;
     check(Some(record), &record.name, &endpoint)?;
@@ -394,10 +397,10 @@ pub fn reload(containers: &Containers) -> Result<Vec<String>> {
     let missing = machine.check().map_err(refusal)?;
     machine.restore().map_err(refusal)?;
     // That is all of who runs; networks whose bridges are there without anybody in them have a place in the rules, too.
-    let devices = super::routes::devices();
     for record in Networks::of(containers.roots()).records()? {
-        if devices.contains(&record.device) {
-            machine.ensure(&record.of_kernel()?).map_err(refusal)?;
+        let network = record.of_kernel()?;
+        if machine.has(&network).map_err(refusal)? {
+            machine.ensure(&network).map_err(refusal)?;
         }
     }
     Ok(missing)

@@ -9,8 +9,10 @@ use std::time::SystemTime;
 use image::{Context, Error, Kind, Result};
 use network::pool::{self, Subnet};
 
+use super::stand::Taken;
 use super::{
     Alone, Ipam, Networks, Pool, Record, VERSION, attach, ground, invalid, option, own_bits, parse, routes,
+    stand,
 };
 use crate::containers::{Durable, write};
 
@@ -60,6 +62,7 @@ pub fn create(networks: &Networks, wanted: Wanted) -> Result<Record> {
             format!("network with name {} already exists", other.name),
         ));
     }
+    let _claim = stand::claim(&alone);
     let id = super::random_id()?;
     let device = device(&wanted, &id, &others)?;
     let mut record = Record {
@@ -78,7 +81,7 @@ pub fn create(networks: &Networks, wanted: Wanted) -> Result<Record> {
         device: device.name,
         ..Record::default()
     };
-    fill_in(&mut record, &others, own_bits(&networks.roots.root))?;
+    fill_in(&mut record, &others, &[], own_bits(&networks.roots.root))?;
     save(networks, &record, &alone)?;
     Ok(record)
 }
@@ -86,12 +89,7 @@ pub fn create(networks: &Networks, wanted: Wanted) -> Result<Record> {
 /// The network that containers are in when nobody says anything.
 pub(super) fn default_bridge(networks: &Networks, alone: &Alone) -> Result<Record> {
     let others = networks.records()?;
-    let taken = routes::devices();
-    let is_free = |name: &String| !taken.contains(name) && !others.iter().any(|r| r.device == *name);
-    let device = (0..1000)
-        .map(|n| format!("brig{n}"))
-        .find(is_free)
-        .ok_or_else(|| Error::new("no name is left for a bridge"))?;
+    let device = free_device(&others, &routes::devices())?;
     let options = [
         (option::DEFAULT, "true"),
         (option::ICC, "true"),
@@ -122,9 +120,48 @@ pub(super) fn default_bridge(networks: &Networks, alone: &Alone) -> Result<Recor
         device: device.clone(),
         ..Record::default()
     };
-    fill_in(&mut record, &others, own_bits(&networks.roots.root))?;
+    fill_in(&mut record, &others, &[], own_bits(&networks.roots.root))?;
     save(networks, &record, alone)?;
     Ok(record)
+}
+
+/// The name of a default bridge.
+fn free_device(others: &[Record], taken: &[String]) -> Result<String> {
+    let is_free = |name: &String| !taken.contains(name) && !others.iter().any(|r| r.device == *name);
+    (0..1000)
+        .map(|n| format!("brig{n}"))
+        .find(is_free)
+        .ok_or_else(|| Error::new("no name is left for a bridge"))
+}
+
+/// For a bridge that is not there: what was chosen for it, and has become somebody else's, is chosen anew. Whether anything was.
+///
+/// # Errors
+/// Nothing is left.
+pub(super) fn choose_anew(
+    record: &mut Record,
+    others: &[Record],
+    taken: &Taken,
+    global: u64,
+) -> Result<bool> {
+    let old = record.clone();
+    if record.is_default_bridge() && taken.devices.contains(&record.device) {
+        record.device = free_device(others, &taken.devices)?;
+        record
+            .options
+            .insert(option::NAME.to_owned(), record.device.clone());
+    }
+    // A route of somebody's may lead to the same addresses; two devices cannot have them.
+    let is_lost = |pool: &Pool| {
+        let subnet: Option<Subnet> = pool.subnet.parse().ok();
+        !pool.is_given
+            && subnet.is_some_and(|subnet| taken.blocks.iter().any(|other| other.overlaps(&subnet)))
+    };
+    if record.ipam.pools.iter().any(is_lost) {
+        record.ipam.pools.retain(|pool| !is_lost(pool));
+        fill_in(record, others, &taken.blocks, global)?;
+    }
+    Ok(*record != old)
 }
 
 impl Networks {
@@ -374,8 +411,8 @@ fn device(wanted: &Wanted, id: &str, others: &[Record]) -> Result<Device> {
     })
 }
 
-/// Subnets and gateways that nobody has named.
-fn fill_in(record: &mut Record, others: &[Record], global: u64) -> Result<()> {
+/// Subnets and gateways that nobody has named; apart from these blocks.
+fn fill_in(record: &mut Record, others: &[Record], apart: &[Subnet], global: u64) -> Result<()> {
     let of_networks: Vec<Subnet> = others.iter().flat_map(Record::subnets).collect();
     let given = record.ipam.pools.clone();
     let wants = |is_v4: bool| if is_v4 { record.ipv4 } else { record.ipv6 };
@@ -393,7 +430,7 @@ fn fill_in(record: &mut Record, others: &[Record], global: u64) -> Result<()> {
         }
         pools.push(pool);
     }
-    let taken = || [of_networks.clone(), routes::taken()].concat();
+    let taken = || [&of_networks, apart, &routes::taken()].concat();
     for is_v4 in [true, false] {
         let has = pools
             .iter()
@@ -536,8 +573,57 @@ mod tests {
             ipam: wanted.ipam.clone(),
             ..Record::default()
         };
-        fill_in(&mut record, others, 0xab_cdef_0123)?;
+        fill_in(&mut record, others, &[], 0xab_cdef_0123)?;
         Ok(record.ipam.pools)
+    }
+
+    #[test]
+    fn what_another_store_has_taken_is_chosen_anew() {
+        let bridge = |name: &str, is_given: bool| Record {
+            name: name.into(),
+            ipv4: true,
+            device: "brig0".into(),
+            options: [(option::NAME.to_owned(), "brig0".to_owned())].into(),
+            ipam: Ipam {
+                driver: "default".into(),
+                pools: vec![Pool {
+                    is_given,
+                    ..pool("172.17.0.0/16", "", "172.17.0.1")
+                }],
+                ..Ipam::default()
+            },
+            ..Record::default()
+        };
+        let taken = |devices: &[&str], blocks: &[&str]| Taken {
+            devices: devices.iter().map(|d| (*d).to_owned()).collect(),
+            blocks: blocks.iter().map(|b| b.parse().unwrap()).collect(),
+        };
+        let anew = |record: &Record, taken: &Taken| {
+            let mut record = record.clone();
+            let is_new = choose_anew(&mut record, &[], taken, 1).unwrap();
+            (is_new, record)
+        };
+        let usual = bridge("bridge", false);
+        assert_eq!(
+            anew(&usual, &taken(&["lo"], &["10.0.0.0/8"])),
+            (false, usual.clone())
+        );
+        let (is_new, named) = anew(&usual, &taken(&["brig0", "brig1"], &[]));
+        assert!(is_new);
+        assert_eq!(
+            (named.device.as_str(), named.options[option::NAME].as_str()),
+            ("brig2", "brig2")
+        );
+        assert_eq!(named.ipam, usual.ipam);
+        let (is_new, moved) = anew(&usual, &taken(&[], &["172.17.4.0/24"]));
+        assert!(is_new && moved.ipam.pools[0].subnet != "172.17.0.0/16");
+        assert_eq!((moved.ipam.pools.len(), moved.device.as_str()), (1, "brig0"));
+        // What its user has asked for stays.
+        let asked = bridge("mine", true);
+        assert_eq!(
+            anew(&asked, &taken(&["brig0"], &["172.17.0.0/16"])),
+            (false, asked.clone())
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Networks: their records, `ROOT/networks/ID.json`, and who is in them.
 //!
-//! A record is written when a network is made and never changed. Making and removing is done by one brig at a time (flock(2) on the
+//! A record is written when a network is made. What nobody has asked for may be chosen anew before its bridge is made (`stand`). Making and removing is done by one brig at a time (flock(2) on the
 //! directory), so that neither a name nor an address belongs to two. Whoever starts a container holds the records of its networks
 //! together with others (a shared lock on the file), so that none is removed under its hands, and waits for nobody.
 //!
@@ -15,6 +15,7 @@ pub mod links;
 pub mod make;
 pub mod reach;
 pub mod routes;
+mod stand;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

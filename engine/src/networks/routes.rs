@@ -17,6 +17,15 @@ pub fn taken() -> Vec<Subnet> {
         .collect()
 }
 
+/// Blocks that a device of the machine has an address of, so that another device cannot have them.
+pub fn connected() -> Vec<Subnet> {
+    let addresses = network::link::addresses().unwrap_or_default();
+    let blocks = addresses.into_iter();
+    blocks
+        .filter_map(|own| Subnet::around(own.address, own.prefix))
+        .collect()
+}
+
 /// Whether there is a way to anywhere: over IPv4, over IPv6.
 pub fn ways() -> [bool; 2] {
     let text = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();

@@ -2,6 +2,8 @@
 //!
 //! May not: call two networks apart before a question was answered inside one of them.
 
+use std::collections::BTreeSet;
+
 use conformance::command;
 
 use crate::case::{Case, Done, Need, Scene, has, is, is_id, lacks, soon};
@@ -40,6 +42,7 @@ pub fn cases() -> Vec<Case> {
             &[Need::Brig, Need::Nft],
             device_of_somebody_else,
         ),
+        networked("network.several-stores", &[Need::Brig], several_stores),
         networked("network.six", &[], six),
         networked("network.six-way-out", &[Need::Brig], six_way_out),
         networked("network.macvlan", &[], macvlan),
@@ -867,6 +870,50 @@ fn device_of_somebody_else(s: &mut Scene) -> Done {
         .and_then(|()| wires::check(&before))
         .and_then(|()| s.prints("docker network ls -q --filter type=custom", ""));
     output("ip link del mybr0")?;
+    played
+}
+
+/// Each of them knows of the others only what the kernel shows, and all choose before anything of it is made.
+fn several_stores(s: &mut Scene) -> Done {
+    let stores: Vec<String> = (0..4).map(|n| s.path(&format!("store{n}"))).collect();
+    let each = |line: &str| -> String {
+        let all = stores
+            .iter()
+            .map(|root| line.replace("STORE", &format!("docker --root {root}")));
+        all.collect::<Vec<_>>().join("\n")
+    };
+    s.must("nft list tables > before && docker save tiny > tiny.tar")?;
+    s.must(&each(
+        "STORE load -qi tiny.tar\nSTORE network ls -q --filter name=bridge",
+    ))?;
+    let together = each("(STORE run -d --name box --stop-signal KILL tiny sleep 600 || touch failed) &");
+    s.must(&format!("{together}\nwait\n[ ! -e failed ]"))?;
+    let what = "{{(index .IPAM.Config 0).Subnet}} {{index .Options \"com.docker.network.bridge.name\"}}";
+    let told = s.must(&each(&format!("STORE network inspect -f '{what}' bridge")))?;
+    let own = s.must(&each(
+        "STORE exec box ip -4 -o address show eth0 | sed 's/.*inet \\([0-9]*.[0-9]*\\).*/\\1/'",
+    ))?;
+    let bridges: BTreeSet<&str> = told
+        .lines()
+        .filter_map(|line| Some(line.split_once(' ')?.1))
+        .collect();
+    let subnets: BTreeSet<&str> = told.lines().filter_map(|line| line.split('.').nth(1)).collect();
+    let played = is("bridges", bridges.len(), stores.len())
+        .and_then(|()| is("subnets", subnets.len(), stores.len()))
+        .and_then(|()| {
+            own.lines()
+                .zip(told.lines())
+                .try_for_each(|(own, told)| has("address", told, own))
+        })
+        .and_then(|()| {
+            s.must(&each("STORE network reload && STORE system check"))
+                .map(|_| ())
+        });
+    s.must(&each("STORE rm -f box"))?;
+    for bridge in bridges {
+        s.must(&format!("ip link delete {bridge}"))?;
+    }
+    s.must("nft list tables > after && grep -vxFf before after | while read -r table; do nft delete $table; done")?;
     played
 }
 
