@@ -255,6 +255,17 @@ impl Kind {
     }
 }
 
+/// What Docker adds to a runtime's message: a file was to be mounted on a directory, or a directory on a file, mostly because of a `-v` with a
+/// typing error.
+pub fn with_hint(message: String) -> String {
+    match message.to_lowercase().contains("not a directory") {
+        true => format!(
+            "{message}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        ),
+        false => message,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -307,5 +318,9 @@ mod tests {
         assert_eq!(code("exec /x: Permission denied"), 126);
         assert_eq!(code("exec: \"/etc\": is a directory"), 126);
         assert_eq!(code("failed to set up the cgroup"), 128);
+        let hint = with_hint("error mounting \"/etc\": not a directory".into());
+        assert!(hint.contains("mount a directory onto a file (or vice-versa)?"));
+        assert_eq!(code(&hint), 127);
+        assert_eq!(with_hint("no such device".into()), "no such device");
     }
 }

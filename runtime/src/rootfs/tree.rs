@@ -26,6 +26,16 @@ pub(super) enum Way {
     Classic,
 }
 
+/// The kernel has the same number for a file on a directory (or a directory on a file) as for much else when a mount is moved. When one is
+/// bound, as runc does it, it says that this is no directory; engines look for these words.
+fn of_one_kind(e: sys::Error, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> sys::Error {
+    let is_dir = |fd| fs::fstat(fd).is_ok_and(|seen| seen.is_dir());
+    match e.is(libc::EINVAL) && is_dir(tree) != is_dir(target) {
+        true => sys::Error::new("mount", "", sys::Errno(libc::ENOTDIR)),
+        false => e,
+    }
+}
+
 /// A call that somebody else than the kernel's own rules may have refused: ENOSYS and EPERM come from seccomp profiles
 /// of outer containers, EACCES from AppArmor, which has no name for a mount that is attached nowhere (LXC).
 pub(super) fn is_refused(e: &sys::Error) -> bool {
@@ -199,6 +209,7 @@ impl Root {
             Way::Descriptors => mount::move_mount(tree, target),
             Way::Classic => mount::mount(&fd_path(tree), &fd_path(target), c"", libc::MS_MOVE, c""),
         }
+        .map_err(|e| of_one_kind(e, tree, target))
     }
 
     /// Makes a mount read-only and leaves its other attributes.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use monitor::events::Event;
 use monitor::launch::Launch;
 use monitor::place;
-use monitor::protocol::{Ended, Kind};
+use monitor::protocol::{Ended, Kind, with_hint};
 use monitor::state::{self, Process, State, Status, stamp};
 use monitor::volumes::Volume;
 use shim::children::Children;
@@ -295,7 +295,7 @@ async fn wait_to_restart(monitor: &Monitor, delay: Duration) {
 /// Makes the container and starts it. What failed is undone.
 async fn start(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<Container>, Refusal> {
     let doing = |what: &str, e: shim::error::Error| {
-        let message = format!("{what}: {e}");
+        let message = with_hint(format!("{what}: {e}"));
         Refusal::of(Kind::of_start(&message).0, message)
     };
     let container = make(monitor, run)

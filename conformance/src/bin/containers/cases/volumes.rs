@@ -688,6 +688,16 @@ fn binds(s: &mut Scene) -> Done {
     )?;
     s.until_ended("box")?;
     s.must("docker rm box")?;
+    let file = s.file("plain", "")?;
+    for mount in [format!("{file}:/etc"), format!("{dir}:/etc/passwd")] {
+        s.fails(
+            &format!("docker run --name odd -v {mount} tiny true"),
+            125,
+            &["Are you trying to mount a directory onto a file (or vice-versa)?"],
+        )?;
+        is("code", s.inspect("odd", "{{.State.ExitCode}}")?, "127")?;
+        s.must("docker rm odd")?;
+    }
     // What is mounted below a read-only bind is read-only as well.
     s.must(&format!("mkdir -p {dir}/sub && mount -t tmpfs none {dir}/sub"))?;
     let below = |flags: &str| s.sh(&format!("docker run --rm {flags} tiny touch /x/sub/f"));
