@@ -30,12 +30,16 @@ fn chains(rules: &Rules, own: &Table) -> Result<Vec<(Chain, Vec<Installed>)>> {
     Ok(found)
 }
 
-/// Adds what is missing so that packets of these bridges pass.
-///
-/// # Errors
-/// Of the kernel.
-pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
-    let mut changes = Transaction::default();
+/// A chain that stops what is forwarded, and the rules of our bridges that are not in it.
+struct Closed<'b> {
+    chain: Chain,
+    /// The rule before which they belong; none: at the end.
+    before: Option<u64>,
+    missing: Vec<(Field, &'b str)>,
+}
+
+fn closed<'b>(rules: &Rules, own: &Table, bridges: &[&'b str]) -> Result<Vec<Closed<'b>>> {
+    let mut found = Vec::new();
     for (chain, inside) in chains(rules, own)? {
         let end = inside.iter().position(|r| stops_all(&r.expressions));
         if end.is_none() && !chain.drops {
@@ -46,20 +50,62 @@ pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
             .iter()
             .filter_map(|r| lets_device_through(&r.expressions))
             .collect();
-        for bridge in bridges {
-            for field in BOTH {
-                if open.iter().any(|(f, name)| *f == field && name == bridge) {
-                    continue;
-                }
-                let rule = let_device_through(field, bridge);
-                match end.and_then(|n| inside.get(n)) {
-                    Some(end) => changes.rule_before(&chain.table, &chain.name, &rule, end.handle),
-                    None => changes.rule(&chain.table, &chain.name, &rule),
-                }
+        let all = bridges
+            .iter()
+            .flat_map(|bridge| BOTH.map(|field| (field, *bridge)));
+        found.push(Closed {
+            before: end.and_then(|n| inside.get(n)).map(|end| end.handle),
+            missing: all
+                .filter(|(field, bridge)| !open.iter().any(|(f, name)| f == field && name == bridge))
+                .collect(),
+            chain,
+        });
+    }
+    found.retain(|closed| !closed.missing.is_empty());
+    Ok(found)
+}
+
+/// Adds what is missing so that packets of these bridges pass.
+///
+/// # Errors
+/// Of the kernel.
+pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
+    let mut changes = Transaction::default();
+    for Closed {
+        chain,
+        before,
+        missing,
+    } in closed(rules, own, bridges)?
+    {
+        for (field, bridge) in missing {
+            let rule = let_device_through(field, bridge);
+            match before {
+                Some(end) => changes.rule_before(&chain.table, &chain.name, &rule, end),
+                None => changes.rule(&chain.table, &chain.name, &rule),
             }
         }
     }
     rules.commit(changes)
+}
+
+/// What is missing of it, in sentences.
+///
+/// # Errors
+/// Of the kernel.
+pub fn check(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<Vec<String>> {
+    let closed = closed(rules, own, bridges)?.into_iter();
+    Ok(closed
+        .map(|Closed { chain, missing, .. }| {
+            let mut names: Vec<&str> = missing.into_iter().map(|(_, bridge)| bridge).collect();
+            names.dedup();
+            format!(
+                "the chain {} of {} stops packets, and the rules that let those of {} through are missing",
+                chain.name,
+                chain.table,
+                names.join(", ")
+            )
+        })
+        .collect())
 }
 
 /// Takes the rules of a bridge away again.

@@ -68,6 +68,20 @@ impl Switch {
         Ok(text.trim() != "0")
     }
 
+    /// What is wrong, in a sentence: it was on once.
+    ///
+    /// # Errors
+    /// The setting cannot be read.
+    pub fn check(self) -> Result<Option<String>> {
+        let off = !self.is_on()?;
+        Ok(off.then(|| {
+            format!(
+                "{} is 0, so nothing is forwarded to containers or from them",
+                self.setting
+            )
+        }))
+    }
+
     fn turn(self, on: bool) -> Result<()> {
         let value = if on { "1" } else { "0" };
         fs::write(self.setting, value).context(format!("failed to write {value} to {}", self.setting))

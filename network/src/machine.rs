@@ -301,8 +301,10 @@ impl Machine {
 
     fn check_here(&self) -> Result<Vec<String>> {
         let rules = Rules::open()?;
-        let Wanted { elements, .. } = self.wanted(&[], &[])?;
-        let mut problems = Vec::new();
+        let Wanted {
+            networks, elements, ..
+        } = self.wanted(&[], &[])?;
+        let mut problems = self.check_ways(&rules, &networks)?;
         for (table, layout, elements) in [
             (&self.main, &MAIN, &elements.main),
             (&self.apart, &APART, &elements.apart),
@@ -333,6 +335,19 @@ impl Machine {
                 problems.push(format!("{missing} elements of sets are missing in {table}"));
             }
         }
+        Ok(problems)
+    }
+
+    /// What keeps packets of these networks from being forwarded, as far as [`Machine::open_ways`] mends it.
+    fn check_ways(&self, rules: &Rules, networks: &[Network]) -> Result<Vec<String>> {
+        let ways = Ways::of(&networks.iter().collect::<Vec<_>>());
+        let mut problems = Vec::new();
+        for (has, switch) in [(ways.ipv4, forwarding::IPV4), (ways.ipv6, forwarding::IPV6)] {
+            if has {
+                problems.extend(switch.check()?);
+            }
+        }
+        problems.extend(foreign::check(rules, &self.main, &ways.bridges)?);
         Ok(problems)
     }
 
@@ -444,24 +459,16 @@ impl Machine {
 
     /// Packets of these networks are forwarded.
     fn open_ways(&self, rules: &Rules, networks: &[&Network]) -> Result<()> {
-        let outward = networks.iter().filter(|n| !n.internal);
-        let of_bridge = |n: &&Network| match &n.kind {
-            Kind::Bridge { device } => Some((device.clone(), n.subnets.clone())),
-            _ => None,
-        };
-        let (bridges, subnets): (Vec<_>, Vec<_>) = outward.filter_map(of_bridge).unzip();
-        let subnets = subnets.concat();
-        if subnets.iter().any(|s| s.address.is_ipv4()) {
-            forwarding::IPV4.on(&self.run, rules)?;
+        let ways = Ways::of(networks);
+        for (has, switch) in [(ways.ipv4, forwarding::IPV4), (ways.ipv6, forwarding::IPV6)] {
+            if has {
+                switch.on(&self.run, rules)?;
+            }
         }
-        if subnets.iter().any(|s| s.address.is_ipv6()) {
-            forwarding::IPV6.on(&self.run, rules)?;
-        }
-        if bridges.is_empty() {
+        if ways.bridges.is_empty() {
             return Ok(());
         }
-        let bridges: Vec<&str> = bridges.iter().map(String::as_str).collect();
-        foreign::open(rules, &self.main, &bridges)
+        foreign::open(rules, &self.main, &ways.bridges)
     }
 
     /// Adds elements. Where the tables are not there, or have something else in their place, they are made anew.
@@ -663,6 +670,34 @@ impl Machine {
             }
         }
         Err(changing())
+    }
+}
+
+/// What has to be forwarded.
+struct Ways<'n> {
+    /// Bridges whose packets leave them.
+    bridges: Vec<&'n str>,
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl<'n> Ways<'n> {
+    fn of(networks: &[&'n Network]) -> Ways<'n> {
+        let outward = networks.iter().copied().filter(|n| !n.internal);
+        let of_bridge = |n: &'n Network| match &n.kind {
+            Kind::Bridge { device } => Some((device.as_str(), &n.subnets)),
+            _ => None,
+        };
+        let all: Vec<_> = outward.filter_map(of_bridge).collect();
+        let has = |v6: bool| {
+            all.iter()
+                .any(|(_, subnets)| subnets.iter().any(|s| s.address.is_ipv6() == v6))
+        };
+        Ways {
+            ipv4: has(false),
+            ipv6: has(true),
+            bridges: all.iter().map(|(device, _)| *device).collect(),
+        }
     }
 }
 

@@ -240,6 +240,45 @@ fn rules_of_who_ends_do_not_come_back() {
     });
 }
 
+/// Docker's daemon, say, that starts after our containers.
+#[test]
+fn who_stops_all_that_is_forwarded_later_is_told_and_passed() {
+    on_a_machine(|host| {
+        let net = network("brig0", &["172.30.0.1/24"]);
+        let mut wanted = in_network(&net, &["172.30.0.2/24"]);
+        wanted.ports = vec![port(Tcp, "0.0.0.0", 8080, 80)];
+        let web = host.start(wanted);
+        let server = Server::new(&web.space, 80);
+        let from_outside = || {
+            server
+                .sees(From::In(&host.neighbour), &format!("{US}:8080"))
+                .is_some()
+        };
+        assert_eq!(host.machine.check().unwrap(), Vec::<String>::new());
+
+        closed(Family::Ipv4);
+        assert!(!from_outside());
+        assert_eq!(
+            host.machine.check().unwrap(),
+            [
+                "the chain forward of table ip admin stops packets, and the rules that let those of brig0 through are missing"
+            ]
+        );
+        host.machine.restore().unwrap();
+        assert!(from_outside());
+
+        write("/proc/sys/net/ipv4/ip_forward", "0");
+        assert!(!from_outside());
+        assert_eq!(
+            host.machine.check().unwrap(),
+            ["/proc/sys/net/ipv4/ip_forward is 0, so nothing is forwarded to containers or from them"]
+        );
+        host.machine.restore().unwrap();
+        assert!(from_outside());
+        assert_eq!(host.machine.check().unwrap(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn a_rule_that_is_missing_is_told_and_restored() {
     on_a_machine(|host| {
