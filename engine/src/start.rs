@@ -486,17 +486,45 @@ struct Around {
     files: PathBuf,
 }
 
-/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
+/// Those whose namespaces it joins may have been started anew themselves.
+fn join_anew(place: &Place, joined: &Joined) -> Result<()> {
+    let of = [
+        ("network", "net", joined.network),
+        ("pid", "pid", joined.pid),
+        ("ipc", "ipc", joined.ipc),
+    ];
+    if of.iter().all(|(_, _, pid)| pid.is_none()) {
+        return Ok(());
+    }
+    let path = place.bundle().join("config.json");
+    let malformed = || format!("malformed {}", path.display());
+    let bytes = fs::read(&path).context(format!("failed to read {}", path.display()))?;
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(format!("{}: {e}", malformed())))?;
+    let namespaces = config["linux"]["namespaces"].as_array_mut();
+    for namespace in namespaces.ok_or_else(|| Error::corrupt(malformed()))? {
+        let of_it = of.iter().find(|(kind, _, _)| namespace["type"] == *kind);
+        if let Some((_, file, Some(pid))) = of_it {
+            namespace["path"] = spec::namespace_of(*pid, file).into();
+        }
+    }
+    let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
+    write(&path, &bytes, Durable::No)
+}
+
+/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes. And joins
+/// those that it shares namespaces with as they are now.
 ///
 /// # Errors
-/// One cannot be written.
+/// One cannot be written, or does not run.
 pub fn renew_files(containers: &Containers, container: &Container) -> Result<()> {
     let definition = &container.definition;
     let mode = network::parse_mode(&definition.host.network_mode)?;
+    let place = containers.place(container.id());
+    join_anew(&place, &joined(containers, definition, &mode)?)?;
     if matches!(mode, Mode::Container(_)) {
         return Ok(());
     }
-    let place = containers.place(container.id());
     let attachment = networks::read(&place.run)?;
     let linked = links::that_hold(containers, definition);
     let around = attachment.map(|attachment| networks::surroundings(containers, &attachment, linked));
