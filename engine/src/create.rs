@@ -132,6 +132,8 @@ fn settle_networks(
     }
     let mode = network::check(host)?;
     if mode != Mode::Own {
+        let mut endpoints = given.values();
+        endpoints.try_for_each(|endpoint| connect::check(None, &host.network_mode, endpoint))?;
         let has_mac = given.values().any(|endpoint| !endpoint.mac_address.is_empty());
         return match mode {
             Mode::Container(_) if has_mac => Err(Error::invalid(

@@ -30,7 +30,7 @@ pub fn check(record: Option<&Record>, name: &str, endpoint: &Endpoint) -> Result
         .into_iter()
         .filter_map(|key| Some((key, endpoint.ipam_config.as_ref()?[key].as_str()?.parse().ok()?)))
         .collect();
-    if super::PREDEFINED.contains(&name) {
+    if super::PREDEFINED.contains(&name) || name.starts_with("container:") {
         if !addresses.is_empty() {
             wrong.push("user specified IP address is supported on user defined networks only".to_owned());
         }

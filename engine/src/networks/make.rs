@@ -422,6 +422,13 @@ fn fill_in(record: &mut Record, others: &[Record], apart: &[Subnet], global: u64
         if !wants(subnet.is_v4()) {
             continue;
         }
+        let gateway: Option<IpAddr> = pool.gateway.parse().ok();
+        if let Some(gateway) = gateway.filter(|gateway| !subnet.is_usable(*gateway)) {
+            return Err(Error::of(
+                Kind::Denied,
+                format!("failed to allocate gateway ({gateway}): Address already in use"),
+            ));
+        }
         if of_networks.iter().any(|other| other.overlaps(&subnet)) {
             return Err(Error::of(
                 Kind::Denied,
@@ -635,6 +642,13 @@ mod tests {
             &[],
         );
         assert_eq!(part.unwrap()[0].gateway, "10.9.5.0");
+        for nobodys in ["10.9.0.0", "10.9.0.255"] {
+            let wrong = wanted(|w| w.ipam.pools = vec![pool("10.9.0.0/24", "", nobodys)]);
+            assert_eq!(
+                filled(&wrong, &[]).unwrap_err().to_string(),
+                format!("failed to allocate gateway ({nobodys}): Address already in use")
+            );
+        }
         let both = filled(&wanted(|w| w.ipv6 = true), &[]).unwrap();
         assert_eq!(both.len(), 2);
         assert!(both[1].subnet.starts_with("fdab:cdef:123:") && both[1].gateway.ends_with("::1"));

@@ -297,6 +297,10 @@ fn subnets(s: &mut Scene) -> Done {
             "no matching subnet for range 10.80.0.0/24",
         ),
         ("--gateway 10.79.0.1", "no matching subnet for gateway"),
+        (
+            "--subnet 10.79.0.0/16 --gateway 10.79.0.0",
+            "failed to allocate gateway (10.79.0.0): Address already in use",
+        ),
     ] {
         s.fails(
             &format!("docker network create {words} bad1"),
@@ -1009,6 +1013,11 @@ fn macvlan(s: &mut Scene) -> Done {
 }
 
 fn host(s: &mut Scene) -> Done {
+    s.fails(
+        "docker run --rm --network host --ip 10.0.0.9 tiny true",
+        125,
+        &["user specified IP address is supported on user defined networks only"],
+    )?;
     has(
         "the host's devices",
         &s.must("docker run --rm --network host tiny ip -o link")?,
@@ -1076,6 +1085,19 @@ fn of_a_container(s: &mut Scene) -> Done {
                 "conflicting options",
                 "links are only supported for user-defined networks",
             ],
+        )?;
+    }
+    // Either may be started again: who shares a network joins the other as it is then.
+    for again in [
+        "docker restart -t 0 web",
+        "docker stop -t 0 web && docker start web",
+    ] {
+        s.must(&format!("{again} && docker restart -t 0 beside"))?;
+        s.reaches("beside", "127.0.0.1", "web hears")?;
+        is(
+            "the same devices again",
+            s.within("beside", "ip -o address")?,
+            s.within("web", "ip -o address")?,
         )?;
     }
     // Its owner goes: the network goes with it, and who joins a stopped one is told.
