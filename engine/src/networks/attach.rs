@@ -389,8 +389,16 @@ fn sysctls(endpoint: &Endpoint, interface: &str) -> Vec<(String, String)> {
     text.split(',')
         .filter_map(|setting| setting.split_once('='))
         .map(|(name, value)| {
-            let name = name.trim().replace("IFNAME", interface);
-            (name, value.trim().to_owned())
+            // `--network name=..` turns values into small letters, in Docker as well.
+            let own = |part| {
+                if part == "IFNAME" || part == "ifname" {
+                    interface
+                } else {
+                    part
+                }
+            };
+            let name: Vec<&str> = name.trim().split('.').map(own).collect();
+            (name.join("."), value.trim().to_owned())
         })
         .collect()
 }

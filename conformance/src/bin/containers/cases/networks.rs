@@ -601,7 +601,16 @@ fn connect_errors(s: &mut Scene) -> Done {
 fn several_at_start(s: &mut Scene) -> Done {
     s.must("docker network create --subnet 10.82.0.0/16 one")?;
     s.must("docker network create two")?;
-    s.serve("web", "--network name=one,alias=api,ip=10.82.0.7 --network two")?;
+    let martians = "driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1";
+    s.serve(
+        "web",
+        &format!("--network name=one,alias=api,ip=10.82.0.7,{martians} --network two"),
+    )?;
+    is(
+        "setting of the interface",
+        s.within("web", "cat /proc/sys/net/ipv4/conf/eth0/log_martians")?,
+        "1",
+    )?;
     is("address", s.address_in("web", "one")?, "10.82.0.7")?;
     s.idle("first1", "--network one")?;
     s.idle("second2", "--network two")?;
