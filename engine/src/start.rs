@@ -326,6 +326,7 @@ fn launch(place: &Place, inputs: &Inputs<'_>, runtime: launch::Runtime) -> Resul
             .map(str::to_owned)
             .collect(),
         mounted: volumes::names(&definition.mounts),
+        joined: inputs.joined.others.clone(),
         has_outside: false,
         layers: 0,
         network: None,
@@ -421,30 +422,44 @@ fn make_room(place: &Place) -> Result<()> {
 
 fn joined(containers: &Containers, definition: &Definition, mode: &Mode) -> Result<Joined> {
     let host = &definition.host;
-    let init = |name: &str| -> Result<i32> {
+    let mut others = Vec::new();
+    let mut init = |name: &str, kind: &str, file: &str| -> Result<i32> {
         let other = containers.find(name)?;
         match (other.is_running(), &other.state.init) {
-            (true, Some(init)) => Ok(init.pid),
+            (true, Some(init)) => {
+                others.push(monitor::joined::Joined {
+                    kind: kind.to_owned(),
+                    file: file.to_owned(),
+                    container: other.id().to_owned(),
+                });
+                Ok(init.pid)
+            }
             _ => Err(conflict(&format!(
                 "cannot join network of a non running container: {}",
                 other.id()
             ))),
         }
     };
-    let named = |mode: &str| mode.strip_prefix("container:").map(&init).transpose();
     if let Some(name) = host.ipc_mode.strip_prefix("container:") {
         let other = containers.find(name)?;
         join::shares_ipc(other.id(), &other.definition.host)?;
     }
+    let network = match mode {
+        Mode::Container(name) => Some(init(name, "network", "net")?),
+        _ => None,
+    };
+    let mut named = |mode: &str, kind: &str| {
+        let name = mode.strip_prefix("container:");
+        name.map(|name| init(name, kind, kind)).transpose()
+    };
+    let (ipc, pid) = (named(&host.ipc_mode, "ipc")?, named(&host.pid_mode, "pid")?);
     Ok(Joined {
-        network: match mode {
-            Mode::Container(name) => Some(init(name)?),
-            _ => None,
-        },
+        network,
         own_network: None,
-        ipc: named(&host.ipc_mode)?,
-        pid: named(&host.pid_mode)?,
+        ipc,
+        pid,
         shm: None,
+        others,
     })
 }
 
@@ -486,45 +501,17 @@ struct Around {
     files: PathBuf,
 }
 
-/// Those whose namespaces it joins may have been started anew themselves.
-fn join_anew(place: &Place, joined: &Joined) -> Result<()> {
-    let of = [
-        ("network", "net", joined.network),
-        ("pid", "pid", joined.pid),
-        ("ipc", "ipc", joined.ipc),
-    ];
-    if of.iter().all(|(_, _, pid)| pid.is_none()) {
-        return Ok(());
-    }
-    let path = place.bundle().join("config.json");
-    let malformed = || format!("malformed {}", path.display());
-    let bytes = fs::read(&path).context(format!("failed to read {}", path.display()))?;
-    let mut config: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(format!("{}: {e}", malformed())))?;
-    let namespaces = config["linux"]["namespaces"].as_array_mut();
-    for namespace in namespaces.ok_or_else(|| Error::corrupt(malformed()))? {
-        let of_it = of.iter().find(|(kind, _, _)| namespace["type"] == *kind);
-        if let Some((_, file, Some(pid))) = of_it {
-            namespace["path"] = spec::namespace_of(*pid, file).into();
-        }
-    }
-    let bytes = serde_json::to_vec(&config).map_err(|e| Error::new(e.to_string()))?;
-    write(&path, &bytes, Durable::No)
-}
-
-/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes. And joins
-/// those that it shares namespaces with as they are now.
+/// Writes `hosts` and its kind anew for a container that its monitor is about to start again: what it has written into them goes.
 ///
 /// # Errors
-/// One cannot be written, or does not run.
+/// One cannot be written.
 pub fn renew_files(containers: &Containers, container: &Container) -> Result<()> {
     let definition = &container.definition;
     let mode = network::parse_mode(&definition.host.network_mode)?;
-    let place = containers.place(container.id());
-    join_anew(&place, &joined(containers, definition, &mode)?)?;
     if matches!(mode, Mode::Container(_)) {
         return Ok(());
     }
+    let place = containers.place(container.id());
     let attachment = networks::read(&place.run)?;
     let linked = links::that_hold(containers, definition);
     let around = attachment.map(|attachment| networks::surroundings(containers, &attachment, linked));

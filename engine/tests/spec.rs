@@ -478,6 +478,7 @@ fn namespaces_of_another_container() {
                 ipc: Some(pid),
                 pid: Some(pid),
                 shm: Some(shm.clone()),
+                others: Vec::new(),
             };
         },
     );

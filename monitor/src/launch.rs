@@ -56,6 +56,9 @@ pub struct Launch {
     /// `None`: it has nothing of networks that would have to be undone, and nobody to be asked for names.
     #[serde(default)]
     pub network: Option<Network>,
+    /// Whose namespaces it joins.
+    #[serde(default)]
+    pub joined: Vec<crate::joined::Joined>,
 }
 
 impl Launch {

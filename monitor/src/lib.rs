@@ -6,6 +6,7 @@
 pub mod client;
 pub mod events;
 pub mod ground;
+pub mod joined;
 pub mod launch;
 pub mod log;
 pub mod place;

@@ -103,6 +103,8 @@ pub struct Joined {
     pub pid: Option<i32>,
     /// Where the other container's /dev/shm is mounted for us to bind.
     pub shm: Option<PathBuf>,
+    /// The same for the monitor, which starts the container again when the others have other processes.
+    pub others: Vec<monitor::joined::Joined>,
 }
 
 /// What is bound over files of the image. `None`: the image's own.
@@ -235,16 +237,11 @@ fn linux(
     Ok(Value::Object(linux))
 }
 
-/// A namespace of a process, as a runtime is told of it.
-pub fn namespace_of(pid: i32, file: &str) -> String {
-    format!("/proc/{pid}/ns/{file}")
-}
-
 /// Docker makes a time namespace as well, with the host's clock in it: it hides nothing, and costs the runtime a second fork.
 fn namespaces(inputs: &Inputs<'_>) -> Result<Value> {
     let host = &inputs.definition.host;
     let of = |pid: Option<i32>, file: &str, what: &str| match pid {
-        Some(pid) => Ok(namespace_of(pid, file)),
+        Some(pid) => Ok(format!("/proc/{pid}/ns/{file}")),
         None => Err(Error::invalid(format!(
             "failed to join the {what} namespace: its container does not run"
         ))),

@@ -248,6 +248,7 @@ fn namespaces_of_the_host_and_of_others() {
             ipc: Some(8),
             pid: Some(9),
             shm: Some("/run/shm-of-it".into()),
+            others: Vec::new(),
         };
     };
     let modes = |d: &mut Definition| {

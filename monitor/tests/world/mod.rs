@@ -96,6 +96,7 @@ pub fn world(script: &str) -> Option<World> {
         network: None,
         has_outside: false,
         layers: 0,
+        joined: Vec::new(),
         mounted: Vec::new(),
     };
     let world = World {

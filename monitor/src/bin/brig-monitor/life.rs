@@ -298,6 +298,8 @@ async fn start(monitor: &Rc<Monitor>, run: &Rc<Run>) -> std::result::Result<Rc<C
         let message = with_hint(format!("{what}: {e}"));
         Refusal::of(Kind::of_start(&message).0, message)
     };
+    monitor::joined::renew(&monitor.place, &monitor.launch.borrow().joined)
+        .map_err(|e| Refusal::of(Kind::Other, e.to_string()))?;
     let container = make(monitor, run)
         .await
         .map_err(|e| doing("failed to create task for container", e))?;

@@ -1096,6 +1096,7 @@ fn of_a_container(s: &mut Scene) -> Done {
             ],
         )?;
     }
+    s.must("docker run -d --name kept --restart always --stop-signal KILL --network container:web tiny sleep 600")?;
     // Either may be started again: who shares a network joins the other as it is then.
     for again in [
         "docker restart -t 0 web",
@@ -1109,6 +1110,14 @@ fn of_a_container(s: &mut Scene) -> Done {
             s.within("web", "ip -o address")?,
         )?;
     }
+    // Also when nobody asks for it.
+    s.must("kill -9 $(docker inspect -f '{{.State.Pid}}' kept)")?;
+    s.until(
+        "docker inspect -f '{{.RestartCount}} {{.State.Status}}' kept",
+        "1 running",
+    )?;
+    s.reaches("kept", "127.0.0.1", "web hears")?;
+    s.must("docker rm -f kept")?;
     // Its owner goes: the network goes with it, and who joins a stopped one is told.
     s.must("docker stop -t 0 web")?;
     s.fails(
