@@ -232,13 +232,8 @@ impl<W: Write> Pack<'_, W> {
     fn file(&mut self, path: Vec<u8>, seen: &Seen) -> Result<()> {
         if seen.stat.nlink > 1 {
             if let Some(first) = self.linked.get(&identity(&seen.stat)) {
-                let link = Entry {
-                    path,
-                    link: first.clone(),
-                    kind: Type::Hardlink,
-                    mode: seen.stat.mode & 0o7777,
-                    ..Entry::default()
-                };
+                let entry = walk::entry(seen.fd.as_fd(), &seen.stat, path, Attributes::All)?;
+                let link = walk::another_name(entry, first);
                 return self.give(&link, Contents::Nothing);
             }
             self.linked.insert(identity(&seen.stat), path.clone());

@@ -181,13 +181,7 @@ impl Walk<'_, '_> {
         }
         if !stat.is_dir() && stat.nlink > 1 {
             if let Some(first) = self.linked.get(&identity(stat)) {
-                let link = Entry {
-                    path: name,
-                    link: first.clone(),
-                    kind: Type::Hardlink,
-                    mode: stat.mode & 0o7777,
-                    ..Entry::default()
-                };
+                let link = another_name(entry(fd, stat, name, self.options.attributes)?, first);
                 return self.sink.take(&link, Contents::Nothing);
             }
             self.linked.insert(identity(stat), name.clone());
@@ -234,6 +228,19 @@ pub fn entry(fd: BorrowedFd<'_>, stat: &Stat, path: Vec<u8>, attributes: Attribu
         minor: if is_device { libc::minor(stat.rdev) } else { 0 },
         xattrs: xattrs(fd, attributes)?,
     })
+}
+
+/// An entry of a file, as one more name of it. What it says of the file stays: whoever unpacks an archive gives a file its owner, mode,
+/// time and attributes once for each name (containerd, Docker), and what the last one says is what becomes of it.
+pub(crate) fn another_name(entry: Entry, first: &[u8]) -> Entry {
+    Entry {
+        link: first.to_vec(),
+        kind: Type::Hardlink,
+        size: 0,
+        major: 0,
+        minor: 0,
+        ..entry
+    }
 }
 
 fn xattrs(fd: BorrowedFd<'_>, which: Attributes) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -285,4 +292,73 @@ pub fn is_kernels_own(fd: BorrowedFd<'_>) -> Result<bool> {
         0x6e73_6673, // nsfs
     ];
     Ok(OWN.contains(&sys::fs::fs_magic(fd)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::layer::pack;
+    use crate::layer::tar::{Limits, Reader};
+    use crate::tree::pack::Packer;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::{Duration, SystemTime};
+
+    fn entries(archive: &[u8]) -> Vec<Entry> {
+        let mut reader = Reader::new(archive, Limits::default());
+        let mut entry = Entry::default();
+        let mut entries = Vec::new();
+        while reader.next(&mut entry).unwrap() {
+            entries.push(entry.clone());
+            while reader.piece().unwrap().is_some() {}
+        }
+        entries
+    }
+
+    /// Others chown, chmod and date a file once for each of its names: what the last one says stays.
+    #[test]
+    fn each_name_of_a_file_says_all_of_it() {
+        let path = std::env::temp_dir().join(format!("image-walk-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let file = std::fs::File::create(path.join("a")).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o640))
+            .unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_600_000_000, 5))
+            .unwrap();
+        if sys::process::effective_ids().0 == 0 {
+            std::os::unix::fs::chown(path.join("a"), Some(33), Some(44)).unwrap();
+        }
+        std::fs::hard_link(path.join("a"), path.join("b")).unwrap();
+        let top = sys::fs::open(&path, libc::O_PATH | libc::O_DIRECTORY, 0).unwrap();
+        let cancel = Cancel::new();
+
+        let mut layer = Vec::new();
+        pack::pack(top.as_fd(), None, &mut layer, &cancel).unwrap();
+        let mut packer = Packer::new(Vec::new());
+        let options = Options {
+            attributes: Attributes::All,
+            closed: Vec::new(),
+            target: None,
+            cancel: &cancel,
+        };
+        walk(top.as_fd(), b"", &options, &mut packer).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+
+        for archive in [layer, packer.finish().unwrap()] {
+            let entries = entries(&archive);
+            let [first, second] = entries.as_slice() else {
+                panic!("{entries:?}");
+            };
+            assert_eq!(
+                (second.kind, second.link.as_slice()),
+                (Type::Hardlink, b"a".as_slice())
+            );
+            assert_eq!(second.mtime, first.mtime);
+            assert_eq!(
+                (second.uid, second.gid, second.mode),
+                (first.uid, first.gid, first.mode)
+            );
+            assert_eq!(second.xattrs, first.xattrs);
+        }
+    }
 }
