@@ -237,7 +237,8 @@ impl Step<'_> {
         let of = |file: NetFile| Some(self.place.dir.join(file.name()));
         inputs.files = Files {
             resolv_conf: of(NetFile::Resolver),
-            hostname: of(NetFile::Hostname),
+            // As BuildKit: what a step writes to /etc/hostname is for the image.
+            hostname: None,
             hosts: of(NetFile::Hosts),
         };
         inputs.sources = sources;

@@ -160,6 +160,15 @@ RUN --mount=from=full,source=/data,target=/z cat /z/seed >>/seen
                 ),
             )
         }),
+        case("run.hostname-file", &[Need::NotBuildah], |s| {
+            // It is the image's: images of whole machines are made with Dockerfiles.
+            s.builds(
+                "hostname-file",
+                "FROM tiny AS made\nRUN mkdir -p /etc && echo box >/etc/hostname\nRUN cat /etc/hostname >/seen\n\
+                 FROM tiny\nCOPY --from=made /etc/hostname /seen /of/\n",
+            )?;
+            s.shows("hostname-file", "cat /of/hostname /of/seen", "box\nbox")
+        }),
         case("run.no-place-stays", &[], |s| {
             // Files that a container gets from its engine are none of the layer.
             s.builds(
