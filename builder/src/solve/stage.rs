@@ -486,9 +486,9 @@ impl Solver<'_> {
         self.once(doing, &definition, state, name, || {
             let snapshot = self.snapshot(doing, state)?;
             let root = snapshot.open()?;
-            let owner = image::bundle::user::find(&user, std::os::fd::AsFd::as_fd(&root))?;
             let owner = match self.means.maker.means.owners {
-                Owners::Keep => (owner.uid, owner.gid),
+                // As BuildKit: by the rules of --chown, where a number is the group, too.
+                Owners::Keep => crate::files::owner(std::os::fd::AsFd::as_fd(&root), &user)?,
                 // As in images that are pulled.
                 Owners::Caller => (0, 0),
             };

@@ -141,6 +141,7 @@ const FILES: &[File] = files![
     ("workdir-relative", ""),
     ("workdir-through-link", ""),
     ("workdir-user", ""),
+    ("workdir-user-number", ""),
     ("workdir-user-root-after", ""),
     ("workdir-variable", ""),
 ];

@@ -1,0 +1,9 @@
+FROM tiny
+USER 1234
+WORKDIR /by-number/below
+USER 1000
+WORKDIR /by-known-number
+USER 77:50
+WORKDIR /by-two
+USER 77:staff
+WORKDIR /by-name-of-group
