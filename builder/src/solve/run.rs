@@ -113,6 +113,9 @@ impl Solver<'_> {
             "insecure": run.is_insecure,
             "devices": run.devices.iter().map(|d| &d.name).collect::<Vec<_>>(),
             "hosts": self.host_names(),
+            "hostname": self.hostname(),
+            "ulimits": &self.request.ulimits,
+            "shm": self.request.shm_size,
             "platform": self.platform.to_string(),
         });
         self.once(doing, &definition, state, name, || {
@@ -176,6 +179,13 @@ impl Solver<'_> {
             .iter()
             .map(|entry| entry.get(..name(entry)).unwrap_or_default())
             .collect()
+    }
+
+    /// What a step is told that its machine is called.
+    fn hostname(&self) -> &str {
+        self.build_args()
+            .get(HOSTNAME_ARG)
+            .map_or(HOSTNAME, String::as_str)
     }
 
     /// Digests of what is bound from elsewhere.
@@ -318,11 +328,10 @@ impl Solver<'_> {
         let origin = doing.step.origins.get(n).and_then(Option::as_ref);
         let layers = match (self.sources.bindable(origin)?, origin) {
             (Some(directory), _) => vec![image::mount::Layer::Tree(directory)],
-            (None, Some(origin)) => self
-                .means
-                .maker
-                .store
-                .mountable(&self.files_of(origin, doing.shared)?.layers),
+            (None, Some(origin)) => {
+                let layers = self.files_of(origin, doing.shared)?.layers;
+                snapshot::readable(self.means.maker.store, &layers, self.lease)?
+            }
             (None, None) => return Err(Error::not_found("there is no build context")),
         };
         Ok(HeldSource::Root {
@@ -459,7 +468,6 @@ impl Solver<'_> {
         let (path, args) = words
             .split_first()
             .ok_or_else(|| Error::invalid("RUN has nothing to run"))?;
-        let hostname = self.build_args().get(HOSTNAME_ARG).cloned();
         let definition = Definition {
             name: format!("build-{}", id.get(..12).unwrap_or_default()),
             id,
@@ -467,7 +475,7 @@ impl Solver<'_> {
             args: args.to_vec(),
             platform: self.platform.to_string(),
             config: Config {
-                hostname: hostname.unwrap_or_else(|| HOSTNAME.to_owned()),
+                hostname: self.hostname().to_owned(),
                 user: doing.scope.user.clone(),
                 env: env.to_list(),
                 working_dir: doing.scope.workdir.clone(),
@@ -544,8 +552,10 @@ fn devices(run: &Execution) -> Option<Vec<DeviceRequest>> {
     (!run.devices.is_empty()).then(|| vec![request])
 }
 
-/// What a key says of a mount. An id of a cache that is its target says nothing more.
+/// What a key says of a mount: all that the step can see of it. An id of a cache that is its target says nothing more, and what a
+/// secret holds is none of its business.
 fn definition_of(mount: &Mount) -> Value {
+    let of = |owner: &Owner| json!([owner.uid, owner.gid, owner.mode]);
     match mount {
         Mount::Bind {
             source,
@@ -558,13 +568,29 @@ fn definition_of(mount: &Mount) -> Value {
             source,
             target,
             writable,
+            owner,
             ..
-        } => json!({"cache": target, "id": id, "source": source, "rw": writable}),
-        Mount::Tmpfs { target, size, .. } => json!({"tmpfs": target, "size": size}),
+        } => json!({"cache": target, "id": id, "source": source, "rw": writable, "owner": of(owner)}),
+        Mount::Tmpfs {
+            target,
+            size,
+            writable,
+        } => json!({"tmpfs": target, "size": size, "rw": writable}),
         Mount::Secret {
-            id, target, variable, ..
-        } => json!({"secret": target, "id": id, "variable": variable}),
-        Mount::Ssh { id, target, .. } => json!({"ssh": target, "id": id}),
+            id,
+            target,
+            variable,
+            required,
+            owner,
+        } => {
+            json!({"secret": target, "id": id, "variable": variable, "required": required, "owner": of(owner)})
+        }
+        Mount::Ssh {
+            id,
+            target,
+            required,
+            owner,
+        } => json!({"ssh": target, "id": id, "required": required, "owner": of(owner)}),
     }
 }
 

@@ -88,6 +88,22 @@ impl<'s> Snapshot<'s> {
     }
 }
 
+/// What of layers is mounted to read it. Of none it is a directory with nothing in it: `FROM scratch` is a root, too.
+///
+/// # Errors
+/// That directory cannot be made.
+pub fn readable(store: &Store, layers: &[Layer], lease: &Lease<'_>) -> Result<Vec<mount::Layer>> {
+    let found = store.mountable(layers);
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let nothing = lease.directory().join("nothing");
+    let failed = || format!("failed to make {}", nothing.display());
+    fs::create_dir_all(&nothing).context(failed())?;
+    fs::set_permissions(&nothing, fs::Permissions::from_mode(0o755)).context(failed())?;
+    Ok(vec![mount::Layer::Tree(nothing)])
+}
+
 /// A root out of layers, without a place.
 ///
 /// # Errors

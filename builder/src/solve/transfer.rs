@@ -238,11 +238,8 @@ impl Solver<'_> {
         }
         let origin = origin.ok_or_else(|| Error::not_found("there is no build context"))?;
         let state = self.files_of(origin, doing.shared)?;
-        let layers = self.means.maker.store.mountable(&state.layers);
-        let root = match layers.is_empty() {
-            true => return Err(Error::not_found("there are no files in it")),
-            false => snapshot::root(&layers, None, self.lease)?,
-        };
+        let layers = snapshot::readable(self.means.maker.store, &state.layers, self.lease)?;
+        let root = snapshot::root(&layers, None, self.lease)?;
         Ok(std::sync::Arc::new(Tree::of_root(root)))
     }
 

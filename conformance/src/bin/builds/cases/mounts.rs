@@ -169,6 +169,21 @@ RUN --mount=from=full,source=/data,target=/z cat /z/seed >>/seen
             )?;
             s.shows("hostname-file", "cat /of/hostname /of/seen", "box\nbox")
         }),
+        case("mount.of-nothing", &[Need::NotBuildah], |s| {
+            // A stage of scratch that nothing was put into is an empty directory.
+            s.builds(
+                "of-nothing",
+                "FROM scratch AS nothing\nFROM tiny\nCOPY --from=nothing / /copied/\n\
+                 RUN --mount=type=bind,from=nothing,target=/m ls -A /m | wc -l >/seen\n\
+                 RUN --mount=type=bind,from=scratch,target=/m ls -A /m | wc -l >>/seen\n\
+                 RUN --mount=type=cache,from=nothing,target=/m,id=of-nothing,mode=0750 ls -A /m | wc -l >>/seen; ls -A /copied | wc -l >>/seen\n",
+            )?;
+            s.shows("of-nothing", "cat /seen", "0\n0\n0\n0")?;
+            s.refuses(
+                "FROM scratch AS nothing\nFROM tiny\nCOPY --from=nothing /absent /\n",
+                &["/absent", "not found"],
+            )
+        }),
         case("run.no-place-stays", &[], |s| {
             // Files that a container gets from its engine are none of the layer.
             s.builds(

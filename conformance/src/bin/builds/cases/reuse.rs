@@ -64,6 +64,56 @@ pub fn cases() -> Vec<Case> {
             was_cached(&told, "COPY --from=made /result", true)?;
             was_cached(&told, "RUN echo after the copy", true)
         }),
+        case("cache.what-a-step-can-see", &[Need::NotBuildah], |s| {
+            // How a mount looks is part of the step, what a secret holds is not.
+            s.file("s", "word")?;
+            let secret = |s: &Scene<'_>, options: &str| {
+                s.dockerfile(&format!(
+                    "FROM tiny\nRUN --mount=type=secret,id=s{options} stat -c '%a %u' /run/secrets/s >/seen\n"
+                ))?;
+                s.build("--secret id=s,src=s -t seeing .")?;
+                s.inside("seeing", "cat /seen")
+            };
+            is("a secret", secret(s, "")?, "400 0")?;
+            is("another mode", secret(s, ",mode=0444")?, "444 0")?;
+            is("another owner", secret(s, ",mode=0444,uid=7")?, "444 7")?;
+            s.dockerfile("FROM tiny\nRUN --mount=type=secret,id=t true\n")?;
+            s.build("-t seeing .")?;
+            s.refuses(
+                "FROM tiny\nRUN --mount=type=secret,id=t,required true\n",
+                &["t", "not found"],
+            )?;
+            if !s.is_brig() {
+                return Ok(());
+            }
+            let of_cache = |s: &Scene<'_>, id: &str| {
+                s.dockerfile(&format!(
+                    "FROM tiny\nRUN --mount=type=cache,target=/c,id=seen-{id},uid={id} stat -c %u /c >/seen\n"
+                ))?;
+                s.build("-t seeing .")?;
+                s.inside("seeing", "cat /seen")
+            };
+            is("a cache", of_cache(s, "8")?, "8")?;
+            is("another one's", of_cache(s, "9")?, "9")?;
+            s.dockerfile("FROM tiny\nRUN hostname >/seen; ulimit -n >>/seen; df -k /dev/shm | awk 'NR == 2 {print $2}' >>/seen\n")?;
+            let given = |s: &Scene<'_>, flags: &str| {
+                s.build(&format!("{flags} -t seeing ."))?;
+                s.inside("seeing", "cat /seen")
+            };
+            for name in ["one", "two"] {
+                let seen = given(s, &format!("--build-arg BUILDKIT_SANDBOX_HOSTNAME={name}"))?;
+                is("the first line", seen.lines().next().unwrap_or_default(), name)?;
+            }
+            for limit in ["100", "200"] {
+                let seen = given(s, &format!("--ulimit nofile={limit}"))?;
+                is("the second line", seen.lines().nth(1).unwrap_or_default(), limit)?;
+            }
+            for size in ["1024", "2048"] {
+                let seen = given(s, &format!("--shm-size {size}k"))?;
+                is("the third line", seen.lines().nth(2).unwrap_or_default(), size)?;
+            }
+            Ok(())
+        }),
         case("cache.arg-use", &[Need::NotBuildah], |s| {
             s.dockerfile("FROM tiny\nRUN echo before\nARG A\nRUN echo after\nCOPY Dockerfile /$A\n")?;
             s.build("--build-arg A=1 -t argued .")?;
