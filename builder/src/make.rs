@@ -84,7 +84,16 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
         let (mut graph, read) = read(&source, request, platform)?;
         report = read;
         obey(&report)?;
-        let bases = match Bases::find(means, &lease, request, &mut graph, platform, &counter) {
+        let found = Bases::find(
+            means,
+            &lease,
+            request,
+            &mut graph,
+            platform,
+            &counter,
+            &mut report,
+        );
+        let bases = match found {
             Ok(bases) => bases,
             Err(BadBase::Other(e)) => return Err(Failure::Other(e)),
             Err(BadBase::Trigger(problem)) => return Err(wrong(&source, vec![problem], report)),
@@ -114,7 +123,7 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
             (means.listener)(&Event::Warning { text: &text });
         }
         store.use_cached(&ended.state.steps)?;
-        let materials = bases.materials(store, platform)?;
+        let materials = bases.materials(store)?;
         states.push((platform.clone(), ended.state, materials));
     }
     let epoch = epoch(request)?;

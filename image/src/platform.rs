@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What an image was made for (image-index.md, "platform").
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Platform {
     #[serde(default)]
     pub os: String,
@@ -106,6 +106,12 @@ fn number(variant: Option<&str>, default: u32) -> Option<u32> {
     }
 }
 
+/// Architectures, in Go's words.
+const ARCHITECTURES: [&str; 17] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv", "riscv64", "s390", "s390x", "sparc64", "wasm",
+];
+
 impl FromStr for Platform {
     type Err = Error;
 
@@ -142,6 +148,12 @@ impl FromStr for Platform {
             [] => host,
         };
         platform.normalise();
+        // One word may be either, and what is neither is misspelt.
+        if parts.len() == 1 && !ARCHITECTURES.contains(&platform.architecture.as_str()) {
+            return Err(Error::invalid(format!(
+                "{text:?}: unknown operating system or architecture"
+            )));
+        }
         Ok(platform)
     }
 }
@@ -180,7 +192,7 @@ mod tests {
         ] {
             assert_eq!(platform(text).to_string(), normal);
         }
-        for bad in ["", "a/b/c/d", "linux/", "linux//v7", "linux/am d"] {
+        for bad in ["", "a/b/c/d", "linux/", "linux//v7", "linux/am d", "amd46"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use build::stages::{Graph, Origin};
+use build::lint::{self, Report};
+use build::stages::{Graph, Origin, Stage};
 use image::archive::{self, Which};
 use image::oci::ImageConfig;
 use image::platform::Platform;
@@ -15,6 +16,7 @@ use image::provide::Maker;
 use image::pull::Puller;
 use image::reference::Reference;
 use image::store::{Image, Lease};
+use image::variants;
 use image::{Context as _, Error, Kind, Result};
 
 use super::state::State;
@@ -24,11 +26,16 @@ use crate::output::attest::purl;
 use crate::request::{Named, Request};
 use crate::telling::{Counter, Event, Vertex};
 
+/// A name, and the platform that it is wanted for.
+type Key = (String, Platform);
+
 /// What names of images and of contexts stand for.
 pub struct Bases {
-    images: BTreeMap<String, (Image, ImageConfig)>,
+    images: BTreeMap<Key, (Image, ImageConfig)>,
     /// Those whose layers are there for certain.
-    states: Mutex<BTreeMap<String, State>>,
+    states: Mutex<BTreeMap<Key, State>>,
+    /// What each stage runs on.
+    platforms: Vec<Platform>,
 }
 
 impl Bases {
@@ -43,10 +50,12 @@ impl Bases {
         graph: &mut Graph,
         platform: &Platform,
         counter: &Counter,
+        report: &mut Report,
     ) -> Result<Bases, BadBase> {
         let mut bases = Bases {
             images: BTreeMap::new(),
             states: Mutex::new(BTreeMap::new()),
+            platforms: platforms(graph, platform)?,
         };
         let mut triggered = std::collections::BTreeSet::new();
         loop {
@@ -56,23 +65,30 @@ impl Bases {
                 let Some(wanted) = Wanted::of(request, &origin)? else {
                     continue;
                 };
-                let name = name_of(&origin).to_owned();
-                if !bases.images.contains_key(&name) {
+                // As in BuildKit: what is only taken from is that of the platform that is built for, whatever the stage runs on.
+                let platform = match is_base {
+                    true => bases.platforms.get(index).unwrap_or(platform).clone(),
+                    false => platform.clone(),
+                };
+                let key = (name_of(&origin).to_owned(), platform);
+                if !bases.images.contains_key(&key) {
+                    let (name, platform) = &key;
                     let found = match wanted {
                         Wanted::Named(reference) => find(means, request, &reference, platform, counter)?,
                         Wanted::InLayout(path, which) => {
-                            of_layout(means, lease, (&name, path, which), platform, counter)?
+                            of_layout(means, lease, (name, path, which), platform, counter)?
                         }
                     };
-                    bases.images.insert(name.clone(), found);
+                    bases.images.insert(key.clone(), found);
                 }
                 if !is_base || !triggered.insert(index) {
                     continue;
                 }
-                let triggers = bases
-                    .images
-                    .get(&name)
-                    .and_then(|(_, config)| config.config.on_build.clone());
+                let config = bases.images.get(&key).map(|(_, config)| config);
+                if let (Some(config), Some(stage)) = (config, graph.stages.get(index)) {
+                    tell_other_platform(stage, &key, &config.platform(), report);
+                }
+                let triggers = config.and_then(|config| config.config.on_build.clone());
                 if let Some(triggers) = triggers.filter(|list| !list.is_empty()) {
                     graph.add_triggers(index, &triggers).map_err(BadBase::Trigger)?;
                     has_changed = true;
@@ -88,9 +104,9 @@ impl Bases {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn materials(&self, store: &image::store::Store, platform: &Platform) -> Result<Vec<Material>> {
+    pub fn materials(&self, store: &image::store::Store) -> Result<Vec<Material>> {
         let mut materials = Vec::new();
-        for (name, (image, _)) in &self.images {
+        for ((name, platform), (image, _)) in &self.images {
             let Ok(reference) = name.parse::<Reference>() else {
                 continue;
             };
@@ -103,18 +119,30 @@ impl Bases {
         Ok(materials)
     }
 
+    /// What a stage runs on: what its FROM asks for, or the stage that it begins from.
+    pub fn platform(&self, index: usize) -> Option<&Platform> {
+        self.platforms.get(index)
+    }
+
     /// An image as the beginning of a stage, its layers unpacked.
     ///
     /// # Errors
     /// A layer cannot be made.
-    pub fn state(&self, means: &Means<'_>, lease: &Lease<'_>, name: &str) -> Result<State> {
+    pub fn state(
+        &self,
+        means: &Means<'_>,
+        lease: &Lease<'_>,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<State> {
+        let key = (name.to_owned(), platform.clone());
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = states.get(name) {
+        if let Some(state) = states.get(&key) {
             return Ok(state.clone());
         }
         let (image, config) = self
             .images
-            .get(name)
+            .get(&key)
             .ok_or_else(|| Error::not_found(format!("image {name} was not looked for")))?;
         let store = means.maker.store;
         lease.hold_blobs(&store.blob_keys(&image.manifest)?)?;
@@ -126,8 +154,33 @@ impl Bases {
             lease.hold_layer(layer.key.as_str())?;
         }
         let state = State::of_image(image, config.clone(), layers);
-        states.insert(name.to_owned(), state.clone());
+        states.insert(key, state.clone());
         Ok(state)
+    }
+}
+
+/// What each stage runs on. One that begins from another one is what that is.
+fn platforms(graph: &Graph, target: &Platform) -> Result<Vec<Platform>> {
+    let mut all: Vec<Platform> = Vec::with_capacity(graph.stages.len());
+    for stage in &graph.stages {
+        let platform = match (&stage.base, &stage.platform) {
+            (Origin::Stage(base), _) => all.get(*base).unwrap_or(target).clone(),
+            (Origin::Scratch, _) | (_, None) => target.clone(),
+            (_, Some(written)) => written
+                .text
+                .parse()
+                .context(format!("failed to parse platform {}", written.text))?,
+        };
+        all.push(platform);
+    }
+    Ok(all)
+}
+
+/// An image need not be what was asked for: one without an index is what it is.
+fn tell_other_platform(stage: &Stage, (name, wanted): &Key, found: &Platform, report: &mut Report) {
+    if (&wanted.os, &wanted.architecture) != (&found.os, &found.architecture) {
+        let (wanted, found) = (wanted.to_string(), found.to_string());
+        lint::base_platform(&stage.from, name, &wanted, &found, report);
     }
 }
 
@@ -280,8 +333,15 @@ fn look_up(means: &Means<'_>, reference: &Reference, platform: &Platform) -> Res
         return Ok(None);
     };
     let (config, _) = store.config(&image.id)?;
-    let suits = platform.rank(&config.platform()).is_some();
-    Ok(suits.then_some(image))
+    if platform.rank(&config.platform()).is_some() {
+        return Ok(Some(image));
+    }
+    // The index behind the name may lead to one that was pulled before.
+    let target = store.target_of(&reference.to_string(), &image)?;
+    match variants::of_platform(store, &target, platform)? {
+        Some(manifest) => store.image(&store.manifest(&manifest)?.0.config.digest),
+        None => Ok(None),
+    }
 }
 
 /// `FROM sha256:...` and `FROM` a short id, as Docker's own builder takes them.

@@ -221,15 +221,25 @@ impl Solver<'_> {
 
     /// The state that something is taken from: a stage, an image. The build context is none.
     fn state_of(&self, origin: &Origin, shared: &Shared) -> Result<State> {
+        self.state_on(self.platform, origin, shared)
+    }
+
+    /// The same, if it is an image, for this platform.
+    fn state_on(&self, platform: &Platform, origin: &Origin, shared: &Shared) -> Result<State> {
         match origin {
             Origin::Scratch => Ok(State::scratch(self.platform)),
             Origin::Stage(index) => Ok(self.wait_for(*index, shared)?.state),
-            Origin::Image(name) => self.bases.state(self.means, self.lease, name),
+            Origin::Image(name) => self.bases.state(self.means, self.lease, name, platform),
             Origin::Named(name) => self
                 .bases
-                .state(self.means, self.lease, name)
+                .state(self.means, self.lease, name, platform)
                 .context(format!("failed to use build context {name}")),
         }
+    }
+
+    /// What a stage runs on.
+    fn platform_of(&self, index: usize) -> &Platform {
+        self.bases.platform(index).unwrap_or(self.platform)
     }
 
     /// The same with its files.

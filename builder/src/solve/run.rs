@@ -116,7 +116,7 @@ impl Solver<'_> {
             "hostname": self.hostname(),
             "ulimits": &self.request.ulimits,
             "shm": self.request.shm_size,
-            "platform": self.platform.to_string(),
+            "platform": self.platform_of(doing.index).to_string(),
         });
         self.once(doing, &definition, state, name, || {
             let snapshot = self.snapshot(doing, state)?;
@@ -473,7 +473,7 @@ impl Solver<'_> {
             id,
             path: path.clone(),
             args: args.to_vec(),
-            platform: self.platform.to_string(),
+            platform: self.platform_of(doing.index).to_string(),
             config: Config {
                 hostname: self.hostname().to_owned(),
                 user: doing.scope.user.clone(),

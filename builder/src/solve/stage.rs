@@ -189,7 +189,7 @@ impl Solver<'_> {
                     Some(tree) if has_files => self.files_as_base(index, &tree, shared, (&name, vertex)),
                     Some(_) => Ok((State::scratch(self.platform), true)),
                     None => self
-                        .state_of(origin, shared)
+                        .state_on(self.platform_of(index), origin, shared)
                         .map(|state| (state, true))
                         .map_err(Broken::from),
                 };

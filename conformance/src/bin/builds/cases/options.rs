@@ -1,6 +1,7 @@
 //! Options of the command line, and what they leave in the image.
 
 use crate::case::{Case, Done, Need, Scene, case, field, has, is, lacks};
+use crate::lab::REGISTRY;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -170,6 +171,57 @@ pub fn cases() -> Vec<Case> {
                 "platformed",
                 "cat /platform",
                 &format!("linux/{own} linux {own} linux/{own}"),
+            )
+        }),
+        case("option.platform-of-from", &[Need::Brig, Need::Registry], |s| {
+            // As programs are built for other machines: the compiler runs here, only what it makes is for there.
+            s.dockerfile(
+                "FROM --platform=$BUILDPLATFORM tiny AS tool\nARG TARGETARCH\nRUN echo for $TARGETARCH >/made\nWORKDIR /w\n\
+                 FROM tool AS more\nRUN echo more >>/made\nFROM scratch\nCOPY --from=more /made /\n",
+            )?;
+            s.build("--platform linux/s390x -o out .")?;
+            is("what was made", s.read("out/made")?, "for s390x\nmore\n")?;
+            // An image of both, by its name and out of a directory.
+            s.dockerfile("FROM scratch\nARG TARGETARCH\nCOPY <<E /arch\n$TARGETARCH\nE\n")?;
+            let own = s.must("docker image inspect --format {{.Architecture}} tiny")?;
+            let both = format!("--platform linux/{own},linux/s390x");
+            s.must(&format!(
+                "docker build -q {both} -o type=oci,dest=lay,tar=false ."
+            ))?;
+            s.must(&format!(
+                "docker build -q {both} -t {REGISTRY}/both:1 --push . && docker rmi {REGISTRY}/both:1"
+            ))?;
+            for (base, context) in [
+                ("both", "--build-context both=oci-layout://$PWD/lay".to_owned()),
+                (
+                    "both",
+                    format!("--build-context both=docker-image://{REGISTRY}/both:1"),
+                ),
+                (&*format!("{REGISTRY}/both:1"), String::new()),
+            ] {
+                // The platform of the stage is not that of what it takes files from.
+                s.dockerfile(&format!(
+                    "FROM --platform=$BUILDPLATFORM {base} AS here\nCOPY --from={base} /arch /taken\n\
+                     FROM {base} AS there\nFROM --platform=linux/s390x {base} AS named-s390x\n\
+                     FROM scratch\nCOPY --from=here /arch /here\nCOPY --from=here /taken /taken\n\
+                     COPY --from=there /arch /there\nCOPY --from=named-s390x /arch /named\n"
+                ))?;
+                for (target, architecture) in [("s390x", "s390x"), (own.as_str(), own.as_str())] {
+                    s.must("rm -rf out")?;
+                    s.build(&format!("--platform linux/{target} {context} -o out ."))?;
+                    let found =
+                        ["here", "taken", "there", "named"].map(|name| s.read(&format!("out/{name}")));
+                    let found: Result<Vec<String>, String> = found.into_iter().collect();
+                    is(
+                        &format!("the files for {target}"),
+                        found?.concat().replace('\n', " "),
+                        format!("{own} {architecture} {architecture} s390x "),
+                    )?;
+                }
+            }
+            s.refuses(
+                "FROM --platform=amd46 tiny\n",
+                &["failed to parse platform amd46"],
             )
         }),
         case("option.platform-other", &[Need::Brig], |s| {
