@@ -135,7 +135,9 @@ pub fn make(means: &Means<'_>, request: &Request) -> Result<Built, Failure> {
     };
     let time = epoch.and_then(|epoch| u64::try_from(epoch).ok());
     let time = time.map(|epoch| sys::time::rfc3339_nano(UNIX_EPOCH + Duration::from_secs(epoch)));
-    let is_inline = targets.iter().any(|target| matches!(target, Target::Inline)) || wants_inline(request);
+    // The argument is what `--cache-to type=inline` was before there was that.
+    let is_inline = targets.iter().any(|target| matches!(target, Target::Inline))
+        || request.is_set("BUILDKIT_INLINE_CACHE");
     let mut result = BTreeSet::new();
     let products: Vec<Product> = states
         .into_iter()
@@ -228,12 +230,6 @@ fn export(
         (means.listener)(&Event::Done { vertex });
     }
     Ok(exported)
-}
-
-/// What `--cache-to type=inline` was before there was that.
-fn wants_inline(request: &Request) -> bool {
-    let given = request.build_args.get("BUILDKIT_INLINE_CACHE");
-    given.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 /// Sends the cache to one place. The image is where it was wanted by then.

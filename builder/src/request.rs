@@ -56,6 +56,14 @@ pub struct Request {
     pub environment: BTreeMap<String, String>,
 }
 
+impl Request {
+    /// Whether a build argument of BuildKit's own is switched on.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        let given = self.build_args.get(name);
+        given.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+}
+
 /// Where a context comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -20,7 +20,7 @@ use super::{Exported, Product, Work, attest};
 use crate::request::OutputKind;
 
 pub fn put(work: &Work<'_>) -> Result<Exported> {
-    let is_split = work.options.split.unwrap_or(work.products.len() > 1);
+    let is_split = work.options.split.unwrap_or(work.is_multi());
     if work.products.len() > 1 && !is_split && work.output.kind == OutputKind::Tar {
         return Err(Error::invalid(
             "several platforms in one archive need platform-split=true",

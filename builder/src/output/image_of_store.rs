@@ -14,7 +14,7 @@ use super::options::Place;
 use super::{Exported, Work, assembly};
 
 pub fn put(work: &Work<'_>) -> Result<Exported> {
-    let is_one = work.products.len() == 1 && !work.wants_attestations();
+    let is_one = !work.is_multi() && !work.wants_attestations();
     let mut exported = match is_one && work.options.is_plain() {
         true => as_it_is(work)?,
         false => packed(work)?,
@@ -182,7 +182,7 @@ pub(super) fn pack(work: &Work<'_>) -> Result<Bundle> {
         };
         images.push((packed, attested));
     }
-    if let ([(only, None)], false) = (images.as_slice(), work.wants_attestations()) {
+    if let ([(only, None)], false) = (images.as_slice(), work.is_multi()) {
         options.check_without_index()?;
         return Ok(Bundle {
             target: Descriptor {

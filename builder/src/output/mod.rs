@@ -155,6 +155,11 @@ impl Work<'_> {
         wanted.provenance.is_some() || wanted.sbom.is_some()
     }
 
+    /// An index, or a directory for each platform; of one platform, if `BUILDKIT_MULTI_PLATFORM` says so.
+    fn is_multi(&self) -> bool {
+        self.products.len() > 1 || self.request.is_set("BUILDKIT_MULTI_PLATFORM")
+    }
+
     /// Of the manifest of a product.
     fn manifest_annotations(&self, product: &Product) -> BTreeMap<String, String> {
         let mut all = self.options.annotations(Place::Manifest, Some(&product.platform));

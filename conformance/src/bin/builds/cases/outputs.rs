@@ -167,7 +167,20 @@ pub fn cases() -> Vec<Case> {
                     "\"arm64\"",
                 )?;
                 s.must("docker build -q --platform linux/amd64,linux/arm64 -o out .")?;
-                s.prints("ls out", "linux_amd64\nlinux_arm64")
+                s.prints("ls out", "linux_amd64\nlinux_arm64")?;
+                // One of them in the form of several, for those who join them later.
+                let one = "docker build -q --platform linux/arm64 --build-arg BUILDKIT_MULTI_PLATFORM=1";
+                s.must(&format!(
+                    "{one} -o single . && {one} -o type=oci,dest=one,tar=false ."
+                ))?;
+                s.prints("ls single", "linux_arm64")?;
+                let raw = s.must("skopeo inspect --raw oci:one")?;
+                let index: Value = serde_json::from_str(&raw).map_err(|e| format!("{raw}: {e}"))?;
+                is(
+                    "the only one",
+                    field(&index, "/manifests/0/platform/architecture"),
+                    "\"arm64\"",
+                )
             },
         ),
         case(
