@@ -107,12 +107,17 @@ fn hosts(definition: &Definition, mode: &Mode, around: &Surroundings) -> Result<
     Ok(hosts)
 }
 
-/// The line of one of its own addresses.
+/// The line of one of its own addresses: the whole name, and its first label when it has several, whether the domain came with
+/// `--hostname` or with `--domainname`.
 pub fn own_line(definition: &Definition, address: IpAddr) -> String {
     let (host, domain) = (&definition.config.hostname, &definition.config.domainname);
-    match domain.as_str() {
-        "" => format!("{address}\t{host}\n"),
-        domain => format!("{address}\t{host}.{domain} {host}\n"),
+    let whole = match domain.as_str() {
+        "" => host.clone(),
+        domain => format!("{host}.{domain}"),
+    };
+    match whole.split_once('.') {
+        Some((first, _)) => format!("{address}\t{whole} {first}\n"),
+        None => format!("{address}\t{whole}\n"),
     }
 }
 
@@ -347,6 +352,24 @@ mod tests {
             "nameserver 10.0.0.1\nsearch a\n"
         );
         assert!(has_servers(HOSTS) && !has_servers("search a\n"));
+    }
+
+    #[test]
+    fn its_own_line_has_the_whole_name_and_the_first_label() {
+        let line = |host: &str, domain: &str| {
+            let mut web = definition(&[], &[], &[]);
+            web.config.hostname = host.into();
+            web.config.domainname = domain.into();
+            own_line(&web, "172.17.0.3".parse().unwrap())
+        };
+        for (host, domain, names) in [
+            ("web", "", "web"),
+            ("web", "example.org", "web.example.org web"),
+            ("web.example.org", "", "web.example.org web"),
+            ("web.example", "org", "web.example.org web"),
+        ] {
+            assert_eq!(line(host, domain), format!("172.17.0.3\t{names}\n"));
+        }
     }
 
     #[test]

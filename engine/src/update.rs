@@ -33,6 +33,7 @@ pub fn update(containers: &Containers, id: &str, change: &Change<'_>) -> Result<
         .ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
     let mut definition = container.definition.clone();
     if let Some(restart) = &change.restart {
+        settle::check_restart(restart)?;
         if definition.host.auto_remove && !matches!(restart.name.as_str(), "" | "no") {
             return Err(Error::of(
                 Kind::Conflict,

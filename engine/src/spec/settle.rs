@@ -10,7 +10,7 @@ use image::{Error, Result};
 use super::host::Hierarchy;
 use super::modes::{self, Mode};
 use super::{Host, Security, Warning, capabilities, mounts, signal};
-use crate::model::{Config, HostConfig};
+use crate::model::{Config, HostConfig, RestartPolicy};
 
 /// Runtimes need about as much to start.
 const LEAST_MEMORY: i64 = 6 << 20;
@@ -161,11 +161,18 @@ fn check_combinations(config: &Config, host: &HostConfig) -> Result<()> {
     if host.io_maximum_iops != 0 {
         return refuse("invalid option: QoS maximum IOPs configuration is not supported on linux");
     }
-    let policy = host.restart_policy.name.as_str();
-    match (policy, host.restart_policy.maximum_retry_count) {
-        (name, _) if host.auto_remove && !["", "no"].contains(&name) => {
-            refuse("can't create 'AutoRemove' container with restart policy")
-        }
+    if host.auto_remove && !["", "no"].contains(&host.restart_policy.name.as_str()) {
+        return refuse("can't create 'AutoRemove' container with restart policy");
+    }
+    check_restart(&host.restart_policy)
+}
+
+/// Whether there is such a policy, and it counts.
+///
+/// # Errors
+/// There is none, or it does not.
+pub fn check_restart(policy: &RestartPolicy) -> Result<()> {
+    match (policy.name.as_str(), policy.maximum_retry_count) {
         ("no" | "always" | "unless-stopped", 1..) => {
             refuse("invalid restart policy: maximum retry count can only be used with 'on-failure'")
         }

@@ -319,6 +319,12 @@ const GROUPS: &[Group] = &[
             (Both, "docker update --memory 1g --memory-swap 2g up"),
             (Both, "docker update up"),
             (Both, "docker update --memory 1k up"),
+            (Both, "docker update --restart nonsense up"),
+            (Both, "docker update --restart no done"),
+            (
+                Both,
+                "docker inspect --format '{{.HostConfig.RestartPolicy}}' up done",
+            ),
             (Both, "docker start -a done"),
             (Both, "docker start -a made"),
             (Both, "docker commit -m m -a a done committed:1"),
@@ -356,6 +362,14 @@ const GROUPS: &[Group] = &[
             (Both, "docker run --rm --network none full a b c"),
             (Both, "docker run --rm --network none --entrypoint id full"),
             (Both, "docker run --rm --network none tiny env"),
+            (
+                Both,
+                "docker run --rm -h web.example.org tiny sh -c 'hostname; tail -n 1 /etc/hosts | cut -f 2'",
+            ),
+            (
+                Both,
+                "docker run --rm -h web.example --domainname org tiny sh -c 'tail -n 1 /etc/hosts | cut -f 2'",
+            ),
             (
                 Both,
                 "docker run --rm --network none -h h1 tiny sh -c 'cat /etc/hosts /etc/hostname'",
