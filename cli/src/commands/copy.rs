@@ -102,7 +102,9 @@ fn cp(session: &Session, parsed: &Parsed) -> Outcome {
     if let ([source], Whose::Container(container)) = (from, target.whose)
         && source.is_stream()
     {
-        let archive = BufReader::with_capacity(256 << 10, std::io::stdin().lock());
+        // Docker looks at the first bytes, so that `tar -cz . | docker cp - c:/` works.
+        let archive = builder::files::unpack::decompressed(std::io::stdin().lock()).map_err(failed)?;
+        let archive = BufReader::with_capacity(256 << 10, archive);
         copy::unpack(archive, &container, to.path, &options).map_err(failed)?;
         rooms.tell(&containers, from, to);
         return Ok(());

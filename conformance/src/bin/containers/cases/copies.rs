@@ -147,6 +147,11 @@ fn archives(s: &mut Scene) -> Done {
     ))?;
     s.must(&format!("docker cp - box:/tmp <{dir}/a.tar"))?;
     s.prints("docker exec box cat /tmp/p", "packed\n")?;
+    for how in ["gzip", "bzip2", "xz", "zstd"] {
+        s.must("docker exec box rm /tmp/p")?;
+        s.must(&format!("{how} -c <{dir}/a.tar | docker cp - box:/tmp"))?;
+        s.prints("docker exec box cat /tmp/p", "packed\n")?;
+    }
     s.prints("docker cp box:/tmp/p - | tar -tf -", "p\n")?;
     s.prints("docker cp box:/tmp - | tar -xOf - tmp/p", "packed\n")?;
     s.prints("docker cp -L box:/tmp/p - | tar -tf -", "p\n")
