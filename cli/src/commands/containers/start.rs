@@ -391,14 +391,13 @@ fn start_attached(session: &Session, parsed: &Parsed, name: &str) -> Outcome {
         Begun::Started(_) => return Ok(()),
     };
     drop(workshop);
-    let proxy = parsed.switch("sig-proxy") || !parsed.was_given("sig-proxy");
     relay_of(
         &containers,
         &container,
         (streams, seat),
         stdin,
         keys,
-        proxy,
+        true,
         redraw,
     )
 }
