@@ -7,6 +7,9 @@ use monitor::log::stamp;
 
 const SECOND: i64 = 1_000_000_000;
 
+/// The first moment of 2262.
+const LATEST: i64 = 9_214_646_400 * SECOND;
+
 /// Nanoseconds since 1970. A Go duration is how long ago, in whole seconds as in Docker; a date without a zone is local.
 ///
 /// # Errors
@@ -55,6 +58,15 @@ fn duration(text: &str) -> Option<i64> {
 
 /// `2026-11-28`, `2026-11-28T03`, and so on to RFC 3339 with a fraction; with or without a zone.
 fn date(text: &str) -> Option<i64> {
+    // Nanoseconds reach from 1678 to 2261. What lies beyond ("9999-12-31", or Docker's "0001-01-01T00:00:00Z" for never) is later, or
+    // earlier, than everything that is asked for; whether it is a date at all, a year of the same length says.
+    let year: i64 = text.get(..4)?.parse().ok()?;
+    if !(1678..=2261).contains(&year) {
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let alike = if is_leap { 2000 } else { 2001 };
+        date(&format!("{alike}{}", &text[4..]))?;
+        return Some(if year > 2261 { LATEST } else { 0 });
+    }
     let (day, clock) = match text.split_once('T') {
         Some((day, rest)) => (day, rest),
         None => match text.get(10..) {
@@ -119,6 +131,11 @@ mod tests {
             ("2026-11-28T03Z", at(1_795_834_800, 0)),
             ("2026-11-28Z", at(1_795_824_000, 0)),
             ("2026-11-28+01:00", at(1_795_820_400, 0)),
+            ("9999-12-31", Some(LATEST)),
+            ("2999-01-01T00:00:00Z", Some(LATEST)),
+            ("0001-01-01T00:00:00Z", at(0, 0)),
+            ("9999-13-31", None),
+            ("9999-12-31x", None),
             ("yesterday", None),
             ("", None),
             ("m", None),
