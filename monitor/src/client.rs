@@ -226,6 +226,16 @@ impl Connection {
         self.answer()
     }
 
+    /// Asks, waits for the answer, and keeps the connection, whose end the monitor sees.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn request_and_stay(mut self, request: &Request) -> Result<Connection> {
+        self.ask(request)?;
+        self.answer()?;
+        Ok(self)
+    }
+
     /// Attaches to the init's streams.
     ///
     /// # Errors

@@ -133,6 +133,9 @@ pub enum Request {
         signal: i32,
     },
     Pause,
+    /// The same for as long as the client is there: when it goes, killed or not, and nobody has let the container go on or paused it
+    /// anew since, it goes on.
+    Hold,
     Unpause,
     /// Stop and start again. Answered with false when its monitor has adopted it: then it is stopped only.
     Restart {

@@ -294,6 +294,39 @@ fn an_exec_may_have_a_terminal_or_be_left_alone() {
 }
 
 #[test]
+fn who_holds_a_container_and_goes_lets_it_go_on() {
+    let Some(mut world) = world("sleep 1000") else {
+        return;
+    };
+    world.start();
+    let hold = |world: &World| {
+        let connection = monitor::client::connect(&world.place).unwrap();
+        connection.request_and_stay(&Request::Hold)
+    };
+    let held = hold(&world).unwrap();
+    assert_eq!(world.state().status, Status::Paused);
+    let again = hold(&world).unwrap_err().to_string();
+    assert_eq!(again, format!("Container {} is already paused", world.place.id));
+    drop(held);
+    world.until("it goes on", |state| state.status == Status::Running);
+    // What somebody else has paused since stays so.
+    let held = hold(&world).unwrap();
+    world.ask(Request::Unpause).unwrap();
+    world.ask(Request::Pause).unwrap();
+    drop(held);
+    // The monitor serves one after the other: when it has closed the second, it has seen the first go.
+    assert!(hold(&world).is_err());
+    assert_eq!(world.state().status, Status::Paused);
+    world.ask(Request::Unpause).unwrap();
+    // Who lets it go on itself first has nothing to do afterwards.
+    let held = hold(&world).unwrap();
+    world.ask(Request::Unpause).unwrap();
+    drop(held);
+    assert!(world.ask(Request::Unpause).is_err());
+    assert_eq!(world.state().status, Status::Running);
+}
+
+#[test]
 fn an_exec_that_cannot_be_says_why() {
     let Some(mut world) = world("sleep 1000") else {
         return;

@@ -128,8 +128,23 @@ async fn serve(monitor: &Rc<Monitor>, client: &Rc<Client>, spawner: bool) {
             let changed = networks::change(monitor, *attachment, sockets).await;
             client.answer(changed.map(|()| Value::Null));
         }
+        Request::Hold => hold(monitor, client).await,
         other => client.answer(control::serve(monitor, other).await),
     }
+}
+
+/// Pauses until the client goes. One that is killed lets nobody stand still for ever.
+async fn hold(monitor: &Rc<Monitor>, client: &Rc<Client>) {
+    let held = control::pause(monitor).await;
+    let pauses = monitor.pauses.get();
+    let is_held = held.is_ok();
+    client.answer(held.map(|()| Value::Null));
+    if !is_held {
+        return;
+    }
+    let gone = pin!(async { while client.next().await.is_some() {} });
+    either(gone, pin!(monitor.over.wait())).await;
+    control::release(monitor, pauses).await;
 }
 
 fn not_asked() -> Refusal {

@@ -37,9 +37,14 @@ pub async fn serve(monitor: &Rc<Monitor>, request: Request) -> Answer {
         Request::Processes => processes(monitor).await,
         Request::Rename { name } => rename(monitor, name).map(done),
         Request::Remove { volumes } => remove(monitor, volumes).await.map(done),
-        Request::Start { .. } | Request::Attach(_) | Request::Exec(_) | Request::Network { .. } => {
-            Err(Refusal::of(Kind::Invalid, "it has streams or descriptors"))
-        }
+        Request::Start { .. }
+        | Request::Attach(_)
+        | Request::Exec(_)
+        | Request::Hold
+        | Request::Network { .. } => Err(Refusal::of(
+            Kind::Invalid,
+            "it has streams or descriptors, or goes on after its answer",
+        )),
     }
 }
 
@@ -172,16 +177,30 @@ async fn kill_and_see(monitor: &Rc<Monitor>, signal: i32) -> Result<(), Refusal>
     Ok(())
 }
 
-async fn pause(monitor: &Rc<Monitor>) -> Result<(), Refusal> {
+/// Freezes its processes.
+pub async fn pause(monitor: &Rc<Monitor>) -> Result<(), Refusal> {
     let (_, container) = monitor.running()?;
     if monitor.status() == Status::Paused {
         let message = format!("Container {} is already paused", monitor.place.id);
         return Err(Refusal::of(Kind::Invalid, message));
     }
     container.pause(None).await?;
+    monitor.pauses.set(monitor.pauses.get() + 1);
     monitor.change(|state| state.status = Status::Paused);
     monitor.tell("pause", &[]);
     Ok(())
+}
+
+/// Lets it go on, if it stands still since the pause of this number.
+pub async fn release(monitor: &Rc<Monitor>, pause: u64) {
+    if monitor.pauses.get() != pause || monitor.status() != Status::Paused {
+        return;
+    }
+    if let Err(e) = unpause(monitor).await
+        && e.kind != Kind::NotRunning
+    {
+        monitor.note(&e.message);
+    }
 }
 
 async fn unpause(monitor: &Rc<Monitor>) -> Result<(), Refusal> {

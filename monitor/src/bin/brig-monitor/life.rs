@@ -176,6 +176,7 @@ async fn bring_up(on: &Host, place: place::Place, adopt: bool) -> Result<(Rc<Mon
         handed_over: std::cell::Cell::new(false),
         adopted: adopt,
         again: std::cell::Cell::new(false),
+        pauses: std::cell::Cell::new(0),
         then: std::cell::Cell::new(Then::Policy),
         bell: Default::default(),
         unsent: Rc::default(),

@@ -104,6 +104,8 @@ pub struct Monitor {
     pub again: Cell<bool>,
     /// Remove it when it has ended; with its anonymous volumes.
     pub remove: Cell<Option<bool>>,
+    /// How often it was paused: whether a pause is still the one that a client has asked for.
+    pub pauses: Cell<u64>,
     /// The run, `then` or the state has changed.
     pub bell: Bell,
     /// What clients have not been sent yet.
