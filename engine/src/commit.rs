@@ -64,24 +64,25 @@ pub fn commit(
     let made = derive::derive(maker, &derived, |to| {
         // One that has ended meanwhile stands still by itself.
         let ended = |e: &Error| matches!(e.kind(), Kind::Conflict | Kind::NotFound);
-        let is_paused = pause
-            && match control::pause(containers, container.id()) {
-                Err(e) if ended(&e) => false,
-                paused => paused
-                    .map(|()| true)
-                    .context("failed to pause the container; commit --no-pause takes it as it is")?,
-            };
+        let held = match pause
+            .then(|| control::hold(containers, container.id()))
+            .transpose()
+        {
+            Err(e) if ended(&e) => None,
+            held => held.context("failed to pause the container; commit --no-pause takes it as it is")?,
+        };
         let packed = match open_upper(&place.upper())? {
             Some(upper) => layer(upper.as_fd(), below.fd(), to, maker.cancel),
             None => Packer::new(to).finish().map(drop),
         };
-        if !is_paused {
+        let Some(held) = held else {
             return packed;
-        }
+        };
         let unpaused = match control::unpause(containers, container.id()) {
             Err(e) if ended(&e) => Ok(()),
             unpaused => unpaused.context("failed to unpause the container"),
         };
+        drop(held);
         match packed {
             Ok(()) => unpaused,
             Err(e) => Err(e.and_also(unpaused)),

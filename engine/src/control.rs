@@ -306,6 +306,44 @@ fn call_runtime(containers: &Containers, container: &Container, words: &[&str]) 
 /// # Errors
 /// It does not run, or stands still already.
 pub fn pause(containers: &Containers, id: &str) -> Result<()> {
+    let container = pausable(containers, id)?;
+    match ask(containers, id, &Request::Pause)? {
+        Answer::Done(_) => Ok(()),
+        Answer::NoMonitor => turn_alone(containers, &container, "pause", Status::Paused),
+    }
+}
+
+/// A container that stands still for as long as this is there; at the latest when this process ends, for its monitor sees that.
+pub struct Held {
+    _connection: Option<client::Connection>,
+}
+
+/// Stands still until what is returned is dropped.
+///
+/// # Errors
+/// As [`pause`].
+pub fn hold(containers: &Containers, id: &str) -> Result<Held> {
+    let container = pausable(containers, id)?;
+    match client::connect(&containers.place(id)).and_then(|c| c.request_and_stay(&Request::Hold)) {
+        Ok(connection) => Ok(Held {
+            _connection: Some(connection),
+        }),
+        // Nobody would see this process go, so that it has to let it go on itself.
+        Err(client::Error::Gone) => {
+            turn_alone(containers, &container, "pause", Status::Paused).map(|()| Held { _connection: None })
+        }
+        // An older monitor, which has not heard of it.
+        Err(client::Error::Refused {
+            kind: Refusal::Invalid,
+            message,
+        }) if message.starts_with("failed to understand") => {
+            pause(containers, id).map(|()| Held { _connection: None })
+        }
+        Err(e) => Err(refusal(e)),
+    }
+}
+
+fn pausable(containers: &Containers, id: &str) -> Result<Container> {
     let container = here(containers, id)?;
     match container.state.status {
         Status::Paused => return Err(conflict(format!("Container {id} is already paused"))),
@@ -317,10 +355,7 @@ pub fn pause(containers: &Containers, id: &str) -> Result<()> {
         Status::Running => {}
         _ => return Err(conflict(format!("Container {id} is not running"))),
     }
-    match ask(containers, id, &Request::Pause)? {
-        Answer::Done(_) => Ok(()),
-        Answer::NoMonitor => call_runtime(containers, &container, &["pause", id]),
-    }
+    Ok(container)
 }
 
 /// Goes on.
@@ -334,8 +369,25 @@ pub fn unpause(containers: &Containers, id: &str) -> Result<()> {
     }
     match ask(containers, id, &Request::Unpause)? {
         Answer::Done(_) => Ok(()),
-        Answer::NoMonitor => call_runtime(containers, &container, &["resume", id]),
+        Answer::NoMonitor => turn_alone(containers, &container, "resume", Status::Running),
     }
+}
+
+/// `pause` and `resume` without a monitor: nobody else writes down what is so from then on.
+fn turn_alone(containers: &Containers, container: &Container, word: &str, status: Status) -> Result<()> {
+    let id = container.id();
+    let _lock = containers.lock(id)?;
+    call_runtime(containers, container, &[word, id])?;
+    let place = containers.place(id);
+    let mut state = containers.state(&place)?;
+    // It may have ended meanwhile.
+    if matches!(state.status, Status::Running | Status::Paused) {
+        state.status = status;
+        state
+            .save(&place)
+            .context("failed to write the state of the container")?;
+    }
+    Ok(())
 }
 
 fn conflict(message: String) -> Error {

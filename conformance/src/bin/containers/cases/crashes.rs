@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
             &[Need::Brig],
             monitor_killed_then_ended,
         ),
+        case("crash.paused", &[Need::Brig], paused),
         case(
             "crash.adopted-and-restarted",
             &[Need::Brig],
@@ -81,6 +82,26 @@ fn monitor_killed_then_ended(s: &mut Scene) -> Done {
     )?;
     mends(s)?;
     s.prints("docker rm box", "box\n")
+}
+
+/// Who is paused when its monitor is killed, or paused afterwards, can go on, and `ps` says what is so.
+fn paused(s: &mut Scene) -> Done {
+    let status = |s: &Scene, what: &str| is("status", s.inspect("box", "{{.State.Status}}")?, what);
+    s.must("docker run -d --name box --network none tiny sleep 600")?;
+    s.must("docker pause box")?;
+    kill_monitor()?;
+    status(s, "paused")?;
+    s.prints("docker unpause box", "box\n")?;
+    status(s, "running")?;
+    s.prints("docker pause box", "box\n")?;
+    status(s, "paused")?;
+    s.prints("docker unpause box", "box\n")?;
+    s.prints("docker exec box echo inside", "inside\n")?;
+    status(s, "running")?;
+    s.prints("docker pause box", "box\n")?;
+    s.prints("docker unpause box", "box\n")?;
+    status(s, "running")?;
+    s.prints("docker rm -f box", "box\n")
 }
 
 /// Its second monitor has no root to start it with, and sees to it all the same.
