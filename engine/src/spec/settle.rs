@@ -144,6 +144,10 @@ fn check_combinations(config: &Config, host: &HostConfig) -> Result<()> {
     if modes::uts(&host.uts_mode)? == Mode::Host && !config.hostname.is_empty() {
         return refuse("conflicting options: hostname and the UTS mode");
     }
+    // Docker leaves this one to the runtime, which refuses it too: the name would be the host's.
+    if modes::uts(&host.uts_mode)? == Mode::Host && !config.domainname.is_empty() {
+        return refuse("conflicting options: domainname and the UTS mode");
+    }
     if network == Mode::Host && links {
         return refuse(
             "conflicting options: host type networking can't be used with links. This would result in undefined behavior",

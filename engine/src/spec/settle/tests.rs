@@ -148,6 +148,10 @@ fn what_makes_no_sense_is_refused_in_dockers_words() {
             "conflicting options: hostname and the UTS mode",
         ),
         (
+            |c, h| (c.domainname, h.uts_mode) = ("d".into(), "host".into()),
+            "conflicting options: domainname and the UTS mode",
+        ),
+        (
             |_, h| (h.auto_remove, h.restart_policy.name) = (true, "always".into()),
             "can't create 'AutoRemove' container with restart policy",
         ),
