@@ -301,6 +301,25 @@ fn a_body_of_the_wrong_length_is_told() {
 }
 
 #[test]
+fn a_size_is_only_somebodys_word() {
+    // What a manifest says of a size costs nothing before bytes come.
+    let bytes = noise(100_000, 5);
+    let registry = Registry::start();
+    for size in [u64::MAX, i64::MAX as u64 + 1, 1 << 60] {
+        let mut blob = registry.put_blob(&bytes);
+        blob.size = size;
+        let dir = Scratch::new("boasting");
+        let e = get(&client(), &registry, &blob, &dir).unwrap_err();
+        assert!(e.to_string().contains(&format!("where {size} were expected")), "{e}");
+        let files: u64 = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|f| f.unwrap().metadata().unwrap().len())
+            .sum();
+        assert!(files < 1000, "{size}: {files} bytes");
+    }
+}
+
+#[test]
 fn several_connections_share_a_large_blob() {
     let bytes = noise(30_000_000, 7);
     let registry = Registry::start();

@@ -59,6 +59,7 @@ struct Inner {
 }
 
 struct State {
+    /// Up to the last one of which anything is there: how many there will be is only somebody's word.
     pieces: Vec<Piece>,
     /// All bytes before it are there.
     ready: u64,
@@ -118,7 +119,7 @@ impl Partial {
             Some(said) => verify(&file, said, cancel)?,
             None => {
                 write_header(&journal, size).context(doing())?;
-                vec![Piece::default(); piece_count(size)]
+                Vec::new()
             }
         };
         let mut state = State {
@@ -240,6 +241,12 @@ impl Partial {
                 _ => missing.push(gap),
             }
         }
+        let untouched = piece_range(state.pieces.len(), self.0.size);
+        match missing.last_mut() {
+            _ if untouched.is_empty() => {}
+            Some(last) if last.end == untouched.start => last.end = self.0.size,
+            _ => missing.push(untouched.start..self.0.size),
+        }
         missing
     }
 
@@ -327,9 +334,10 @@ impl Inner {
         if matches!(state.stage, Stage::Unwanted) {
             return Err(Error::of(Kind::Cancelled, "the download is not wanted any more"));
         }
-        if let Some(piece) = state.pieces.get_mut(index) {
-            *piece = entry;
+        if state.pieces.len() <= index {
+            state.pieces.resize(index + 1, Piece::default());
         }
+        state.pieces[index] = entry;
         state.have += by;
         let before = state.ready;
         state.advance(self.size);
@@ -468,13 +476,10 @@ fn lock(file: &File, digest: &Digest, cancel: &Cancel, notify: &Notify) -> Resul
     }
 }
 
-fn piece_count(size: u64) -> usize {
-    size.div_ceil(PIECE) as usize
-}
-
+/// Empty behind the last one.
 fn piece_range(index: usize, size: u64) -> Range<u64> {
-    let start = index as u64 * PIECE;
-    start..(start + PIECE).min(size)
+    let start = (index as u64).saturating_mul(PIECE).min(size);
+    start..start.saturating_add(PIECE).min(size)
 }
 
 fn encode(piece: Piece) -> [u8; ENTRY] {
@@ -499,19 +504,18 @@ fn write_header(journal: &File, size: u64) -> io::Result<()> {
 
 /// What the journal claims, or nothing if it is not one of this blob.
 fn read_journal(journal: &File, size: u64) -> io::Result<Option<Vec<Piece>>> {
-    let most = HEADER as usize + piece_count(size) * ENTRY;
-    let mut bytes = vec![0; most];
-    let mut filled = 0;
-    while filled < most {
-        match journal.read_at(&mut bytes[filled..], filled as u64)? {
-            0 => break,
-            n => filled += n,
-        }
+    let most = HEADER.saturating_add(size.div_ceil(PIECE).saturating_mul(ENTRY as u64));
+    let length = journal.metadata()?.len().min(most);
+    let mut bytes = vec![0; length as usize];
+    match journal.read_exact_at(&mut bytes, 0) {
+        // Cut in between.
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
     }
-    if filled < HEADER as usize || bytes[..HEADER as usize] != header(size) {
+    if length < HEADER || bytes[..HEADER as usize] != header(size) {
         return Ok(None);
     }
-    // What was not written yet is zero, and means nothing.
+    // What was not written yet is zero, or not there, and means nothing.
     let entries = bytes[HEADER as usize..].chunks_exact(ENTRY).enumerate();
     let pieces = entries.map(|(i, entry)| {
         let number = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
