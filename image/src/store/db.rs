@@ -125,6 +125,12 @@ pub fn open(path: &Path) -> Result<Option<Connection>> {
             upgrade(&mut db).context(format!("failed to bring {} into form {VERSION}", path.display()))?;
             Ok(Some(db))
         }
+        // Nothing was ever written into it; its place is taken by a new one.
+        0 if is_blank(&db)? => Ok(None),
+        0 => Err(Error::corrupt(format!(
+            "{} is no database of a store: move it away and pull the images again",
+            path.display()
+        ))),
         newer => Err(Error::of(
             Kind::Unsupported,
             format!(
@@ -192,6 +198,12 @@ pub fn set_durable(db: &Connection, durable: bool) -> Result<()> {
     let level = if durable { "full" } else { "normal" };
     db.pragma_update(None, "synchronous", level)
         .context("failed to say when changes of the store are on the disk")
+}
+
+fn is_blank(db: &Connection) -> Result<bool> {
+    db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))
+        .map(|tables| tables == 0)
+        .context("failed to look for tables in the database")
 }
 
 fn version(db: &Connection) -> Result<i64> {

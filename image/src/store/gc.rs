@@ -1,7 +1,7 @@
 //! Collection: what nobody needs goes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Transaction, params};
 
@@ -61,8 +61,11 @@ impl Store {
         }
         self.remove_strays()?;
         self.forget_lost_holds()?;
-        let failed = || format!("failed to write {}", mark.display());
-        fs::write(&mark, &self.boot).context(failed())
+        match fs::write(&mark, &self.boot) {
+            // Looked for once more by the next one; to remove something must not need room.
+            Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+            other => other.context(format!("failed to write {}", mark.display())),
+        }
     }
 
     /// A lease has its file before its first hold and until its last one has gone; that the last one has gone may not be on the disk.
@@ -168,7 +171,7 @@ impl Store {
         for (index, path) in strays.iter().enumerate() {
             // Between the list and now, somebody may have published exactly this one: looked at again under the lock.
             self.write(|db| {
-                if !is_known(db, path)? {
+                if !self.is_known(db, path)? {
                     move_away(path.clone(), away.place(&index.to_string()))?;
                 }
                 Ok(())
@@ -176,6 +179,24 @@ impl Store {
         }
         self.empty_trash()?;
         Ok(strays.len())
+    }
+
+    /// By the directory that it lies in: a layer without compression has the digest of its blob.
+    fn is_known(&self, db: &Transaction<'_>, path: &Path) -> Result<bool> {
+        let name = |path: &Path| {
+            let name = path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let (own, directory) = (name(path), path.parent().unwrap_or(path));
+        let count = |question: &str, key: String| db.query_row(question, params![key], |row| row.get(0));
+        let known: i64 = match directory == self.path("layers") {
+            true => count("SELECT count(*) FROM layer WHERE key = ?", own),
+            false => count(
+                "SELECT count(*) FROM blob WHERE digest = ?",
+                format!("{}:{own}", name(directory)),
+            ),
+        }?;
+        Ok(known > 0)
     }
 }
 
@@ -202,7 +223,7 @@ impl Away {
 ///
 /// # Errors
 /// Something cannot be removed.
-pub fn empty_trash(root: &std::path::Path) -> Result<()> {
+pub fn empty_trash(root: &Path) -> Result<()> {
     let failed = || "failed to empty the trash".to_owned();
     let entries = match fs::read_dir(root.join("trash")) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -218,17 +239,7 @@ pub fn empty_trash(root: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-fn is_known(db: &Transaction<'_>, path: &std::path::Path) -> Result<bool> {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let known: i64 = db.query_row(
-        "SELECT (SELECT count(*) FROM layer WHERE key = ?1) + (SELECT count(*) FROM blob WHERE digest IN ('sha256:' || ?1, 'sha512:' || ?1))",
-        params![name],
-        |row| row.get(0),
-    )?;
-    Ok(known > 0)
-}
-
-fn list(directory: &std::path::Path) -> Result<Vec<(String, PathBuf)>> {
+fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>> {
     let failed = || format!("failed to list {}", directory.display());
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).context(failed())? {

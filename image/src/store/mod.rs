@@ -156,6 +156,7 @@ impl Store {
             )),
             false => e,
         })?;
+        complete(&roots.root)?;
         Ok(Store {
             roots: roots.clone(),
             boot: boot.trim().to_owned(),
@@ -290,12 +291,24 @@ fn make(roots: &Roots, database: &Path) -> Result<Connection> {
         return Ok(db);
     }
     make_private(&roots.root)?;
-    for directory in DIRECTORIES {
-        make_private(&roots.root.join(directory))?;
-    }
-    make_room(&roots.root.join("tmp"))?;
+    complete(&roots.root)?;
     db::create(database)?;
     db::open(database)?.ok_or_else(|| Error::new(format!("{} has disappeared", database.display())))
+}
+
+/// Makes the directories that are not there: who copies a store may leave out what is empty.
+fn complete(root: &Path) -> Result<()> {
+    for directory in DIRECTORIES {
+        let path = root.join(directory);
+        if !exists(&path)? {
+            make_private(&path)?;
+        }
+    }
+    let tmp = root.join("tmp");
+    match exists(&tmp)? {
+        true => Ok(()),
+        false => make_room(&tmp),
+    }
 }
 
 impl Drop for Store {

@@ -231,6 +231,54 @@ fn damage_is_found() {
 }
 
 #[test]
+fn a_layer_whose_row_is_lost_is_missed_and_goes() {
+    let place = Place::new();
+    let store = place.open();
+    // Its key is the digest of its blob, which is known: the layer is not for that.
+    let (_, _, key) = add(&store, &store.lease().unwrap(), "a");
+    let directory = store.layer_directory(&key);
+    store.db().execute_batch("DELETE FROM layer").unwrap();
+    let findings = store.check(Depth::Quick, &|_| ()).unwrap();
+    let subjects: Vec<_> = findings.into_iter().map(|f| f.subject).collect();
+    assert_eq!(
+        subjects,
+        [
+            Subject::Layer(key.to_string()),
+            Subject::Stray(directory.clone())
+        ]
+    );
+    assert_eq!(store.remove_strays().unwrap(), 1);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_store_is_completed() {
+    // Copied without empty directories.
+    let place = Place::new();
+    drop(place.open());
+    for directory in ["tmp", "trash", "leases", "partial", "layers", "blobs"] {
+        fs::remove_dir_all(place.0.join(directory)).unwrap();
+    }
+    let store = place.open();
+    add(&store, &store.lease().unwrap(), "a");
+    sound(&store);
+    drop(store);
+    // A power cut while somebody copied it.
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(place.0.join(format!("brig.db{suffix}"))).unwrap();
+    }
+    fs::write(place.0.join("brig.db"), "").unwrap();
+    let store = place.open();
+    add(&store, &store.lease().unwrap(), "a");
+    sound(&store);
+    // One that is somebody else's.
+    store.db().execute_batch("PRAGMA user_version = 0").unwrap();
+    drop(store);
+    let e = Store::open(&Roots::at(&place.0)).err().unwrap();
+    assert!(e.to_string().contains("is no database of a store"), "{e}");
+}
+
+#[test]
 fn many_at_once_share_one_store() {
     let place = Place::new();
     drop(place.open());
