@@ -46,6 +46,10 @@ impl Config {
                 ));
             }
         };
+        // As empty as one that is not there.
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Config::default());
+        }
         serde_json::from_slice(&bytes)
             .map_err(|e| format!("WARNING: Error parsing config file ({}): {e}", path.display()))
     }
@@ -76,6 +80,21 @@ impl Config {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_empty_file_is_none() {
+        let home = std::env::temp_dir().join(format!("brig-config-{}", std::process::id()));
+        std::fs::create_dir(&home).unwrap();
+        let path = home.join("config.json");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config::load(&home).map(|config| config.images_format)
+        };
+        assert_eq!(read(""), Ok(String::new()));
+        assert_eq!(read(" \n"), Ok(String::new()));
+        assert!(read("{").unwrap_err().contains("Error parsing config file"));
+        std::fs::remove_dir_all(&home).unwrap();
+    }
 
     #[test]
     fn the_keys_that_docker_writes() {

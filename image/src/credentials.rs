@@ -30,6 +30,8 @@ pub const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The user name by which helpers mark an identity token.
 const IDENTITY_USER: &str = "<token>";
 const FILE_LIMIT: u64 = 8 << 20;
+/// Read of what a helper answers. A list of logins is the longest.
+const ANSWER_LIMIT: u64 = 8 << 20;
 
 /// What proves who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -276,9 +278,7 @@ impl Credentials {
             for (key, auth) in document.auths.unwrap_or_default() {
                 if !found.iter().any(|(k, _)| *k == key) {
                     let user = auth
-                        .login()
-                        .ok()
-                        .flatten()
+                        .and_then(|auth| auth.login().ok().flatten())
                         .and_then(|l| l.user().map(str::to_owned));
                     found.push((key, user));
                 }
@@ -298,7 +298,7 @@ impl Credentials {
         let auths = document.auths.as_ref();
         let in_auths = |keys: &[String]| -> Result<Option<Login>> {
             for key in keys {
-                if let Some(auth) = auths.and_then(|a| a.get(key))
+                if let Some(Some(auth)) = auths.and_then(|a| a.get(key))
                     && let Some(login) = auth
                         .login()
                         .context(format!("failed to read the credentials for {key}"))?
@@ -376,35 +376,50 @@ impl Credentials {
             .stdin
             .take()
             .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output().context(doing())?;
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout
+                .take(ANSWER_LIMIT + 1)
+                .read_to_end(&mut said)
+                .context(doing())?;
+        }
+        if said.len() as u64 > ANSWER_LIMIT {
+            // It may have ended meanwhile.
+            let _ = child.kill();
+            child.wait().context(doing())?;
+            return Err(Error::invalid(format!(
+                "{name} {verb} answers more than {ANSWER_LIMIT} bytes"
+            )));
+        }
+        let status = child.wait().context(doing())?;
         // One that ends before it has read all is judged by how it ended.
-        if output.status.success()
+        if status.success()
             && sent
                 .as_ref()
                 .is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe)
         {
             sent.context(doing())?;
         }
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if output.status.success() {
+        let text = String::from_utf8_lossy(&said).trim().to_owned();
+        if status.success() {
             return Ok(text);
         }
         if text.contains("credentials not found") {
             return Err(Error::not_found(text));
         }
-        let said = if text.is_empty() {
-            output.status.to_string()
+        let words = if text.is_empty() {
+            status.to_string()
         } else {
             text
         };
-        Err(Error::new(said)).context(doing())
+        Err(Error::new(words)).context(doing())
     }
 }
 
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
-    auths: Option<std::collections::BTreeMap<String, Auth>>,
+    auths: Option<std::collections::BTreeMap<String, Option<Auth>>>,
     #[serde(default, rename = "credsStore")]
     store: Option<String>,
     #[serde(default, rename = "credHelpers")]
@@ -502,7 +517,7 @@ fn keys_of(domain: &str) -> Vec<String> {
         .map(str::to_owned)
         .to_vec();
     }
-    let mut keys = vec![domain.to_owned()];
+    let mut keys = vec![domain.to_owned(), format!("{domain}/")];
     for scheme in ["https", "http"] {
         for path in ["", "/", "/v1/", "/v2/", "/v1", "/v2"] {
             keys.push(format!("{scheme}://{domain}{path}"));
@@ -647,6 +662,8 @@ mod tests {
                 "https://host:5000/v2/":{{"auth":"{auth}"}},
                 "token.io":{{"auth":"{auth}","identitytoken":"abc"}},
                 "plain.io":{{"username":"a","password":"b"}},
+                "slash.io/":{{"auth":"{auth}"}},
+                "null.io":null,
                 "empty.io":{{}},
                 "bad.io":{{"auth":"!"}}
             }}}}"#
@@ -664,6 +681,8 @@ mod tests {
             ),
             ("plain.io", Some(password("a", "b"))),
             ("empty.io", None),
+            ("null.io", None),
+            ("slash.io", Some(password("me", "se:cret"))),
         ] {
             assert_eq!(credentials.find(domain).unwrap(), expected, "{domain}");
         }
@@ -802,6 +821,14 @@ mod tests {
         );
         assert!(credentials.erase("all.io").unwrap());
         assert!(!home.0.join("kept").exists());
+    }
+
+    #[test]
+    fn a_helper_that_never_ends_its_answer_is_left() {
+        let (home, credentials) = Home::new("endless").with(r#"{"credsStore":"endless"}"#);
+        home.helper("endless", "exec yes");
+        let e = credentials.find("x.io").unwrap_err().to_string();
+        assert_eq!(e, "docker-credential-endless get answers more than 8388608 bytes");
     }
 
     #[test]
