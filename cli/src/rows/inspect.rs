@@ -1,7 +1,9 @@
 //! `image inspect`: documents, or templates on them.
 
+use super::inspect_container::health_config;
 use crate::session::Failure;
 use crate::template::{Functions, Map, MissingKey, Struct, Template, Value, compact, indented};
+use engine::model::Healthcheck;
 use image::oci::{Descriptor, ImageConfig, RunConfig};
 use std::collections::BTreeMap;
 
@@ -84,10 +86,12 @@ fn apply(template: &Template, object: &Value) -> Result<String, String> {
 pub fn image(image: &Image) -> Value {
     let config = &image.config;
     let text = |t: &Option<String>| t.clone().unwrap_or_default();
-    let comment = config
-        .history
-        .last()
-        .and_then(|h| h.comment.clone())
+    // Its own, which commit and import used to write, before the one of its last step.
+    let own_comment = config.other.get("comment").and_then(|c| c.as_str());
+    let comment = own_comment
+        .filter(|c| !c.is_empty())
+        .map(str::to_owned)
+        .or_else(|| config.history.last().and_then(|h| h.comment.clone()))
         .unwrap_or_default();
     let layers = config
         .rootfs
@@ -155,10 +159,12 @@ fn run_config(config: &RunConfig) -> Struct {
             "ArgsEscaped",
             config.other.get("ArgsEscaped") == Some(&serde_json::Value::Bool(true)),
         );
-    let healthcheck = config
-        .healthcheck
-        .as_ref()
-        .map_or(Value::NilPointer("*v1.HealthcheckConfig"), Value::from);
+    let healthcheck = match &config.healthcheck {
+        None => Value::NilPointer("*v1.HealthcheckConfig"),
+        // One that no container could have is shown as it was written.
+        Some(check) => serde_json::from_value::<Healthcheck>(check.clone())
+            .map_or_else(|_| Value::from(check), |check| health_config(&check)),
+    };
     let extension = Struct::new("v1.DockerOCIImageConfigExt")
         .with_optional("Healthcheck", healthcheck)
         .with_optional("OnBuild", list(&config.on_build))
@@ -318,6 +324,45 @@ mod tests {
                 assert_eq!((shown.as_str(), errors.len()), (text, 0), "{format} {errors:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_docker_has_types_for() {
+        let shown = |config: &str, format: &str| {
+            let text = format!(
+                r#"{{"architecture":"amd64","os":"linux","config":{config},"comment":"own","rootfs":{{"type":"layers","diff_ids":[]}},"history":[{{"comment":"last"}}]}}"#
+            );
+            let image = image(&Image {
+                id: "sha256:0123".to_owned(),
+                repo_tags: Vec::new(),
+                repo_digests: Vec::new(),
+                config: ImageConfig::parse(text.as_bytes()).unwrap(),
+                size: 42,
+                descriptor: None,
+                last_tag_time: None,
+                driver: None,
+            });
+            let mut errors = Vec::new();
+            let text = Inspector::new(Some(format)).unwrap().show(&[image], &mut errors);
+            assert_eq!(errors, [""; 0], "{format}");
+            text
+        };
+        let check = r#"{"Healthcheck":{"Retries":3,"Interval":30000000000,"Timeout":1500000000,"Test":["CMD-SHELL","true"]}}"#;
+        for (format, text) in [
+            ("{{.Config.Healthcheck}}", "{[CMD-SHELL true] 30s 1.5s 0s 0s 3}\n"),
+            ("{{.Config.Healthcheck.Interval}}", "30s\n"),
+            (
+                "{{json .Config.Healthcheck}}",
+                "{\"Test\":[\"CMD-SHELL\",\"true\"],\"Interval\":30000000000,\"Timeout\":1500000000,\"Retries\":3}\n",
+            ),
+            ("{{.Comment}}", "own\n"),
+        ] {
+            assert_eq!(shown(check, format), text);
+        }
+        assert_eq!(
+            shown(r#"{"Healthcheck":{"Test":5}}"#, "{{json .Config.Healthcheck}}"),
+            "{\"Test\":5}\n"
+        );
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn config(config: &Config) -> Struct {
         .with_optional("Shell", list(config.shell.as_deref()))
 }
 
-fn health_config(check: &Healthcheck) -> Value {
+pub(super) fn health_config(check: &Healthcheck) -> Value {
     Struct::new("v1.HealthcheckConfig")
         .with_optional("Test", check.test.clone())
         .with_optional("Interval", Value::Duration(check.interval))
