@@ -472,6 +472,12 @@ fn tag(session: &Session, parsed: &Parsed) -> Outcome {
     if target.digest().is_some() {
         return Err(Failure::plain("refusing to create a tag with a digest reference"));
     }
+    // `sha256:abc` is an id before it is a name: the name could never be used.
+    if target.repository().familiar() == "sha256" {
+        return Err(Failure::from(image::Error::invalid(
+            "refusing to create an ambiguous tag using digest algorithm as name",
+        )));
+    }
     let store = workshop::open_store(session)?;
     let image = store.find_image(source)?;
     store.tag(&image, &target.or_latest(), &store.target_of(source, &image)?)?;

@@ -175,7 +175,14 @@ pub fn cases() -> Vec<Case> {
             tags.sort();
             is("tags", tags.join(" "), format!("{reference} localhost/mine:2"))?;
             let refusal = s.brig(&["tag", "absent:1", "x:1"])?;
-            refused("tag", &refusal, &["No such image: absent:1", "image not known"])
+            refused("tag", &refusal, &["No such image: absent:1", "image not known"])?;
+            // It would be an id.
+            let refusal = s.brig(&["tag", &reference, "sha256:abc"])?;
+            refused(
+                "tag",
+                &refusal,
+                &["refusing to create an ambiguous tag using digest algorithm as name"],
+            )
         }),
         case("filter.images", &[], |s| {
             s.brig_must(&["pull", "-q", &s.lab.plain.reference("small:1")])?;
