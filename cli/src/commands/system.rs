@@ -634,6 +634,12 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::silent(0));
     }
     let choice = Choice::of_age_and_labels(&filters, units::now())?;
+    // What a filter asks for, a download does not have. First, because these go without a change of the database, which a disk that a
+    // broken download has filled has no room for.
+    let fetched = match filters.is_empty() {
+        true => image::evict::drop_partial(&workshop::open_store(session)?)?,
+        false => 0,
+    };
     // Before the images that they stand on.
     let (containers, freed) = super::containers::prune_containers(session, &choice)?;
     let networks = super::networks::prune_networks(session, &choice)?;
@@ -644,11 +650,7 @@ fn prune(session: &Session, parsed: &Parsed) -> Outcome {
     let (images, mut bytes) = super::images::prune_images(session, parsed)?;
     bytes += freed + emptied;
     let (records, kept) = prune_cache(session, parsed.switch("all"), &filters, &choice)?;
-    bytes += kept;
-    // What a filter asks for, a download does not have.
-    if filters.is_empty() {
-        bytes += image::evict::drop_partial(&workshop::open_store(session)?)?;
-    }
+    bytes += kept + fetched;
     let bytes = units::size_exact(i64::try_from(bytes).unwrap_or(i64::MAX));
     session.print(&format!(
         "{containers}{networks}{volumes}{images}{records}Total reclaimed space: {bytes}\n"
