@@ -81,6 +81,7 @@ impl Scattered {
 /// # Errors
 /// It is no archive, breaks off, or asks for more than [`Limits`] allow.
 pub fn scatter(source: &mut (dyn Read + Send), directory: &Path, cancel: &Cancel) -> Result<Scattered> {
+    let source = Watched { source, cancel };
     let mut source = BufReader::with_capacity(256 << 10, source);
     let magic = source.fill_buf().context("failed to read the archive")?;
     let unpacker = match magic {
@@ -97,6 +98,19 @@ pub fn scatter(source: &mut (dyn Read + Send), directory: &Path, cancel: &Cancel
                 BufReader::with_capacity(256 << 10, Decompressor::new(source, Ratio::default())?);
             take_apart(&mut unpacked, directory, cancel)
         }
+    }
+}
+
+/// Ends when the work is called off, also behind the archive, where a stream may go on for ever.
+struct Watched<'w> {
+    source: &'w mut (dyn Read + Send),
+    cancel: &'w Cancel,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.cancel.check()?;
+        self.source.read(buffer)
     }
 }
 
