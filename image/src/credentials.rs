@@ -407,11 +407,7 @@ impl Credentials {
         if text.contains("credentials not found") {
             return Err(Error::not_found(text));
         }
-        let words = if text.is_empty() {
-            status.to_string()
-        } else {
-            text
-        };
+        let words = if text.is_empty() { status.to_string() } else { text };
         Err(Error::new(words)).context(doing())
     }
 }

@@ -55,6 +55,7 @@ impl Puller<'_> {
     pub fn pull(&self, reference: &Reference) -> Result<Pulled> {
         let store = self.maker.store;
         let reference = reference.clone().or_latest();
+        store.ensure_room()?;
         let lease = store.lease()?;
         let before = match reference.digest() {
             None => store.name(&reference)?.map(|name| (name.target, name.image)),

@@ -310,7 +310,10 @@ fn a_size_is_only_somebodys_word() {
         blob.size = size;
         let dir = Scratch::new("boasting");
         let e = get(&client(), &registry, &blob, &dir).unwrap_err();
-        assert!(e.to_string().contains(&format!("where {size} were expected")), "{e}");
+        assert!(
+            e.to_string().contains(&format!("where {size} were expected")),
+            "{e}"
+        );
         let files: u64 = std::fs::read_dir(dir.path())
             .unwrap()
             .map(|f| f.unwrap().metadata().unwrap().len())

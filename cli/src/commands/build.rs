@@ -261,6 +261,7 @@ fn inputs(session: &Session, request: &Request) -> Result<(Source, Context), Fai
     }
     let workshop = Workshop::open(session)?;
     let client = workshop.client(session.credentials())?;
+    workshop.store.ensure_room()?;
     let lease = workshop.store.lease()?;
     open(request, &client, &workshop.cancel, &lease.directory())
 }

@@ -38,6 +38,7 @@ pub fn import(maker: &Maker<'_>, source: &mut (dyn Read + Send), import: &Import
     for text in import.changes {
         change::apply(&mut run, text)?;
     }
+    store.ensure_room()?;
     let lease = store.lease()?;
     let mut source = BufReader::with_capacity(256 << 10, source);
     let magic: Vec<u8> = source

@@ -36,6 +36,7 @@ pub fn load(
     source: &mut (dyn Read + Send),
     platform: Option<&Platform>,
 ) -> Result<Vec<Loaded>> {
+    maker.store.ensure_room()?;
     let lease = maker.store.lease()?;
     let scattered = scatter(source, &lease.directory(), maker.cancel)?;
     let archive = Archive {

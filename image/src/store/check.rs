@@ -111,11 +111,10 @@ impl Store {
                 Ok(row == 0 || !exists(&self.blob_path(digest))?)
             }
             (Damage::Missing, Subject::Layer(key)) => {
-                let row: i64 = db.query_row(
-                    "SELECT count(*) FROM layer WHERE key = ?",
-                    params![key],
-                    |row| row.get(0),
-                )?;
+                let row: i64 =
+                    db.query_row("SELECT count(*) FROM layer WHERE key = ?", params![key], |row| {
+                        row.get(0)
+                    })?;
                 Ok(row == 0 || !exists(&self.path("layers").join(key))?)
             }
             _ => Ok(true),

@@ -201,9 +201,11 @@ pub fn set_durable(db: &Connection, durable: bool) -> Result<()> {
 }
 
 fn is_blank(db: &Connection) -> Result<bool> {
-    db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))
-        .map(|tables| tables == 0)
-        .context("failed to look for tables in the database")
+    db.query_row("SELECT count(*) FROM sqlite_master", [], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(|tables| tables == 0)
+    .context("failed to look for tables in the database")
 }
 
 fn version(db: &Connection) -> Result<i64> {

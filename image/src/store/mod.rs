@@ -150,10 +150,7 @@ impl Store {
         });
         let db = opened.map_err(|e| match reserve::is_full(&roots.root) {
             // SQLite calls it an I/O error.
-            true => Error::new(format!(
-                "no space left on device: {} is full",
-                roots.root.display()
-            )),
+            true => full(&roots.root),
             false => e,
         })?;
         complete(&roots.root)?;
@@ -170,6 +167,18 @@ impl Store {
     /// Where it lies.
     pub fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// That something can be added. On a full disk, the room that the reserve has given is for taking something away: whoever filled it
+    /// as well would leave none for that.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn ensure_room(&self) -> Result<()> {
+        match reserve::is_scarce(&self.roots.root) {
+            true => Err(full(&self.roots.root)),
+            false => Ok(()),
+        }
     }
 
     /// A file that is always there.
@@ -294,6 +303,10 @@ fn make(roots: &Roots, database: &Path) -> Result<Connection> {
     complete(&roots.root)?;
     db::create(database)?;
     db::open(database)?.ok_or_else(|| Error::new(format!("{} has disappeared", database.display())))
+}
+
+fn full(root: &Path) -> Error {
+    Error::new(format!("no space left on device: {} is full", root.display()))
 }
 
 /// Makes the directories that are not there: who copies a store may leave out what is empty.

@@ -33,6 +33,11 @@ pub fn is_full(root: &Path) -> bool {
     available(root).is_some_and(|left| left < LAST)
 }
 
+/// Whether no more is left than the reserve has given, or could give.
+pub fn is_scarce(root: &Path) -> bool {
+    !root.join(NAME).exists() && available(root).is_some_and(|left| left < SIZE + LAST)
+}
+
 /// Makes it, if there is room for it again.
 pub fn keep(root: &Path) {
     let path = root.join(NAME);

@@ -242,10 +242,7 @@ fn a_layer_whose_row_is_lost_is_missed_and_goes() {
     let subjects: Vec<_> = findings.into_iter().map(|f| f.subject).collect();
     assert_eq!(
         subjects,
-        [
-            Subject::Layer(key.to_string()),
-            Subject::Stray(directory.clone())
-        ]
+        [Subject::Layer(key.to_string()), Subject::Stray(directory.clone())]
     );
     assert_eq!(store.remove_strays().unwrap(), 1);
     assert!(!directory.exists());

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use conformance::command;
+
 use crate::case::{Case, Done, Need, Scene, case, has, is, lacks, names, refused};
 use crate::lab::{self, Subject};
 
@@ -184,6 +186,15 @@ pub fn cases() -> Vec<Case> {
                 &["refusing to create an ambiguous tag using digest algorithm as name"],
             )
         }),
+        case("full.pull-leaves-room-for-rmi", &[Need::Brig], |s| {
+            let disk = s.other_store("disk");
+            std::fs::create_dir(&disk).map_err(|e| format!("{}: {e}", disk.display()))?;
+            let place = disk.display().to_string();
+            shell(&format!("mount -t tmpfs -o size=64m tmpfs {place}"))?;
+            let done = filled(s, &disk.join("store"), &place);
+            shell(&format!("umount {place}"))?;
+            done
+        }),
         case("filter.images", &[], |s| {
             s.brig_must(&["pull", "-q", &s.lab.plain.reference("small:1")])?;
             s.brig_must(&["pull", "-q", &s.lab.plain.reference("many:1")])?;
@@ -267,6 +278,29 @@ fn some_file(dir: &Path) -> Option<PathBuf> {
         }
         (metadata.is_file() && metadata.len() > 0).then(|| entry.path())
     })
+}
+
+/// A pull on a full disk is refused before it takes the last bytes, which rmi and prune need.
+fn filled(s: &mut Scene, store: &Path, disk: &str) -> Done {
+    let (small, many) = (s.lab.plain.reference("small:1"), s.lab.plain.reference("many:1"));
+    s.brig_must_at(store, &["pull", "-q", &small])?;
+    shell(&format!("dd if=/dev/zero of={disk}/rest bs=1k 2>&1 || true"))?;
+    for _ in 0..2 {
+        let refusal = s.brig_at(store, &["pull", "-q", &many])?;
+        refused("pull", &refusal, &["no space left on device"])?;
+    }
+    has("rmi", &s.brig_must_at(store, &["rmi", &small])?, "Deleted: ")?;
+    s.brig_must_at(store, &["system", "prune", "-af"])?;
+    shell(&format!("rm {disk}/rest"))?;
+    s.brig_must_at(store, &["pull", "-q", &many])?;
+    s.brig_must_at(store, &["system", "check"]).map(drop)
+}
+
+fn shell(script: &str) -> Done {
+    let mut shell = std::process::Command::new("sh");
+    command::run(shell.args(["-ec", script]), "", command::USUAL)?
+        .ok()
+        .map(drop)
 }
 
 fn pulled(s: &mut Scene) -> Done {
