@@ -90,7 +90,7 @@ pub fn exec(invocation: &Invocation, args: &args::Exec) -> Result<i32> {
     let entering = Entering {
         plan: &plan,
         facts: &facts,
-        record: record,
+        record,
         groups,
         home: &home,
         cgroup: &cgroup,
