@@ -236,15 +236,8 @@ impl Scope {
         report: &mut Report,
     ) -> Result<Action> {
         let instruction = &*step.instruction;
-        let done = Reading {
-            scope: self,
-            context,
-            instruction,
-            place: step.is_trigger.then_some(stage.from.span),
-            report,
-            made: 0,
-        }
-        .action();
+        let place = step.is_trigger.then_some(stage.from.span);
+        let done = self.read(context, instruction, place, report);
         done.map_err(|problem| {
             if step.is_trigger {
                 in_trigger(problem, stage.from.span, &instruction.text)
@@ -252,6 +245,37 @@ impl Scope {
                 problem
             }
         })
+    }
+
+    /// An instruction that stands in no stage: `--change`.
+    ///
+    /// # Errors
+    /// As [`Scope::apply`].
+    pub fn apply_alone(
+        &mut self,
+        context: &Context<'_>,
+        instruction: &Instruction,
+        report: &mut Report,
+    ) -> Result<Action> {
+        self.read(context, instruction, None, report)
+    }
+
+    fn read(
+        &mut self,
+        context: &Context<'_>,
+        instruction: &Instruction,
+        place: Option<Span>,
+        report: &mut Report,
+    ) -> Result<Action> {
+        Reading {
+            scope: self,
+            context,
+            instruction,
+            place,
+            report,
+            made: 0,
+        }
+        .action()
     }
 }
 

@@ -13,9 +13,10 @@ use image::oci::RunConfig;
 use image::provide::Maker;
 use image::reference::Reference;
 use image::registry::Cancel;
-use image::{Context, Digest, Error, Kind, Result, change};
+use image::{Context, Digest, Error, Kind, Result};
 use monitor::state::Status;
 
+use crate::change;
 use crate::containers::{Container, Containers};
 use crate::control;
 use crate::model::Config;
@@ -120,16 +121,7 @@ pub fn layer(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, to: impl Write, cance
 /// A change makes no sense.
 pub fn run_config(config: &Config, changes: &[String]) -> Result<RunConfig> {
     let mut run = of_container(config)?;
-    let mut has_command = false;
-    for text in changes {
-        change::apply(&mut run, text)?;
-        let keyword = text.split_whitespace().next().unwrap_or_default();
-        has_command |= keyword.eq_ignore_ascii_case("CMD");
-        // A command that was for another entrypoint is none for this one, as in a Dockerfile.
-        if keyword.eq_ignore_ascii_case("ENTRYPOINT") && !has_command {
-            run.cmd = None;
-        }
-    }
+    change::apply_all(&mut run, changes)?;
     Ok(run)
 }
 

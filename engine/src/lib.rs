@@ -2,6 +2,7 @@
 //!
 //! May not: print, read the command line, or know what a terminal is.
 
+pub mod change;
 pub mod commit;
 pub mod containers;
 pub mod control;

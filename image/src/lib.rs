@@ -6,7 +6,6 @@ pub mod archive;
 pub mod assemble;
 pub mod bundle;
 pub mod bytes;
-pub mod change;
 pub mod credentials;
 pub mod derive;
 pub mod digest;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use image::archive;
 use image::credentials::Credentials;
 use image::layer::tar::{Entry, Type, Writer};
-use image::oci::media;
+use image::oci::{RunConfig, media};
 use image::platform::Platform;
 use image::progress::{Event, Step};
 use image::provide::{Maker, Means};
@@ -341,7 +341,10 @@ fn rootfs_is_imported() {
         reference: Some(&reference),
         source: "-",
         message: None,
-        changes: &["CMD [\"/bin/sh\"]".to_owned()],
+        config: RunConfig {
+            cmd: Some(vec!["/bin/sh".to_owned()]),
+            ..RunConfig::default()
+        },
         platform: Platform::host(),
     };
     let id = archive::import(&maker, &mut bytes.as_slice(), &import).unwrap();
@@ -428,7 +431,7 @@ fn damaged_layer_is_found_and_made_again() {
         reference: None,
         source: "-",
         message: None,
-        changes: &[],
+        config: RunConfig::default(),
         platform: Platform::host(),
     };
     // What is done to the layer, and a word of what is told.
@@ -571,7 +574,7 @@ fn tree_that_a_bundle_stands_on_is_left_alone() {
         reference: None,
         source: "-",
         message: None,
-        changes: &[],
+        config: RunConfig::default(),
         platform: Platform::host(),
     };
     let id = archive::import(&maker, &mut tar(&[("a", b"1")]).as_slice(), &import).unwrap();

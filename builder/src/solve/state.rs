@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use build::history;
-use build::instruction::{Command, Health};
 use build::scope::{Action, Scope};
+use engine::change;
 use image::Digest;
 use image::oci::{History, ImageConfig, RootFs, RunConfig};
 use image::platform::Platform;
 use image::store::{Image, Layer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 /// A point in a stage. What steps from it is a change of a copy.
 #[derive(Clone)]
@@ -114,46 +114,15 @@ impl State {
     }
 
     fn change(&mut self, action: &Action, scope: &Scope) {
-        let config = &mut self.config.config;
+        change::apply(&mut self.config.config, action, scope);
         match action {
-            Action::Arg(_) | Action::Run(_) | Action::Copy(_) => {}
-            Action::Env(pairs) => {
-                let env = config.env.get_or_insert_default();
-                pairs
-                    .iter()
-                    .for_each(|(name, value)| set_variable(env, name, value));
+            // Of Windows; BuildKit says it of every image.
+            Action::Cmd(_) => {
+                let other = &mut self.config.config.other;
+                other.insert("ArgsEscaped".into(), json!(true));
             }
-            Action::Label(pairs) => {
-                let labels = config.labels.get_or_insert_default();
-                labels.extend(pairs.iter().cloned());
-            }
-            Action::Expose(ports) => {
-                let all = config.exposed_ports.get_or_insert_default();
-                all.extend(ports.iter().map(|port| (port.clone(), json!({}))));
-            }
-            Action::Cmd(command) => {
-                config.cmd = Some(words(command, scope));
-                // Of Windows; BuildKit says it of every image.
-                config.other.insert("ArgsEscaped".into(), json!(true));
-            }
-            Action::Entrypoint(command) => {
-                config.entrypoint = Some(words(command, scope));
-                // What an image runs by itself was not meant for this entrypoint.
-                if !scope.has_cmd() {
-                    config.cmd = None;
-                }
-            }
-            Action::User(user) => config.user = Some(user.clone()),
-            Action::Workdir(path) => config.working_dir = Some(path.clone()),
-            Action::Volume(volumes) => {
-                let all = config.volumes.get_or_insert_default();
-                all.extend(volumes.iter().map(|path| (path.clone(), json!({}))));
-            }
-            Action::Stopsignal(signal) => config.stop_signal = Some(signal.clone()),
-            Action::Shell(shell) => config.shell = Some(shell.clone()),
-            Action::Onbuild(expression) => config.on_build.get_or_insert_default().push(expression.clone()),
-            Action::Healthcheck(health) => config.healthcheck = Some(health_value(health)),
             Action::Maintainer(author) => self.config.author = Some(author.clone()),
+            _ => {}
         }
     }
 
@@ -185,36 +154,4 @@ impl State {
         config.created = epoch.map(str::to_owned).or(time);
         config
     }
-}
-
-/// In its place, if there is one of this name.
-fn set_variable(env: &mut Vec<String>, name: &str, value: &str) {
-    let entry = format!("{name}={value}");
-    let is_it = |old: &&mut String| old.split_once('=').map_or(old.as_str(), |(n, _)| n) == name;
-    match env.iter_mut().find(is_it) {
-        Some(old) => *old = entry,
-        None => env.push(entry),
-    }
-}
-
-fn words(command: &Command, scope: &Scope) -> Vec<String> {
-    history::words(command, scope)
-}
-
-/// As a configuration has it: what is not said is not there.
-fn health_value(health: &Health) -> Value {
-    let mut value = Map::new();
-    value.insert("Test".into(), json!(health.test));
-    for (name, number) in [
-        ("Interval", health.interval),
-        ("Timeout", health.timeout),
-        ("StartPeriod", health.start_period),
-        ("StartInterval", health.start_interval),
-        ("Retries", i64::from(health.retries)),
-    ] {
-        if number != 0 {
-            value.insert(name.into(), json!(number));
-        }
-    }
-    Value::Object(value)
 }

@@ -8,6 +8,7 @@ use crate::session::{Failure, Outcome, Session};
 use crate::terminal;
 use crate::workshop::{self, Workshop};
 use image::archive::{self, Import};
+use image::oci::RunConfig;
 use image::platform::Platform;
 use image::progress;
 use image::reference::Reference;
@@ -169,6 +170,8 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
         return Err(Failure::plain("cannot import digest reference"));
     }
     let platform = workshop::platform(parsed.text("platform"))?;
+    let mut config = RunConfig::default();
+    engine::change::apply_all(&mut config, &parsed.list("change"))?;
     // Before the store: a name that is wrong changes nothing.
     let local: Option<Box<dyn Read + Send>> = match source.as_str() {
         "-" => Some(Box::new(std::io::stdin())),
@@ -191,7 +194,7 @@ fn import(session: &Session, parsed: &Parsed) -> Outcome {
             reference: reference.as_ref(),
             source: &source,
             message: parsed.text("message").as_deref(),
-            changes: &parsed.list("change"),
+            config,
             platform: platform.unwrap_or_else(Platform::host),
         },
     )?;

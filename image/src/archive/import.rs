@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use serde_json::{Map, json};
 
-use crate::change;
 use crate::digest::{Algorithm, Hasher};
 use crate::layer::{Decompressor, Ratio};
 use crate::oci::{History, ImageConfig, RootFs, RunConfig, media};
@@ -23,21 +22,17 @@ pub struct Import<'i> {
     /// A file name, an address or `-`; for the history.
     pub source: &'i str,
     pub message: Option<&'i str>,
-    /// Instructions of a Dockerfile that change the configuration.
-    pub changes: &'i [String],
+    /// What it says of containers.
+    pub config: RunConfig,
     pub platform: Platform,
 }
 
 /// Reads a tar, packed or not, and adds it. The id of the image.
 ///
 /// # Errors
-/// It is no archive, or a change makes no sense; nothing is added then.
+/// It is no archive; nothing is added then.
 pub fn import(maker: &Maker<'_>, source: &mut (dyn Read + Send), import: &Import<'_>) -> Result<Digest> {
     let store = maker.store;
-    let mut run = RunConfig::default();
-    for text in import.changes {
-        change::apply(&mut run, text)?;
-    }
     store.ensure_room()?;
     let lease = store.lease()?;
     let mut source = BufReader::with_capacity(256 << 10, source);
@@ -91,7 +86,7 @@ pub fn import(maker: &Maker<'_>, source: &mut (dyn Read + Send), import: &Import
         architecture: import.platform.architecture.clone(),
         os: import.platform.os.clone(),
         variant: import.platform.variant.clone(),
-        config: run,
+        config: import.config.clone(),
         rootfs: RootFs {
             kind: "layers".to_owned(),
             diff_ids: vec![diff_id],

@@ -145,7 +145,7 @@ fn commit_change(s: &mut Scene) -> Done {
         ("-c 'STOPSIGNAL SIGUSR1'", "SIGUSR1")
     };
     s.must(&format!(
-        "docker commit -c 'CMD [\"changed\"]' -c 'ENTRYPOINT [\"echo\"]' -c 'ENV A=1' -c 'EXPOSE 81' -c 'LABEL l=v' \
+        "docker commit -c 'CMD [\"changed\"]' -c 'ENTRYPOINT [\"echo\"]' -c 'ENV A=1 B=$COLOUR/x' -c 'EXPOSE 81' -c 'LABEL l=v' \
          -c 'USER root' -c 'WORKDIR /tmp' {signal} box made",
     ))?;
     s.prints("docker run --rm made", "changed\n")?;
@@ -156,7 +156,7 @@ fn commit_change(s: &mut Scene) -> Done {
         format!("/tmp root {shown} v sweet"),
     )?;
     let env = s.must("docker image inspect --format '{{.Config.Env}}' made")?;
-    for part in ["COLOUR=blue", "FROM_RUN=1", "A=1"] {
+    for part in ["COLOUR=blue", "FROM_RUN=1", "A=1", "B=blue/x"] {
         has("environment", &env, part)?;
     }
     has(
