@@ -90,6 +90,16 @@ pub const CASES: &[Case] = &[
         ..Case::RUN
     },
     Case {
+        id: "process.args-empty-name",
+        clause: "reference: a name of no letters is in no directory of PATH",
+        config: |s| s.set("/process/args", json!([""])),
+        steps: &[Step::Fails(
+            &Step::Create,
+            &["exec: \"\": executable file not found in $PATH"],
+        )],
+        ..Case::RUN
+    },
+    Case {
         id: "process.args-path-not-found",
         clause: "reference: exec lookup happens at create, with the text that Docker maps to 127",
         config: |s| s.set("/process/args", json!(["/no/such/program"])),

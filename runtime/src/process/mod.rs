@@ -98,11 +98,6 @@ pub fn plan_process(
 ) -> ProcessPlan {
     if p.args.is_empty() {
         problems.add(format!("{place}/args"), "args must not be empty");
-    } else if p.args[0].is_empty() {
-        problems.add(
-            format!("{place}/args/0"),
-            "the program must not be an empty string",
-        );
     }
     for (n, arg) in p.args.iter().enumerate() {
         no_nul(arg, || format!("{place}/args/{n}"), problems);

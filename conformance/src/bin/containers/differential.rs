@@ -987,6 +987,7 @@ const GROUPS: &[Group] = &[
                 Both,
                 "docker run --rm --network none --volumes-from absent tiny true",
             ),
+            (Both, "docker run --rm --network none tiny ''"),
             (Both, "docker run --rm --network none --volumes-from '' tiny true"),
             (Both, "docker rm -v holder"),
             (Sorted, "docker volume ls -q"),
