@@ -43,13 +43,15 @@ pub fn reserve(wanted: &[Wanted], whose: &dyn Fn(&Port) -> Option<String>) -> Re
     // Where the last search ended: ports that are chosen for a range of the container's become neighbours.
     let mut random = None;
     for one in wanted {
-        all.extend(reserve_one(one, whose, &mut random)?);
+        let reserved = reserve_one(one, &all, whose, &mut random)?;
+        all.extend(reserved);
     }
     Ok(all)
 }
 
 fn reserve_one(
     wanted: &Wanted,
+    ours: &[Reserved],
     whose: &dyn Fn(&Port) -> Option<String>,
     random: &mut Option<u16>,
 ) -> Result<Vec<Reserved>> {
@@ -89,6 +91,7 @@ fn reserve_one(
         ));
     }
     let owner = match whose(&port) {
+        _ if ours.iter().any(|own| is_in_the_way(&own.port, &port)) => " (it is published twice)".to_owned(),
         Some(container) => format!(" ({container} has it)"),
         None => {
             let process = listener(&port).map_or_else(String::new, |who| format!(" by {who}"));
@@ -102,6 +105,11 @@ fn reserve_one(
             with_port(port.host, port.host_port)
         ),
     ))
+}
+
+fn is_in_the_way(own: &Port, other: &Port) -> bool {
+    let is_same = own.host == other.host || own.host.is_unspecified() || other.host.is_unspecified();
+    own.protocol == other.protocol && own.host_port == other.host_port && is_same
 }
 
 /// All addresses at one port.
@@ -312,7 +320,10 @@ mod tests {
                 .ends_with("allocated (container web has it)")
         );
         drop(all);
-        reserve(&[mine(Some((first, first)))], &nobody).unwrap();
+        let fixed = || mine(Some((first, first)));
+        let twice = reserve(&[fixed(), fixed()], &nobody).unwrap_err().to_string();
+        assert!(twice.ends_with("allocated (it is published twice)"), "{twice}");
+        reserve(&[fixed()], &nobody).unwrap();
     }
 
     #[test]
