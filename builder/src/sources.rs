@@ -3,6 +3,7 @@
 //! May not: fetch what nobody asks for.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,28 +74,43 @@ pub fn read_secret(secret: &crate::request::Secret) -> Result<Vec<u8>> {
             None => Err(Error::not_found(format!("secret {}: not found", secret.id))),
         },
         SecretFrom::File(path) => {
-            let size = std::fs::metadata(path).context(failed())?.len();
-            if size > LARGEST_SECRET {
+            // Not by what its size is said to be: it may be a pipe, `src=<(...)`.
+            let file = std::fs::File::open(path).context(failed())?;
+            let mut bytes = Vec::new();
+            let read = file.take(LARGEST_SECRET + 1).read_to_end(&mut bytes);
+            if read.context(failed())? as u64 > LARGEST_SECRET {
                 return Err(Error::invalid(format!(
-                    "invalid secret size {size}: a secret has at most {LARGEST_SECRET} bytes"
+                    "secret {} is too large: a secret has at most {LARGEST_SECRET} bytes",
+                    secret.id
                 )));
             }
-            std::fs::read(path).context(failed())
+            Ok(bytes)
         }
     }
+}
+
+/// A file that is not there is told before anything is built, whether a step wants it or not.
+fn check_secrets(request: &Request) -> Result<()> {
+    for secret in &request.secrets {
+        if let SecretFrom::File(path) = &secret.from {
+            std::fs::metadata(path).context(format!("failed to stat {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 impl<'s> Sources<'s> {
     /// Opens the context and those with names. The Dockerfile.
     ///
     /// # Errors
-    /// One is not there or cannot be fetched.
+    /// One is not there or cannot be fetched; or the file of a secret is not there.
     pub fn open(
         means: &'s Means<'s>,
         request: &'s Request,
         lease: &'s Lease<'s>,
         counter: &'s Counter,
     ) -> Result<(Sources<'s>, Source)> {
+        check_secrets(request)?;
         let scratch = lease.directory().join("fetched");
         std::fs::create_dir_all(&scratch).context("failed to make room for what is fetched")?;
         let memories = means.maker.store.roots().root.join("build/contexts");

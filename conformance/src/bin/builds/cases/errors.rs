@@ -55,10 +55,6 @@ pub fn cases() -> Vec<Case> {
             s.file(".dockerignore", "ignored\n")?;
             s.refuses("FROM tiny\nCOPY ignored /\n", &["ignored", "not found"])
         }),
-        case("error.chown-unknown", &[Need::Brig], |s| {
-            s.file("a", "a\n")?;
-            s.refuses("FROM tiny\nCOPY --chown=nobody-here a /\n", &["nobody-here"])
-        }),
         case("error.target-unknown", &[Need::NotBuildah], |s| {
             s.dockerfile("FROM tiny AS one\n")?;
             s.fails(
@@ -115,6 +111,14 @@ pub fn cases() -> Vec<Case> {
             s.refuses(
                 "FROM tiny\nRUN --network=host true\n",
                 &["network.host", "not allowed"],
+            )
+        }),
+        case("error.secret-file-absent", &[Need::NotBuildah], |s| {
+            s.dockerfile("FROM tiny\n")?;
+            s.fails(
+                "docker build --secret id=s,src=/absent .",
+                1,
+                &["failed to stat /absent"],
             )
         }),
         case("error.secret-required", &[Need::NotBuildah], |s| {
