@@ -37,7 +37,7 @@ use image::{Context, Digest, Result};
 
 use memory::Memory;
 
-pub use owner::owner;
+pub use owner::{Owner, owner};
 pub use select::{Selected, Selection};
 
 /// Something that files are taken from.

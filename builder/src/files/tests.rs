@@ -517,9 +517,23 @@ fn owners_by_name() {
         (":staff", (0, 50)),
         ("web:", (33, 34)),
     ] {
-        assert_eq!(owner(root.as_fd(), text).unwrap(), ids, "{text}");
+        let found = owner(root.as_fd(), text).unwrap();
+        assert_eq!((found.ids(), found.unknown), (ids, None), "{text}");
     }
-    assert!(owner(root.as_fd(), "nobody").is_err());
+    // As in BuildKit, but told.
+    for (text, ids, unknown) in [
+        ("nobody", (0, 0), "user nobody"),
+        ("nobody:staff", (0, 50), "user nobody"),
+        ("web:none", (33, 34), "group none"),
+        (":none", (0, 0), "group none"),
+    ] {
+        let found = owner(root.as_fd(), text).unwrap();
+        assert_eq!(
+            (found.ids(), found.unknown.as_deref()),
+            (ids, Some(unknown)),
+            "{text}"
+        );
+    }
     // Those of the host are nobody's.
     fs::remove_file(scene.at("root/etc/passwd")).unwrap();
     symlink("../../../../../../../../etc/passwd", scene.at("root/etc/passwd")).unwrap();

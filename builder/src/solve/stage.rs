@@ -488,7 +488,9 @@ impl Solver<'_> {
             let root = snapshot.open()?;
             let owner = match self.means.maker.means.owners {
                 // As BuildKit: by the rules of --chown, where a number is the group, too.
-                Owners::Keep => crate::files::owner(std::os::fd::AsFd::as_fd(&root), &user)?,
+                Owners::Keep => {
+                    self.tell_unknown(crate::files::owner(std::os::fd::AsFd::as_fd(&root), &user)?)
+                }
                 // As in images that are pulled.
                 Owners::Caller => (0, 0),
             };

@@ -18,6 +18,7 @@ use super::{Solver, snapshot};
 use crate::files::download::Version;
 use crate::files::{self, Placement, Selected, Selection, Tree};
 use crate::sources::Fetched;
+use crate::telling::Event;
 
 /// One source of an instruction, looked at.
 enum Piece<'c> {
@@ -267,9 +268,18 @@ impl Solver<'_> {
     /// `--chown`, by the names of the stage. With `--link` there is nothing below to look into: numbers alone have a meaning.
     fn owner(&self, copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
         match self.chown(copy) {
-            Some(chown) => files::owner(root, chown).map(Some),
+            Some(chown) => Ok(Some(self.tell_unknown(files::owner(root, chown)?))),
             None => Ok(None),
         }
+    }
+
+    /// Its numbers; what was meant, and is not there, is said.
+    pub(super) fn tell_unknown(&self, owner: files::Owner) -> (u32, u32) {
+        if let Some(unknown) = &owner.unknown {
+            let text = format!("there is no {unknown} in the image: files are made as if it were not said");
+            (self.means.listener)(&Event::Warning { text: &text });
+        }
+        owner.ids()
     }
 
     /// Where there is but one user, everything is root's, as it is in images that are pulled.

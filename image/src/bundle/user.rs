@@ -45,6 +45,34 @@ pub fn find_groups(wanted: &[String], root: BorrowedFd<'_>) -> Result<Vec<u32>> 
     wanted.iter().map(|name| find_group(name, &file)).collect()
 }
 
+/// The user of this name, and its group. Of several lines the first counts; a number is no name.
+///
+/// # Errors
+/// The file cannot be read, or has numbers that are none.
+pub fn find_name(name: &str, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+    let file = read_file(root, "etc/passwd").context("failed to read /etc/passwd of the image")?;
+    let found = file
+        .lines()
+        .filter_map(parse_passwd)
+        .find(|line| line.name == name);
+    found
+        .map(|line| Ok((checked(line.uid)?, checked(line.gid)?)))
+        .transpose()
+}
+
+/// The group of this name.
+///
+/// # Errors
+/// As [`find_name`].
+pub fn find_group_name(name: &str, root: BorrowedFd<'_>) -> Result<Option<u32>> {
+    let file = read_file(root, "etc/group").context("failed to read /etc/group of the image")?;
+    let found = file
+        .lines()
+        .filter_map(parse_group)
+        .find(|line| line.name == name);
+    found.map(|line| checked(line.gid)).transpose()
+}
+
 fn resolve(text: &str, passwd: &str, group: &str) -> Result<User> {
     let (user, wanted_group) = text.split_once(':').unwrap_or((text, ""));
     let found = passwd.lines().filter_map(parse_passwd).find(|line| match user {

@@ -57,6 +57,7 @@ const FILES: &[File] = files![
     ("copy-attributes", ""),
     ("copy-chmod", ""),
     ("copy-chown-names", ""),
+    ("copy-chown-unknown", ""),
     ("copy-chown-numbers", ""),
     ("copy-chown-own-passwd", ""),
     ("copy-dir", ""),
@@ -203,6 +204,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("copy-chmod", "COPY ", FLAGS),
     ("copy-chown-names", "COPY ", FLAGS),
     ("copy-chown-numbers", "COPY ", FLAGS),
+    ("copy-chown-unknown", "COPY ", FLAGS),
     ("copy-chown-own-passwd", "COPY ", FLAGS),
     ("big-mix", "COPY ", FLAGS),
     (
