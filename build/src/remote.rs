@@ -117,7 +117,8 @@ impl Git {
             }
             // There are a dozen keys: what has more is refused at the first unknown one.
             seen.push(key);
-            let value = decoded(value);
+            // In a query + is a blank.
+            let value = decoded(&value.replace('+', " "));
             let is_flag = matches!(key, "submodules" | "keep-git-dir" | "fetch-by-commit");
             if value.is_empty() && !is_flag {
                 return Err(format!("query {} has no value", quoted(key)));
@@ -166,8 +167,8 @@ fn unite(slot: &mut Option<String>, value: String, what: &str) -> Result<(), Str
     }
 }
 
-/// Without `%XX` and `+`.
-fn decoded(text: &str) -> String {
+/// Without `%XX`, in an address.
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -178,7 +179,6 @@ fn decoded(text: &str) -> String {
                 bytes.push(byte);
                 rest = after.get(2..).unwrap_or_default();
             }
-            (b'+', _) => bytes.push(b' '),
             (other, _) => bytes.push(other),
         }
     }

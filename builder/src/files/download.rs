@@ -182,7 +182,7 @@ fn name_of(address: &str) -> String {
     let rest = address.split_once("://").map_or("", |(_, rest)| rest);
     let path = rest.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once('/').map_or("", |(_, path)| path);
-    let path = decoded(path);
+    let path = build::remote::decoded(path);
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let is_name = !matches!(name, "" | "." | "..") && !name.contains('\0') && name.len() <= 255;
     if is_name {
@@ -190,24 +190,6 @@ fn name_of(address: &str) -> String {
     } else {
         NAMELESS.to_owned()
     }
-}
-
-/// Without `%XX`.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match (*first, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (other, _) => bytes.push(other),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A name whose wildcards mean themselves.

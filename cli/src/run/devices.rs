@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::model::{Device, DeviceRequest, ThrottleDevice, Ulimit, WeightDevice};
+use engine::spec::settle::ULIMITS;
 
 use super::mounts::clean;
 use super::values::{atoi, size};
@@ -147,27 +148,10 @@ pub fn weight(text: &str) -> Result<WeightDevice, String> {
 
 /// `nofile=1024:2048`.
 pub fn ulimit(text: &str) -> Result<Ulimit, String> {
-    const NAMES: [&str; 15] = [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     let (name, limits) = text
         .split_once('=')
         .ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
-    if !NAMES.contains(&name) {
+    if !ULIMITS.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));
     }
     let number =

@@ -226,7 +226,8 @@ fn check_extra_host(entry: &str) -> Result<()> {
     }
 }
 
-const ULIMITS: [&str; 15] = [
+/// Names of `--ulimit`.
+pub const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
     "data",
