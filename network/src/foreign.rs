@@ -14,6 +14,24 @@ use crate::nft::{Chain, Family, Hook, Installed, Rules, Table, Transaction};
 const FAMILIES: [Family; 3] = [Family::Inet, Family::Ipv4, Family::Ipv6];
 const BOTH: [Field; 2] = [Field::InputDevice, Field::OutputDevice];
 
+/// A bridge, and the versions of the protocol that are spoken on it: where chains are of one, others have no business.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'b> {
+    pub bridge: &'b str,
+    pub ipv4: bool,
+    pub ipv6: bool,
+}
+
+impl Way<'_> {
+    fn goes_through(&self, chain: &Chain) -> bool {
+        match chain.table.family {
+            Family::Ipv4 => self.ipv4,
+            Family::Ipv6 => self.ipv6,
+            _ => true,
+        }
+    }
+}
+
 /// Chains of others that forwarded packets go through, with their rules.
 fn chains(rules: &Rules, own: &Table) -> Result<Vec<(Chain, Vec<Installed>)>> {
     let mut found = Vec::new();
@@ -38,7 +56,7 @@ struct Closed<'b> {
     missing: Vec<(Field, &'b str)>,
 }
 
-fn closed<'b>(rules: &Rules, own: &Table, bridges: &[&'b str]) -> Result<Vec<Closed<'b>>> {
+fn closed<'b>(rules: &Rules, own: &Table, ways: &[Way<'b>]) -> Result<Vec<Closed<'b>>> {
     let mut found = Vec::new();
     for (chain, inside) in chains(rules, own)? {
         let end = inside.iter().position(|r| stops_all(&r.expressions));
@@ -50,9 +68,10 @@ fn closed<'b>(rules: &Rules, own: &Table, bridges: &[&'b str]) -> Result<Vec<Clo
             .iter()
             .filter_map(|r| lets_device_through(&r.expressions))
             .collect();
-        let all = bridges
+        let all = ways
             .iter()
-            .flat_map(|bridge| BOTH.map(|field| (field, *bridge)));
+            .filter(|way| way.goes_through(&chain))
+            .flat_map(|way| BOTH.map(|field| (field, way.bridge)));
         found.push(Closed {
             before: end.and_then(|n| inside.get(n)).map(|end| end.handle),
             missing: all
@@ -69,13 +88,13 @@ fn closed<'b>(rules: &Rules, own: &Table, bridges: &[&'b str]) -> Result<Vec<Clo
 ///
 /// # Errors
 /// Of the kernel.
-pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
+pub fn open(rules: &Rules, own: &Table, ways: &[Way<'_>]) -> Result<()> {
     let mut changes = Transaction::default();
     for Closed {
         chain,
         before,
         missing,
-    } in closed(rules, own, bridges)?
+    } in closed(rules, own, ways)?
     {
         for (field, bridge) in missing {
             let rule = let_device_through(field, bridge);
@@ -92,8 +111,8 @@ pub fn open(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<()> {
 ///
 /// # Errors
 /// Of the kernel.
-pub fn check(rules: &Rules, own: &Table, bridges: &[&str]) -> Result<Vec<String>> {
-    let closed = closed(rules, own, bridges)?.into_iter();
+pub fn check(rules: &Rules, own: &Table, ways: &[Way<'_>]) -> Result<Vec<String>> {
+    let closed = closed(rules, own, ways)?.into_iter();
     Ok(closed
         .map(|Closed { chain, missing, .. }| {
             let mut names: Vec<&str> = missing.into_iter().map(|(_, bridge)| bridge).collect();

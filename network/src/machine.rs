@@ -676,7 +676,7 @@ impl Machine {
 /// What has to be forwarded.
 struct Ways<'n> {
     /// Bridges whose packets leave them.
-    bridges: Vec<&'n str>,
+    bridges: Vec<foreign::Way<'n>>,
     ipv4: bool,
     ipv6: bool,
 }
@@ -685,18 +685,18 @@ impl<'n> Ways<'n> {
     fn of(networks: &[&'n Network]) -> Ways<'n> {
         let outward = networks.iter().copied().filter(|n| !n.internal);
         let of_bridge = |n: &'n Network| match &n.kind {
-            Kind::Bridge { device } => Some((device.as_str(), &n.subnets)),
+            Kind::Bridge { device } => Some(foreign::Way {
+                bridge: device,
+                ipv4: n.subnets.iter().any(|s| s.address.is_ipv4()),
+                ipv6: n.subnets.iter().any(|s| s.address.is_ipv6()),
+            }),
             _ => None,
         };
-        let all: Vec<_> = outward.filter_map(of_bridge).collect();
-        let has = |v6: bool| {
-            all.iter()
-                .any(|(_, subnets)| subnets.iter().any(|s| s.address.is_ipv6() == v6))
-        };
+        let bridges: Vec<_> = outward.filter_map(of_bridge).collect();
         Ways {
-            ipv4: has(false),
-            ipv6: has(true),
-            bridges: all.iter().map(|(device, _)| *device).collect(),
+            ipv4: bridges.iter().any(|way| way.ipv4),
+            ipv6: bridges.iter().any(|way| way.ipv6),
+            bridges,
         }
     }
 }

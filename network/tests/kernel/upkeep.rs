@@ -240,6 +240,29 @@ fn rules_of_who_ends_do_not_come_back() {
     });
 }
 
+/// Whoever speaks IPv6 has forwarding switched on, with the guard of that version; and an administrator may close that version.
+#[test]
+fn a_bridge_has_no_business_in_chains_of_what_it_does_not_speak() {
+    on_a_machine(|host| {
+        let nothing = Vec::<String>::new();
+        host.start(in_network(
+            &network("brig0", &["172.30.0.1/24"]),
+            &["172.30.0.2/24"],
+        ));
+        host.start(in_network(&network("brig1", &["fd31::1/64"]), &["fd31::2/64"]));
+        assert_eq!(host.machine.check().unwrap(), nothing);
+        closed(Family::Ipv6);
+        assert_eq!(
+            host.machine.check().unwrap(),
+            [
+                "the chain forward of table ip6 admin stops packets, and the rules that let those of brig1 through are missing"
+            ]
+        );
+        host.machine.restore().unwrap();
+        assert_eq!(host.machine.check().unwrap(), nothing);
+    });
+}
+
 /// Docker's daemon, say, that starts after our containers.
 #[test]
 fn who_stops_all_that_is_forwarded_later_is_told_and_passed() {
