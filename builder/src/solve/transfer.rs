@@ -268,7 +268,15 @@ impl Solver<'_> {
     /// `--chown`, by the names of the stage. With `--link` there is nothing below to look into: numbers alone have a meaning.
     fn owner(&self, copy: &Transfer, root: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
         match self.chown(copy) {
-            Some(chown) => Ok(Some(self.tell_unknown(files::owner(root, chown)?))),
+            Some(chown) => match files::owner(root, chown)? {
+                files::Owner {
+                    unknown: Some(unknown),
+                    ..
+                } if copy.link => Err(Error::invalid(format!(
+                    "there is no {unknown}: with --link nothing is below, and only numbers have a meaning"
+                ))),
+                owner => Ok(Some(self.tell_unknown(owner))),
+            },
             None => Ok(None),
         }
     }
