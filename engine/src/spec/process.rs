@@ -78,9 +78,6 @@ fn user_value(inputs: &Inputs<'_>, user: &User) -> Value {
 
 fn arguments(inputs: &Inputs<'_>) -> Result<Vec<String>> {
     let definition = inputs.definition;
-    if definition.path.is_empty() {
-        return Err(Error::invalid("no command specified"));
-    }
     let mut args = Vec::new();
     if has_init(inputs)? {
         args.extend([INIT.to_owned(), "--".to_owned()]);
