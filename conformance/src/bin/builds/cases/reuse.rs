@@ -391,22 +391,30 @@ pub fn cases() -> Vec<Case> {
                 "FROM tiny\nRUN echo first >/f\nARG N\nRUN echo $N; head -c 40000000 /dev/urandom >/r\n",
             )?;
             s.build(to)?;
-            for n in 0..3 {
-                // In the middle of a blob.
+            let mut struck_down = 0;
+            for n in 0..12 {
+                // In the middle of a blob; on a busy machine it may be written before anybody has seen it.
                 let struck = s.must(&format!(
                     "docker build {} --build-arg N={n} {to} >told 2>&1 & \
                      while kill -0 $! && ! ls cache/blobs/sha256/.*-new; do :; done >/dev/null 2>&1; kill -9 $!; wait $!; echo $?",
                     s.plain()
                 ))?;
-                is(
-                    &format!("what ended the build ({})", s.read("told")?),
-                    struck.trim(),
-                    "137",
-                )?;
+                if struck.trim() != "0" {
+                    is(
+                        &format!("what ended the build ({})", s.read("told")?),
+                        struck.trim(),
+                        "137",
+                    )?;
+                    struck_down += 1;
+                }
                 let told = elsewhere(s, "--cache-from type=local,src=cache -t from-killed .")?;
                 lacks("after a kill", &told, "is not used")?;
                 was_cached(&told, "RUN echo first", true)?;
+                if struck_down == 3 {
+                    break;
+                }
             }
+            is("whether any was killed", struck_down > 0, true)?;
             s.build(to)?;
             s.prints("find cache -name '.*new' | wc -l", "0")
         }),
