@@ -44,7 +44,11 @@ pub fn renew(place: &Place, joined: &[Joined]) -> Result<()> {
             namespace["path"] = format!("/proc/{}/ns/{}", init.pid, other.file).into();
         }
     }
-    fs::write(&path, config.to_string()).map_err(|e| failed("write", e.to_string()))
+    // Whoever is killed in between leaves the old one whole.
+    let new = path.with_extension("json.new");
+    fs::write(&new, config.to_string())
+        .and_then(|()| fs::rename(&new, &path))
+        .map_err(|e| failed("write", e.to_string()))
 }
 
 fn init_of(place: &Place, container: &str) -> Result<Process> {
