@@ -313,12 +313,13 @@ pub fn pause(containers: &Containers, id: &str) -> Result<()> {
     }
 }
 
-/// A container that stands still for as long as this is there; at the latest when this process ends, for its monitor sees that.
+/// A container that stands still. Its monitor lets it go on when this, or this process, ends; where there is no monitor that does, only
+/// [`unpause`] does.
 pub struct Held {
     _connection: Option<client::Connection>,
 }
 
-/// Stands still until what is returned is dropped.
+/// Pauses it; see [`Held`].
 ///
 /// # Errors
 /// As [`pause`].
